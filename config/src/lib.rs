@@ -1,1 +1,24 @@
-//! placeholder
+//! Every setting of StreamHouse: its meaning, its default, its bounds and the Kafka key it answers to.
+//!
+//! Settings are values, never components: this crate opens no socket, reads no clock and starts no task. An empty
+//! file is a complete configuration.
+
+pub mod broker;
+pub mod coordinator;
+pub mod duration;
+pub mod endpoint;
+pub mod listener;
+pub mod log;
+pub mod metadata;
+pub mod section;
+pub mod settings;
+pub mod size;
+pub mod storage;
+pub mod telemetry;
+pub mod value;
+pub mod wal;
+
+pub use endpoint::{BindHost, HostPort, Listener, ListenerProtocol};
+pub use section::Field;
+pub use settings::{SectionDoc, Settings};
+pub use size::ByteSize;

@@ -1,0 +1,84 @@
+//! All settings of a broker, one section per room. A room receives its own section and no other.
+
+use crate::broker::BrokerSettings;
+use crate::coordinator::CoordinatorSettings;
+use crate::listener::ListenerSettings;
+use crate::log::LogSettings;
+use crate::metadata::MetadataSettings;
+use crate::section::{Field, Section};
+use crate::storage::StorageSettings;
+use crate::telemetry::TelemetrySettings;
+use crate::wal::WalSettings;
+
+/// The documentation of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionDoc {
+    /// The name in `streamhouse.toml`.
+    pub name: &'static str,
+    /// What the section is about, one entry per line.
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])* $field:ident: $type:ty),* $(,)?) => {
+        /// Everything that can be set. The default is what an empty file gives.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Settings {
+            $( $(#[doc = $doc])* pub $field: $type, )*
+        }
+
+        impl Settings {
+            /// The sections in reading order.
+            #[must_use]
+            pub fn sections() -> Vec<SectionDoc> {
+                vec![$( SectionDoc { name: <$type>::NAME, doc: <$type>::DOC } ),*]
+            }
+
+            /// Every setting in reading order.
+            #[must_use]
+            pub fn fields() -> Vec<Field> {
+                let mut fields = Vec::new();
+                $( fields.extend(<$type>::fields()); )*
+                fields
+            }
+
+            /// Sets `section.field` from text; `None` when there is no such setting.
+            pub(crate) fn set(&mut self, path: &str, text: &str) -> Option<Result<(), String>> {
+                let (section, field) = path.split_once('.')?;
+                match section {
+                    $( stringify!($field) => self.$field.set(field, text), )*
+                    _ => None,
+                }
+            }
+
+            /// The value of `section.field` as text; `None` when there is no such setting.
+            #[must_use]
+            pub fn get(&self, path: &str) -> Option<String> {
+                let (section, field) = path.split_once('.')?;
+                match section {
+                    $( stringify!($field) => self.$field.get(field), )*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Who this broker is.
+    broker: BrokerSettings,
+    /// Where clients connect.
+    listener: ListenerSettings,
+    /// Where bytes are kept.
+    storage: StorageSettings,
+    /// The write-ahead log.
+    wal: WalSettings,
+    /// The database of facts.
+    metadata: MetadataSettings,
+    /// Flushes, checkpoints, retention.
+    log: LogSettings,
+    /// Groups and offsets.
+    coordinator: CoordinatorSettings,
+    /// Metrics, health, logs.
+    telemetry: TelemetrySettings,
+}
