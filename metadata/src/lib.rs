@@ -1,1 +1,12 @@
-//! placeholder
+//! Facts: the cluster, its shards and their manifests, objects, topics, groups and brokers.
+//!
+//! The crate keeps facts and fences, in SQLite or in memory, behind one trait per shelf. It never holds record bytes,
+//! never calls the object store, and knows no Kafka error code.
+//!
+//! Reading order: [`store`] says what is promised, one file per shelf. `memory` is the readable specification, `sqlite`
+//! the embedded default, with the same files. `conformance` holds the laws that both pass, re-opening the data between
+//! steps. `catalogue` is what requests read instead of the store.
+
+pub mod store;
+
+pub use store::*;
