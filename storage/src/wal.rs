@@ -1,0 +1,210 @@
+//! The write-ahead log: where a record is safe before it is answered.
+//!
+//! Producers' batches are appended here, written and fsynced in groups by a thread of their own, and kept until an
+//! object holds them. After a crash the log is replayed; while it is kept it can also be read.
+//!
+//! # The laws
+//!
+//! 1. **Order.** Records are replayed in the order in which `append` fixed them.
+//! 2. **Durable.** Once a listener was told `durable(p)`, every record that ends at or below `p` is replayed by every
+//!    later `open`, whatever crashed in between, until `recycle_to` has passed it.
+//! 3. **Prefix.** What is replayed of one run of the broker is a prefix of what that run appended. A record is
+//!    replayed whole or not at all.
+//! 4. **No ghosts.** What is replayed was appended to this WAL, at that position. What a refused append carried, what
+//!    an earlier use of a file left behind, and what an earlier recovery dropped never come back.
+//! 5. **Repeatable.** Opening again replays the same records, even if the process or the power failed before, inside
+//!    or after the recovery, any number of times.
+//! 6. **Positions grow.** No position is given twice, not even across a crash that lost its record.
+//! 7. **Damage is named.** If bytes of a record that was durable are damaged or missing, `open` fails with the file
+//!    and the range; the log never becomes silently shorter. The residue: damage to the *last* group looks like a
+//!    torn write until a later record follows it, which is 20 ms later at most, when its seal is written. Damage to a
+//!    closing seal loses nothing.
+//! 8. **Recycling.** Only whole files below `recycle_to` go, in order, never one that a read has pinned, never the one
+//!    that is being written.
+//! 9. **Reads.** `read` gives exactly the payload that was appended at that location, or an error.
+//! 10. **Failure is final.** After the first failed write or fsync nothing becomes durable any more, `failed` is called
+//!    once, and every append is refused. A failed fsync is never repeated: the second one may lie.
+//! 11. **Full is not failure.** At the cap, or without room on the disk for another file, appends are refused before
+//!    anything is written, and pass again when room is back. `AppendClass::Other` has a file in reserve, recovery
+//!    another.
+//! 12. **Rest.** An idle WAL writes one seal and then nothing.
+//! 13. **Distrust.** No bytes on disk make this room panic or allocate more than a file's size.
+//! 14. **Ownership.** One process per folder; files of another cluster or folder are refused.
+//!
+//! What it does not promise: that records which were only `written` survive a power cut (they survive the death of the
+//! process), or that a record that was never reported durable is absent after a crash.
+
+mod error;
+mod format;
+mod io;
+mod position;
+mod settings;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use streamhouse_runtime::Ambient;
+
+pub use error::{AppendError, NoteTooLong, WalFailure, WalOpenError, WalReadError};
+pub use io::{WalDirEntry, WalDirLock, WalFile, WalIo};
+pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
+pub use settings::WalSettings;
+
+/// Hears what the WAL thread did. Called on that thread, in order, without a lock held; it must return quickly, because
+/// nothing is written meanwhile.
+pub trait WalListener: Send + Sync {
+    /// Every record that ends at or below `up_to` survives the death of this process (but not yet a power cut).
+    fn written(&self, up_to: WalPosition);
+    /// Every record that ends at or below `up_to` survives a power cut.
+    fn durable(&self, up_to: WalPosition);
+    /// The WAL failed; called once. Nothing that was not reported durable may ever be acknowledged; the process must end
+    /// with [`EXIT_WAL_FAILED`].
+    fn failed(&self, error: &WalFailure);
+}
+
+/// The exit code of a process whose WAL failed (`EX_IOERR`).
+pub const EXIT_WAL_FAILED: i32 = 74;
+
+/// A record that recovery found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Where it lies; [`Wal::read`] gives it again while it is kept.
+    pub location: WalLocation,
+    /// The class it was appended with.
+    pub class: AppendClass,
+    /// What was appended: head and body in one.
+    pub payload: Bytes,
+}
+
+/// What the owner knows about a replayed record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayVerdict {
+    /// It is needed: it is recorded nowhere else.
+    Keep,
+    /// It is recorded elsewhere, or belongs to nobody: its file may go when all records before it may.
+    Recorded,
+}
+
+/// What `open` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records that were replayed.
+    pub records: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Files that hold them.
+    pub files: u64,
+    /// Where the valid log ends; zero in a fresh folder.
+    pub end: WalPosition,
+    /// Where the next record will start; everything that is appended from now on is at or behind it.
+    pub resumed_at: WalPosition,
+    /// Whole records found behind the end that were never durable and were dropped.
+    pub dropped_records: u64,
+    /// The incarnation that wrote last; none in a fresh folder.
+    pub last_incarnation: Option<u128>,
+    /// The note in the newest file header; empty if there was none.
+    pub note: Bytes,
+    /// The damage that `WalSettings::accept_loss` allowed to pass over.
+    pub accepted_loss: Option<WalLoss>,
+}
+
+/// How full the WAL is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalUsage {
+    /// Bytes of records (with headers) in files that are not recycled yet, and in the queue.
+    pub bytes: u64,
+    /// The cap on bytes.
+    pub cap_bytes: u64,
+    /// Files that hold records and are not recycled yet.
+    pub files: u64,
+    /// Spare files that are ready.
+    pub spare_files: u64,
+    /// Records of class Run at or behind the recycled position.
+    pub entries: u64,
+    /// The cap on them.
+    pub entries_max: u64,
+    /// Whether the last attempt to make a file found no room on the disk.
+    pub disk_full: bool,
+}
+
+/// The write-ahead log of one broker.
+pub struct Wal {}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Locks the folder, replays every valid record in order, and starts a new file behind them. When it returns, the
+    /// new file is durable and names how far the log was valid, so that a later recovery comes to the same result.
+    pub fn open(
+        _io: Arc<dyn WalIo>,
+        _settings: WalSettings,
+        _identity: WalIdentity,
+        _ambient: Ambient,
+        _replay: &mut dyn FnMut(Replayed) -> ReplayVerdict,
+    ) -> Result<(Self, Recovery), WalOpenError> {
+        unimplemented!("comes next")
+    }
+
+    /// Starts the WAL thread and the upkeep thread (spare files, recycling). Call once.
+    pub fn start(&self, _listener: Arc<dyn WalListener>) -> std::io::Result<()> {
+        unimplemented!("comes next")
+    }
+
+    /// Fixes the place of a record in the log and queues it. Never waits for the disk. The payload is `head` followed
+    /// by `body`. On an error nothing was and nothing will be written.
+    pub fn append(
+        &self,
+        _class: AppendClass,
+        _head: Bytes,
+        _body: Bytes,
+    ) -> Result<WalLocation, AppendError> {
+        unimplemented!("comes next")
+    }
+
+    /// How full the WAL is.
+    #[must_use]
+    pub fn usage(&self) -> WalUsage {
+        unimplemented!("comes next")
+    }
+
+    /// Everything that ends at or below this survives a power cut.
+    #[must_use]
+    pub fn durable_to(&self) -> WalPosition {
+        unimplemented!("comes next")
+    }
+
+    /// Reads a record on the blocking pool. Its file is pinned by this call, not by the first poll.
+    pub fn read(
+        &self,
+        _location: WalLocation,
+    ) -> impl Future<Output = Result<Bytes, WalReadError>> + Send + 'static {
+        std::future::pending()
+    }
+
+    /// Reads a record on the calling thread.
+    pub fn read_now(&self, _location: WalLocation) -> Result<Bytes, WalReadError> {
+        unimplemented!("comes next")
+    }
+
+    /// Says that every record below `position` is recorded elsewhere. Never goes back. Files are recycled by the upkeep
+    /// thread when no read has pinned them.
+    pub fn recycle_to(&self, _position: WalPosition) {
+        unimplemented!("comes next")
+    }
+
+    /// Sets what the headers of files started from now on carry (what the broker last saw of the metadata store).
+    pub fn set_note(&self, _note: Bytes) -> Result<(), NoteTooLong> {
+        unimplemented!("comes next")
+    }
+
+    /// Refuses further appends, writes what is queued and a last seal, and stops the threads. Safe to call again.
+    pub fn close(&self) {
+        unimplemented!("comes next")
+    }
+}
