@@ -7,3 +7,14 @@
 
 pub mod ids;
 pub mod names;
+
+pub mod api_key;
+pub mod frame;
+pub mod guard;
+pub mod request;
+pub mod response;
+pub mod rope;
+
+pub use kafka_protocol::error::ResponseError as ErrorCode;
+pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::{Message, Request, StrBytes};

@@ -1,0 +1,133 @@
+//! The frame guard: looks at every length and count of a request before anything is decoded.
+//!
+//! The decoder behind [`crate::request`] takes counts as they come from the wire and reserves memory for them, so a
+//! frame of ten bytes could ask for 300 GB and end the process. The guard walks the frame along a table of request
+//! shapes, which is generated from Kafka's own schemas (`protocol/tools/generate-shapes.py`), and lets a frame pass
+//! only if
+//!
+//! - every count and length is covered by the bytes that remain, counting the least that one element takes,
+//! - text is UTF-8 and no longer than Kafka allows, null stands only where it may,
+//! - tagged fields are as long as they say, and belong to the version,
+//! - what decoding will allocate is in proportion to the frame,
+//! - and nothing is left behind the last field.
+//!
+//! The guard allocates nothing while it walks; only a refusal builds a text. Nesting is bounded by the shapes, none
+//! of which contains itself. What it does not look at: what record batches hold, and what the numbers mean.
+
+mod reader;
+mod shape;
+mod shapes;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub(crate) use reader::Reader;
+
+/// Why a request is refused: close the connection, as Kafka does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{api} request v{version} is malformed at {path:?}: {problem}")]
+pub struct GuardError {
+    /// The name of the API.
+    pub api: &'static str,
+    /// The version of the request.
+    pub version: i16,
+    /// The field, for example `topic_data[3].partition_data[0].records`; empty if it is the request as a whole.
+    pub path: String,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// What is wrong with a field. All sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The guard has no shape for this API and version.
+    #[error("no such version is known")]
+    UnknownShape,
+    /// The frame, or the tagged field, ends inside the field.
+    #[error("{length} bytes are needed and {remaining} remain")]
+    Truncated {
+        /// What the field needs.
+        length: usize,
+        /// What there is.
+        remaining: usize,
+    },
+    /// An array with more elements than the rest of the frame can hold.
+    #[error("an array of {count} elements does not fit in the {remaining} bytes that remain")]
+    CountTooLarge {
+        /// The elements that the frame announces.
+        count: usize,
+        /// What there is.
+        remaining: usize,
+    },
+    /// A length below -1.
+    #[error("length {length} is negative")]
+    Negative {
+        /// The length.
+        length: i32,
+    },
+    /// Null where the schema does not allow it.
+    #[error("null is not allowed here")]
+    Null,
+    /// A string longer than 32,767 bytes.
+    #[error("a string of {length} bytes is longer than 32767")]
+    TextTooLong {
+        /// The length of the string.
+        length: usize,
+    },
+    /// A string that is not UTF-8.
+    #[error("the string is not valid UTF-8")]
+    NotUtf8,
+    /// A varint that does not fit 32 bits.
+    #[error("the variable-length number does not fit 32 bits")]
+    VarintTooLong,
+    /// The byte in front of a nullable struct is neither 1 nor -1.
+    #[error("{presence} says neither that the struct is there nor that it is null")]
+    Presence {
+        /// The byte.
+        presence: u8,
+    },
+    /// A tagged field that this version does not have.
+    #[error("the tagged field is not part of this version")]
+    TagOfAnotherVersion,
+    /// Bytes after the end of the request or of a tagged field.
+    #[error("{length} bytes follow its end")]
+    Trailing {
+        /// How many.
+        length: usize,
+    },
+    /// Decoding would take memory out of all proportion to the frame.
+    #[error(
+        "decoding takes {decoded} bytes of memory, more than the {limit} that a frame of this size may take"
+    )]
+    DecodedTooLarge {
+        /// What was counted so far.
+        decoded: usize,
+        /// The limit for a frame of this size.
+        limit: usize,
+    },
+}
+
+/// Checks the body of a request, all that follows the header.
+///
+/// # Errors
+/// [`GuardError`] if a field is not as the schema of `api_key` in `version` says. Nothing has been done; close the
+/// connection.
+pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    let shape = shapes::of(api_key);
+    let known = shape.filter(|shape| shape.versions.contains(version));
+    let Some(shape) = known else {
+        let api = shape.map_or("unknown", |shape| shape.name);
+        return Err(GuardError {
+            api,
+            version,
+            path: String::new(),
+            problem: Problem::UnknownShape,
+        });
+    };
+    walk::walk(shape, version, body).map_err(|stop| GuardError {
+        api: shape.name,
+        version,
+        path: stop.path,
+        problem: stop.problem,
+    })
+}
