@@ -1,0 +1,103 @@
+//! Who asks for an object: decides how long a request may take, how often it is tried and how many run at once, so
+//! that a consumer that reads old data never slows a producer.
+
+use std::time::Duration;
+
+/// Who makes a request to the object store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectClass {
+    /// An upload on the path of produce requests: a flush of the write-ahead log.
+    Flush,
+    /// A consumer close to the end of the log.
+    TailRead,
+    /// A consumer that reads old data.
+    CatchUpRead,
+    /// Writing or reading a checkpoint, and recovery.
+    Checkpoint,
+    /// Making segments from L0 objects.
+    Reorganisation,
+    /// Deleting, and the listing that looks for what to delete.
+    Garbage,
+}
+
+impl ObjectClass {
+    /// Every class.
+    pub const ALL: [Self; 6] = [
+        Self::Flush,
+        Self::TailRead,
+        Self::CatchUpRead,
+        Self::Checkpoint,
+        Self::Reorganisation,
+        Self::Garbage,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::TailRead => "tail_read",
+            Self::CatchUpRead => "catch_up_read",
+            Self::Checkpoint => "checkpoint",
+            Self::Reorganisation => "reorganisation",
+            Self::Garbage => "garbage",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Flush => 0,
+            Self::TailRead => 1,
+            Self::CatchUpRead => 2,
+            Self::Checkpoint => 3,
+            Self::Reorganisation => 4,
+            Self::Garbage => 5,
+        }
+    }
+
+    /// How many requests of this class run at once; more wait. Old data gets few, so that its reads leave the disk
+    /// and the memory of the answers to producers and tail readers.
+    pub(crate) fn requests_at_once(self) -> usize {
+        match self {
+            Self::Flush => 16,
+            Self::TailRead => 32,
+            Self::CatchUpRead | Self::Checkpoint => 8,
+            Self::Reorganisation | Self::Garbage => 4,
+        }
+    }
+
+    /// How often a request that may be repeated is tried in all. The callers of uploads, checkpoints and deletions
+    /// have loops of their own; consumers see an error soon and ask again.
+    pub(crate) fn attempts_max(self) -> u32 {
+        match self {
+            Self::Flush | Self::TailRead | Self::CatchUpRead => 4,
+            Self::Checkpoint => 6,
+            Self::Reorganisation | Self::Garbage => 3,
+        }
+    }
+}
+
+/// How long one attempt may take, by the kind of the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// A store behind a network: short for small requests, since a lost one is best tried again soon (the providers'
+    /// advice: 2 s, then 4 s).
+    Remote,
+    /// A folder: repeating a slow fsync makes it slower, so an attempt gives up only on a disk that hangs.
+    Folder,
+}
+
+impl Patience {
+    /// The limit of attempt number `attempt` (from 0) of a request that moves `bytes`.
+    pub(crate) fn limit(self, attempt: u32, bytes: u64) -> Duration {
+        const SMALL: u64 = 512 * 1024;
+        const BYTES_PER_MS: u64 = 10_000;
+        let transfer = Duration::from_millis(bytes / BYTES_PER_MS);
+        match self {
+            Self::Remote if bytes <= SMALL && attempt == 0 => Duration::from_secs(2),
+            Self::Remote if bytes <= SMALL => Duration::from_secs(4),
+            Self::Remote => Duration::from_secs(if attempt == 0 { 1 } else { 4 }) + transfer,
+            Self::Folder => Duration::from_secs(60) + transfer,
+        }
+    }
+}
