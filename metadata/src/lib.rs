@@ -9,4 +9,7 @@
 
 pub mod store;
 
+pub mod memory;
+
+pub use memory::MemoryStore;
 pub use store::*;

@@ -8,6 +8,9 @@ use streamhouse_protocol::ids::BrokerId;
 use super::error::{Class, Outcome, StoreError};
 use super::shards::Incarnation;
 
+/// How long the row of a dead life is kept, so that it cannot come back: 7 days, in milliseconds.
+pub const DEAD_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
 /// A broker process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerRow {

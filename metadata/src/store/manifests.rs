@@ -70,7 +70,7 @@ pub enum CommitOutcome {
     Refused,
 }
 
-/// Why nothing of a commit happened.
+/// Why a commit failed as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Did not happen: the id has a row, be it needed or a tombstone. Store the bytes again under a new id.
@@ -188,7 +188,7 @@ impl CheckpointError {
 #[async_trait]
 pub trait ManifestShelf: fmt::Debug + Send + Sync {
     /// Commits the manifests of each shard whose epoch, incarnation and next number are as given; answers line up with
-    /// `commit.manifests`.
+    /// `commit.manifests`. Without a winner nothing is looked at or written for the object either.
     async fn commit(&self, commit: Commit) -> Result<Vec<CommitOutcome>, CommitError>;
 
     /// Up to `limit` manifests of a shard, from the number `from` on, in order. Pruned ones are skipped.
@@ -200,6 +200,6 @@ pub trait ManifestShelf: fmt::Debug + Send + Sync {
     ) -> Result<Vec<ManifestRow>, StoreError>;
 
     /// Makes a checkpoint the shard's newest: pointer, hash and pruning change at once. Its object is needed by the
-    /// shard from now on, the object of the checkpoint before is not. Setting the one that is set changes nothing.
+    /// shard from now on, the object of the checkpoint before is not. Setting the one that is set only prunes.
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError>;
 }

@@ -14,6 +14,7 @@ pub mod brokers;
 pub mod cluster;
 pub mod error;
 pub mod groups;
+pub(crate) mod laws;
 pub mod manifests;
 pub mod objects;
 pub mod shards;
@@ -21,7 +22,7 @@ pub mod topics;
 
 use async_trait::async_trait;
 
-pub use brokers::{BrokerRow, BrokerShelf, RegisterError};
+pub use brokers::{BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, RegisterError};
 pub use cluster::{
     Cluster, ClusterShelf, FEATURE_LEVEL, InitialiseError, NewCluster, REVISION_AGE_MAX_MS,
     REVISIONS_KEPT_MIN, Revision, RevisionCheck, SHARDS_MAX,
@@ -35,7 +36,10 @@ pub use manifests::{
     CheckpointError, Commit, CommitError, CommitOutcome, Lsn, ManifestCommit, ManifestRow,
     ManifestShelf, NewObject, SetCheckpoint,
 };
-pub use objects::{ForgetOutcome, ObjectId, ObjectRow, ObjectShelf, ObjectState, TombstoneOutcome};
+pub use objects::{
+    DELETED_SWEEP_MAX, ForgetOutcome, ObjectId, ObjectRow, ObjectShelf, ObjectState,
+    TombstoneOutcome,
+};
 pub use shards::{
     CheckpointRow, Durability, GrantOutcome, GrantRequest, GrantRow, Incarnation, ShardId,
     ShardRow, ShardShelf, WalEnd,

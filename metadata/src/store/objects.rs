@@ -17,6 +17,9 @@ use async_trait::async_trait;
 use super::error::StoreError;
 use super::shards::{Incarnation, ShardId};
 
+/// How many `deleted` rows one grant removes at most, in the order of their ids.
+pub const DELETED_SWEEP_MAX: usize = 10_000;
+
 /// The name of an object: who wrote it, the how-manieth it was, and which attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
@@ -122,7 +125,7 @@ pub trait ObjectShelf: fmt::Debug + Send + Sync {
     async fn is_tombstone(&self, id: ObjectId) -> Result<bool, StoreError>;
 
     /// Removes the rows of tombstones whose bytes are gone, or marks them `deleted` while a shard row names their
-    /// writer; answers line up with `ids`. Earlier `deleted` rows whose writer is named no more go along.
+    /// writer; answers line up with `ids`. A later grant, which changes the names in shard rows, removes those.
     async fn forget(&self, ids: &[ObjectId]) -> Result<Vec<ForgetOutcome>, StoreError>;
 
     /// Up to `limit` rows behind `after`, by id: for checks of everything.
