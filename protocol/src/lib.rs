@@ -15,6 +15,11 @@ pub mod request;
 pub mod response;
 pub mod rope;
 
+pub mod varint;
+pub mod compression;
+pub mod record_batch;
+pub mod record;
+
 pub use kafka_protocol::error::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::{Message, Request, StrBytes};
