@@ -52,14 +52,14 @@ section! {
 
         /// Memory for Produce requests of up to 1 MiB. When it is used up, reading from producers waits: their
         /// latency grows and nothing is lost. More raises throughput of many concurrent producers.
-        produce_request_memory: ByteSize = ByteSize::mib(32), min ByteSize::mib(2), since "0.1";
+        produce_request_memory: ByteSize = ByteSize::mib(24), min ByteSize::mib(2), since "0.1";
 
         /// Memory for requests above 1 MiB, served in order of arrival. `socket_request_max_bytes` must fit.
         large_request_memory: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
 
         /// Memory for record data that Fetch answers read from the WAL or from objects. When it is used up, answers
         /// wait or become smaller.
-        fetch_memory: ByteSize = ByteSize::mib(24), min ByteSize::mib(2), since "0.1";
+        fetch_memory: ByteSize = ByteSize::mib(16), min ByteSize::mib(2), since "0.1";
 
         /// The slowest rate, per second, at which a request that has reserved memory may arrive. A slower
         /// connection is closed, so that stalled senders give their memory back.

@@ -19,7 +19,7 @@ section! {
         flush_wal_fraction: f64 = 0.5, min 0.05, max 0.95, since "0.1";
 
         /// Memory for the latest records, from which consumers that keep up are served without any read.
-        hot_tail_bytes: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
+        hot_tail_bytes: ByteSize = ByteSize::mib(24), min ByteSize::mib(1), since "0.1";
 
         /// The state of a shard is saved after that many manifests. Fewer shortens recovery and writes more.
         checkpoint_manifests: u32 = 1000, min 1, max 1_000_000, since "0.1";

@@ -8,6 +8,7 @@ use crate::metadata::MetadataSettings;
 use crate::section::{Field, Section};
 use crate::storage::StorageSettings;
 use crate::telemetry::TelemetrySettings;
+use crate::topic::TopicDefaults;
 use crate::wal::WalSettings;
 
 /// The documentation of a section.
@@ -25,6 +26,9 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Settings {
             $( $(#[doc = $doc])* pub $field: $type, )*
+            /// What applies to topics that do not say otherwise. Set by Kafka's broker keys, such as
+            /// `log.retention.hours`.
+            pub topic_defaults: TopicDefaults,
         }
 
         impl Settings {

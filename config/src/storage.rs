@@ -14,7 +14,7 @@ section! {
         data_dir: PathBuf = PathBuf::from("streamhouse-data"), since "0.1";
 
         /// Memory for blocks read from objects. More saves object reads of consumers that read the same old data.
-        block_cache_bytes: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
+        block_cache_bytes: ByteSize = ByteSize::mib(24), min ByteSize::mib(1), since "0.1";
 
         /// How many objects are uploaded at once. More drains the WAL faster and takes more memory and bandwidth.
         upload_slots: u32 = 2, min 1, max 64, since "0.1";
