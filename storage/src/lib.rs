@@ -7,5 +7,7 @@
 //! - [`wal`]: the write-ahead log, where a record is safe before it is answered.
 //! - [`objects`]: the object store (a local folder, later S3) behind one type with one guard.
 
+pub mod cache;
+pub mod l0;
 pub mod objects;
 pub mod wal;

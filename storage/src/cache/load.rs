@@ -1,0 +1,264 @@
+//! Getting blocks and indexes that are not in memory: one request for all who wait, neighbours together, everything
+//! verified before it is shown to anybody.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quick_cache::sync::{DefaultLifecycle, GuardResult, PlaceholderGuard};
+
+use super::{BlockCache, BlockKey, FixedHash, ReadError, Weigh};
+use crate::l0::{BadBlock, CRC_BLOCK_BYTES, IndexError, L0Index};
+use crate::objects::{GetError, ObjectClass, ObjectKey};
+
+/// The right to load one block; others who want it wait until it is dropped or used.
+type Loading<'a> =
+    PlaceholderGuard<'a, BlockKey, Bytes, Weigh, FixedHash, DefaultLifecycle<BlockKey, Bytes>>;
+
+/// One block as a reader gets it.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Where it starts in the object.
+    start: u64,
+    bytes: Bytes,
+    /// Set if the block was wrong twice; what is requested of it may still be right.
+    bad: Option<BadBlock>,
+}
+
+impl Block {
+    /// The part of the block that lies in `range`.
+    pub(super) fn slice_of(
+        &self,
+        index: &L0Index,
+        key: &ObjectKey,
+        range: &Range<u64>,
+    ) -> Result<Bytes, ReadError> {
+        let end = self.start + self.bytes.len() as u64;
+        let wanted = range.start.max(self.start)..range.end.min(end);
+        if self.bad.is_some() {
+            // Damage elsewhere in the block must not hide what is whole.
+            let aligned = wanted.start - wanted.start % CRC_BLOCK_BYTES
+                ..wanted.end.next_multiple_of(CRC_BLOCK_BYTES).min(end);
+            let verified = index.verify(aligned.start, &self.slice(&aligned));
+            verified.map_err(|bad| corrupt(*key, bad))?;
+        }
+        Ok(self.slice(&wanted))
+    }
+
+    fn slice(&self, range: &Range<u64>) -> Bytes {
+        let within = |position: u64| {
+            usize::try_from(position - self.start).expect("a block is smaller than memory")
+        };
+        self.bytes.slice(within(range.start)..within(range.end))
+    }
+}
+
+fn corrupt(key: ObjectKey, bad: BadBlock) -> ReadError {
+    ReadError::Corrupt {
+        key,
+        position: bad.start,
+        what: "a 64 KiB block has another checksum",
+    }
+}
+
+impl BlockCache {
+    /// The index of an object, from memory or the store.
+    pub(super) async fn index(
+        &self,
+        key: &ObjectKey,
+        object_bytes: u64,
+        class: ObjectClass,
+    ) -> Result<L0Index, ReadError> {
+        let loading = match self.inner.indexes.get_value_or_guard_async(key).await {
+            Ok(index) => return Ok(index),
+            Err(loading) => loading,
+        };
+        let load = || {
+            self.inner.counters.index_get();
+            L0Index::load(&self.inner.objects, key, object_bytes, class)
+        };
+        let loaded = match load().await {
+            Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) => {
+                self.inner.counters.corrupt();
+                let again = load().await;
+                if let Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) =
+                    again
+                {
+                    self.inner.counters.corrupt();
+                }
+                again
+            }
+            once @ (Ok(_) | Err(IndexError::TooNew { .. } | IndexError::Get(_))) => once,
+        };
+        let index = loaded
+            .map_err(|error| ReadError::from_index(error, object_bytes))?
+            .without_sections();
+        // If the object was forgotten meanwhile, the entry is gone and the index still serves this read.
+        let _ = loading.insert(index.clone());
+        Ok(index)
+    }
+
+    /// The first blocks of `numbers`: one that is in memory or being loaded, or a run of missing ones.
+    pub(super) async fn blocks(
+        &self,
+        key: &ObjectKey,
+        index: &L0Index,
+        numbers: Range<u64>,
+        class: ObjectClass,
+    ) -> Result<Vec<Block>, ReadError> {
+        let object = *key;
+        let first = BlockKey {
+            object,
+            number: numbers.start,
+        };
+        let start = self.span(index, numbers.start).start;
+        if let Some(bytes) = self.find(&first, class) {
+            self.inner.counters.hit();
+            return Ok(vec![Block {
+                start,
+                bytes,
+                bad: None,
+            }]);
+        }
+        // Waiting here is safe: this reader holds no right to load anything.
+        let mut run = match self.inner.blocks.get_value_or_guard_async(&first).await {
+            Ok(bytes) => {
+                self.inner.counters.hit();
+                return Ok(vec![Block {
+                    start,
+                    bytes,
+                    bad: None,
+                }]);
+            }
+            Err(loading) => vec![loading],
+        };
+        let blocks_max = self.inner.settings.get_bytes_max / self.inner.settings.block_bytes;
+        for number in
+            (numbers.start + 1..numbers.end).take_while(|n| n - numbers.start < blocks_max)
+        {
+            let next = BlockKey { object, number };
+            // Not `get`: looking for the end of a run is not reading.
+            if self.inner.blocks.contains_key(&next) {
+                break;
+            }
+            match self
+                .inner
+                .blocks
+                .get_value_or_guard(&next, Some(Duration::ZERO))
+            {
+                GuardResult::Guard(loading) => run.push(loading),
+                GuardResult::Value(_) | GuardResult::Timeout => break,
+            }
+        }
+        self.load(key, index, numbers.start, run, class).await
+    }
+
+    /// A block in memory. Readers of old data leave no mark: a block that only they read stays cold.
+    fn find(&self, block: &BlockKey, class: ObjectClass) -> Option<Bytes> {
+        match class {
+            ObjectClass::CatchUpRead | ObjectClass::Reorganisation | ObjectClass::Garbage => {
+                self.inner.blocks.peek(block)
+            }
+            ObjectClass::TailRead | ObjectClass::Flush | ObjectClass::Checkpoint => {
+                self.inner.blocks.get(block)
+            }
+        }
+    }
+
+    /// Loads the run of blocks that starts at number `first`, in one request if nothing is wrong.
+    async fn load(
+        &self,
+        key: &ObjectKey,
+        index: &L0Index,
+        first: u64,
+        run: Vec<Loading<'_>>,
+        class: ObjectClass,
+    ) -> Result<Vec<Block>, ReadError> {
+        self.inner.counters.missed(run.len() as u64);
+        let last = first + run.len() as u64 - 1;
+        let whole = self.span(index, first).start..self.span(index, last).end;
+        let fetched = match self.fetch(key, whole.clone(), class).await {
+            Ok(bytes) => Some(bytes),
+            // The store gave fewer bytes than the object has: each block is tried once more below.
+            Err(GetError::Short { .. }) => None,
+            Err(error @ (GetError::NotFound { .. } | GetError::Unavailable { .. })) => {
+                return Err(ReadError::from_get(error));
+            }
+        };
+        let is_alone = run.len() == 1;
+        let mut blocks = Vec::with_capacity(run.len());
+        for (number, loading) in (first..).zip(run) {
+            let span = self.span(index, number);
+            let bytes = fetched
+                .as_ref()
+                .map(|fetched| cut(fetched, whole.start, &span, is_alone));
+            let block = match bytes {
+                Some(bytes) if index.verify(span.start, &bytes).is_ok() => Block {
+                    start: span.start,
+                    bytes,
+                    bad: None,
+                },
+                Some(_) | None => self.fetch_again(key, index, span, class).await?,
+            };
+            if block.bad.is_none() {
+                // If the object was forgotten meanwhile, the entry is gone and the bytes still serve this read.
+                let _ = loading.insert(block.bytes.clone());
+            }
+            blocks.push(block);
+        }
+        Ok(blocks)
+    }
+
+    /// The second and last try for a block that was wrong.
+    async fn fetch_again(
+        &self,
+        key: &ObjectKey,
+        index: &L0Index,
+        span: Range<u64>,
+        class: ObjectClass,
+    ) -> Result<Block, ReadError> {
+        self.inner.counters.corrupt();
+        let bytes = self
+            .fetch(key, span.clone(), class)
+            .await
+            .map_err(ReadError::from_get)?;
+        let bad = index.verify(span.start, &bytes).err();
+        if let Some(bad) = bad {
+            self.inner.counters.corrupt();
+            tracing::error!(%key, position = bad.start, "a block of an object is damaged, twice in a row");
+        }
+        Ok(Block {
+            start: span.start,
+            bytes,
+            bad,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        class: ObjectClass,
+    ) -> Result<Bytes, GetError> {
+        self.inner.counters.get(range.end - range.start);
+        self.inner.objects.get_range(key, range, class).await
+    }
+
+    /// Where block `number` lies in the object.
+    fn span(&self, index: &L0Index, number: u64) -> Range<u64> {
+        let block_bytes = self.inner.settings.block_bytes;
+        let start = number * block_bytes;
+        start..(start + block_bytes).min(index.data_end())
+    }
+}
+
+/// The bytes of `span` out of `fetched`, which starts at `start`. Copied unless they are all of it: a slice would keep
+/// the whole request in memory for one block.
+fn cut(fetched: &Bytes, start: u64, span: &Range<u64>, is_alone: bool) -> Bytes {
+    if is_alone {
+        return fetched.clone();
+    }
+    let within =
+        |position: u64| usize::try_from(position - start).expect("the request is in memory");
+    Bytes::copy_from_slice(&fetched[within(span.start)..within(span.end)])
+}
