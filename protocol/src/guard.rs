@@ -25,13 +25,13 @@ pub(crate) use reader::Reader;
 
 /// Why a request is refused: close the connection, as Kafka does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{api} request v{version} is malformed at {path:?}: {problem}")]
+#[error("{api} v{version} request is malformed at {path}: {problem}")]
 pub struct GuardError {
     /// The name of the API.
     pub api: &'static str,
     /// The version of the request.
     pub version: i16,
-    /// The field, for example `topic_data[3].partition_data[0].records`; empty if it is the request as a whole.
+    /// The field, for example `topic_data[3].partition_data[0].records`, or `the body`.
     pub path: String,
     /// What is wrong there.
     pub problem: Problem,
@@ -107,6 +107,9 @@ pub enum Problem {
     },
 }
 
+/// The path of an error that belongs to no field.
+const WHOLE: &str = "the body";
+
 /// Checks the body of a request, all that follows the header.
 ///
 /// # Errors
@@ -120,14 +123,18 @@ pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> 
         return Err(GuardError {
             api,
             version,
-            path: String::new(),
+            path: WHOLE.to_owned(),
             problem: Problem::UnknownShape,
         });
     };
     walk::walk(shape, version, body).map_err(|stop| GuardError {
         api: shape.name,
         version,
-        path: stop.path,
+        path: if stop.path.is_empty() {
+            WHOLE.to_owned()
+        } else {
+            stop.path
+        },
         problem: stop.problem,
     })
 }
