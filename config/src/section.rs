@@ -24,6 +24,24 @@ pub struct Field {
     pub since: &'static str,
 }
 
+impl Field {
+    /// `section.name`, as `--set` and `config explain` call it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The documentation as one paragraph.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.doc
+            .iter()
+            .map(|line| line.trim())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
 /// What every section can do.
 pub(crate) trait Section: Default {
     /// The name of the section in `streamhouse.toml`.

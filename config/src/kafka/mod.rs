@@ -3,6 +3,11 @@
 //!
 //! The numbers of [`ConfigType`] and [`ConfigSource`] are Kafka's wire numbers (KIP-226, KIP-569): never renumber.
 
+pub mod keys;
+mod without_effect;
+
+pub use keys::{BrokerKey, Role, Unit, broker_key, broker_keys};
+
 /// The type of a config value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfigType {
