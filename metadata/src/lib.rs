@@ -10,6 +10,11 @@
 pub mod store;
 
 pub mod memory;
+pub mod sqlite;
 
+pub mod catalogue;
+
+pub use catalogue::{Catalogue, Topic, TopicCatalogue};
 pub use memory::MemoryStore;
+pub use sqlite::{OpenError, SqliteStore};
 pub use store::*;

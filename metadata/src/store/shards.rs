@@ -107,7 +107,10 @@ pub struct GrantRequest {
 
 /// The answer for one shard of a [`GrantRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one per shard and start of a broker, and nearly all are granted")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per shard and start of a broker, and nearly all are granted"
+)]
 pub enum GrantOutcome {
     /// It is led by the asking broker under the row's new epoch.
     Granted(ShardRow),
