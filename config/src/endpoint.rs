@@ -160,6 +160,16 @@ impl fmt::Display for Listener {
     }
 }
 
+/// Those of `listeners` whose name is in `names`, as text.
+pub(crate) fn names_in(listeners: &[Listener], names: &[String]) -> String {
+    let found: Vec<Listener> = listeners
+        .iter()
+        .filter(|listener| names.contains(&listener.name))
+        .cloned()
+        .collect();
+    write_list(&found)
+}
+
 /// The security protocol of a listener name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerProtocol {

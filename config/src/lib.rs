@@ -4,11 +4,13 @@
 //! file is a complete configuration.
 
 pub mod broker;
+pub mod check;
 pub mod coordinator;
 pub mod duration;
 pub mod endpoint;
 pub mod kafka;
 pub mod listener;
+pub mod load;
 pub mod log;
 pub mod metadata;
 pub mod section;
@@ -21,6 +23,9 @@ pub mod value;
 pub mod wal;
 
 pub use endpoint::{BindHost, HostPort, Listener, ListenerProtocol};
+pub use load::provenance::{Explanation, Provenance};
+pub use load::source::{Assignment, Note, NoteLevel, Origin, Problem, Problems};
+pub use load::{Loaded, Loader, Profile, Syntax};
 pub use section::Field;
 pub use settings::{SectionDoc, Settings};
 pub use size::ByteSize;

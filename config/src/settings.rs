@@ -46,6 +46,12 @@ macro_rules! settings {
                 fields
             }
 
+            /// Whether there is a setting `section.field`.
+            #[must_use]
+            pub fn has(path: &str) -> bool {
+                Self::fields().iter().any(|field| field.path() == path)
+            }
+
             /// Sets `section.field` from text; `None` when there is no such setting.
             pub(crate) fn set(&mut self, path: &str, text: &str) -> Option<Result<(), String>> {
                 let (section, field) = path.split_once('.')?;

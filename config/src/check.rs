@@ -1,0 +1,204 @@
+//! Whether settings fit together. Limits that could never be met are refused here, naming both settings, instead of
+//! being met by a client that waits forever.
+
+use crate::endpoint::{HostPort, Listener};
+use crate::load::source::Problem;
+use crate::settings::Settings;
+use crate::size::ByteSize;
+use crate::topic::{TopicConfigs, TopicOverrides};
+
+/// The largest request that Produce memory takes; larger ones use the memory for large requests.
+pub const SMALL_PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(1);
+
+/// All that does not fit together.
+pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_listeners(settings, &mut problems);
+    check_sizes(settings, &mut problems);
+    check_topic_defaults(settings, &mut problems);
+    let group = &settings.coordinator;
+    if group.group_min_session_timeout > group.group_max_session_timeout {
+        problems.push(Problem::new(
+            "coordinator.group_min_session_timeout",
+            "it exceeds coordinator.group_max_session_timeout, so no member could join; lower it or raise the other"
+                .to_owned(),
+        ));
+    }
+    if let Some(id) = &settings.broker.cluster_id
+        && !(id.len() == 22
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
+    {
+        problems.push(Problem::new(
+            "broker.cluster_id",
+            format!(
+                "{id:?} is not 22 characters of URL-safe base64; leave it out, or take what kafka-storage.sh \
+                 random-uuid prints"
+            ),
+        ));
+    }
+    problems
+}
+
+fn check_listeners(settings: &Settings, problems: &mut Vec<Problem>) {
+    let listener = &settings.listener;
+    let mut refuse = |key: &str, text: String| problems.push(Problem::new(key, text));
+    if listener.listeners.is_empty() {
+        refuse(
+            "listener.listeners",
+            "no address is given, so no client could connect; give one".to_owned(),
+        );
+    }
+    for (index, one) in listener.listeners.iter().enumerate() {
+        let earlier = &listener.listeners[..index];
+        if earlier.iter().any(|other| other.name == one.name) {
+            refuse(
+                "listener.listeners",
+                format!("{} is named twice; give each its own name", one.name),
+            );
+        } else if earlier
+            .iter()
+            .any(|other| is_taken(&other.address, &one.address))
+        {
+            let text = format!("{one} has the address of another listener; give it another port");
+            refuse("listener.listeners", text);
+        }
+        if let Some(text) = unsafe_or_unknown(settings, one) {
+            refuse("listener.listeners", text);
+        }
+    }
+    for (index, one) in listener.advertised.iter().enumerate() {
+        let text = if !listener
+            .listeners
+            .iter()
+            .any(|other| other.name == one.name)
+        {
+            format!("{one} belongs to no listener; name one of listener.listeners")
+        } else if listener.advertised[..index]
+            .iter()
+            .any(|other| other.name == one.name)
+        {
+            format!("{} is advertised twice; keep one address", one.name)
+        } else if matches!(one.address.host.as_str(), "" | "0.0.0.0" | "::") {
+            format!("{one} means all interfaces, and clients cannot connect to that; name one host")
+        } else {
+            continue;
+        };
+        refuse("listener.advertised", text);
+    }
+    if let Some(metrics) = &settings.telemetry.metrics_address
+        && listener
+            .listeners
+            .iter()
+            .any(|other| is_taken(&other.address, metrics))
+    {
+        let text =
+            format!("{metrics} is also an address of listener.listeners; give it another port");
+        refuse("telemetry.metrics_address", text);
+    }
+}
+
+fn is_taken(taken: &HostPort, wanted: &HostPort) -> bool {
+    let overlaps = || {
+        let (taken, wanted) = (taken.bind_hosts(), wanted.bind_hosts());
+        taken
+            .iter()
+            .any(|one| wanted.iter().any(|other| one.host == other.host))
+    };
+    taken.port != 0 && taken.port == wanted.port && overlaps()
+}
+
+fn unsafe_or_unknown(settings: &Settings, listener: &Listener) -> Option<String> {
+    let protocols = &settings.listener.protocols;
+    let Some(row) = protocols.iter().find(|row| row.listener == listener.name) else {
+        return Some(format!(
+            "{listener} has no protocol; add {}:PLAINTEXT to listener.protocols",
+            listener.name
+        ));
+    };
+    if row.protocol != "PLAINTEXT" {
+        return Some(format!(
+            "{listener} asks for {}, and this release speaks PLAINTEXT only; bind it to localhost without it, or \
+             put a proxy in front",
+            row.protocol
+        ));
+    }
+    if listener.address.is_loopback() || settings.listener.allow_plaintext_beyond_loopback {
+        return None;
+    }
+    Some(format!(
+        "{listener} is plaintext and other machines may reach it, so anybody could read and delete everything; bind \
+         localhost, or set listener.allow_plaintext_beyond_loopback = true when only trusted machines reach it"
+    ))
+}
+
+fn check_sizes(settings: &Settings, problems: &mut Vec<Problem>) {
+    let (listener, wal, log) = (&settings.listener, &settings.wal, &settings.log);
+    let message = TopicConfigs::resolve(&TopicOverrides::new(), &settings.topic_defaults);
+    let message = ByteSize::new(u64::from(message.max_message_bytes));
+    let request = listener.socket_request_max_bytes;
+    let twice_file = ByteSize::new(wal.file_bytes.bytes().saturating_mul(2));
+    let must_fit = [
+        (
+            "message.max.bytes",
+            message,
+            "listener.socket_request_max_bytes",
+            request,
+        ),
+        (
+            "message.max.bytes",
+            message,
+            "wal.file_bytes",
+            wal.file_bytes,
+        ),
+        (
+            "message.max.bytes",
+            message,
+            "listener.fetch_memory",
+            listener.fetch_memory,
+        ),
+        (
+            "listener.socket_request_max_bytes",
+            request,
+            "listener.large_request_memory",
+            listener.large_request_memory,
+        ),
+        (
+            "twice wal.file_bytes",
+            twice_file,
+            "wal.max_bytes",
+            wal.max_bytes,
+        ),
+        (
+            "log.flush_bytes",
+            log.flush_bytes,
+            "wal.max_bytes",
+            wal.max_bytes,
+        ),
+    ];
+    for (small_name, small, large_name, large) in must_fit {
+        if small > large {
+            problems.push(Problem::new(
+                small_name,
+                format!(
+                    "{small} does not fit into {large_name} ({large}), so it could never be served; lower it or \
+                     raise {large_name}"
+                ),
+            ));
+        }
+    }
+}
+
+fn check_topic_defaults(settings: &Settings, problems: &mut Vec<Problem>) {
+    let effective = TopicConfigs::resolve(&TopicOverrides::new(), &settings.topic_defaults);
+    if let Err(error) = effective.check() {
+        problems.push(Problem::new(
+            "log.cleaner.min.compaction.lag.ms",
+            error.to_string(),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;
