@@ -6,15 +6,13 @@ use std::io::{self, Read};
 use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 
+use super::lz4::first_frame;
 use super::snappy::Snappy;
 use super::{Compression, DecompressionError, Limits};
 
 /// The largest zstd window that is accepted: 2^23 = 8 MiB, which every level up to 19 stays within. A larger window
 /// would be allocated on the word of the frame's header.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
-/// How an LZ4 frame begins. The legacy frame, which Kafka does not read either, would take 8 MiB per block.
-const LZ4_FRAME_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
 
 /// A stream of unpacked bytes. After the first error, and after the end, it gives no more bytes.
 pub struct Decompressor<'a> {
@@ -49,7 +47,10 @@ impl<'a> Decompressor<'a> {
             Compression::None => Stream::None(input),
             Compression::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(input))),
             Compression::Snappy => Stream::Snappy(Snappy::new(input).map_err(damaged)?),
-            Compression::Lz4 => Stream::Lz4(Box::new(lz4(input).map_err(damaged)?)),
+            Compression::Lz4 => {
+                let frame = first_frame(input).map_err(|detail| damaged(detail.to_owned()))?;
+                Stream::Lz4(Box::new(FrameDecoder::new(frame)))
+            }
             Compression::Zstd => {
                 Stream::Zstd(zstd(input).map_err(|error| damaged(error.to_string()))?)
             }
@@ -96,7 +97,7 @@ impl<'a> Decompressor<'a> {
             }
         };
         if read == 0 {
-            // The decoders would go on with a next frame; Kafka reads one.
+            // A decoder is not asked again behind its end.
             self.stream = Stream::Ended;
         }
         self.output += read;
@@ -143,13 +144,6 @@ impl fmt::Debug for Decompressor<'_> {
             .field("output_max", &self.output_max)
             .finish_non_exhaustive()
     }
-}
-
-fn lz4(input: &[u8]) -> Result<FrameDecoder<&[u8]>, String> {
-    if !input.starts_with(&LZ4_FRAME_MAGIC) {
-        return Err("it does not begin as an LZ4 frame".to_owned());
-    }
-    Ok(FrameDecoder::new(input))
 }
 
 fn zstd(input: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {

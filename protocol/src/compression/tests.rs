@@ -301,7 +301,21 @@ fn lz4_sizes_that_lie_are_refused() {
         lying[7..11].copy_from_slice(&size.to_le_bytes());
         assert_refused("block size", Compression::Lz4, &lying, &Limits::DEFAULT);
     }
-    let mut legacy = frame.clone();
+    for checksum in [false, true] {
+        let info = FrameInfo::new()
+            .block_size(BlockSize::Max64KB)
+            .content_checksum(checksum);
+        let whole = packed(info);
+        assert_eq!(
+            drain(Compression::Lz4, &whole, &Limits::DEFAULT),
+            (1000, Ok(()))
+        );
+        for cut in 1..8 {
+            let cut_off = &whole[..whole.len() - cut];
+            assert_refused("end mark", Compression::Lz4, cut_off, &Limits::DEFAULT);
+        }
+    }
+    let mut legacy = frame;
     legacy[..4].copy_from_slice(&0x184C_2102_u32.to_le_bytes());
     assert_refused("legacy", Compression::Lz4, &legacy, &Limits::DEFAULT);
     assert_refused("empty", Compression::Lz4, &[], &Limits::DEFAULT);
