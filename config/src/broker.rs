@@ -10,7 +10,7 @@ section! {
         /// No effect on latency, cost or durability.
         node_id: i32 = 1, min 0, since "0.1";
 
-        /// The id of the cluster: 22 characters of URL-safe base64, as `kafka-storage.sh random-uuid` prints them.
+        /// The id of the cluster: up to 64 letters, digits, `-` and `_`, such as `kafka-storage.sh random-uuid` prints.
         /// When unset, an id is made at the first start and kept in the metadata. A value that differs from the kept
         /// one is refused at start, because clients would be led to another cluster's data.
         cluster_id: Option<String> = None, since "0.1";

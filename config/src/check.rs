@@ -33,7 +33,7 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
         problems.push(Problem::new(
             "broker.cluster_id",
             format!(
-                "{id:?} is not 22 characters of URL-safe base64; leave it out, or take what kafka-storage.sh \
+                "{id:?} has other characters than letters, digits, - and _, or more than 64; leave it out, or take what kafka-storage.sh \
                  random-uuid prints"
             ),
         ));

@@ -3,9 +3,11 @@
 //!
 //! The numbers of [`ConfigType`] and [`ConfigSource`] are Kafka's wire numbers (KIP-226, KIP-569): never renumber.
 
+pub mod describe;
 pub mod keys;
 mod without_effect;
 
+pub use describe::describe_broker;
 pub use keys::{BrokerKey, Role, Unit, broker_key, broker_keys};
 
 /// The type of a config value.
