@@ -1,0 +1,39 @@
+//! LeaveGroup: members go, one answer each.
+
+use super::super::error::{CoordinatorError, LeaveError};
+use super::super::request::LeavingMember;
+use super::{Context, Effects, Group, State};
+
+impl Group {
+    /// LeaveGroup for several members at once; one rebalance follows, not one per member. The results line up with
+    /// `leaving`.
+    pub fn leave(
+        &mut self,
+        leaving: &[LeavingMember],
+        context: Context<'_>,
+    ) -> (Result<Vec<Result<(), LeaveError>>, LeaveError>, Effects) {
+        let mut effects = Effects::default();
+        if self.state == State::Dead {
+            return (Err(CoordinatorError::NotAvailable.into()), effects);
+        }
+        let results: Vec<Result<(), LeaveError>> = leaving
+            .iter()
+            .map(|one| self.leave_one(one, &mut effects))
+            .collect();
+        if results.iter().any(Result::is_ok) {
+            self.after_removal(context, &mut effects);
+        }
+        (Ok(results), effects)
+    }
+
+    fn leave_one(&mut self, one: &LeavingMember, effects: &mut Effects) -> Result<(), LeaveError> {
+        // No member has an instance id here, so whoever names one names nobody.
+        let is_known = one.instance.is_none()
+            && (self.forget_pending(&one.member) || self.remove_member(&one.member, effects));
+        if is_known {
+            Ok(())
+        } else {
+            Err(LeaveError::UnknownMemberId)
+        }
+    }
+}

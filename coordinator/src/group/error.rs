@@ -1,0 +1,186 @@
+//! Why a group refuses: one enum per operation, in Kafka's words and without its numbers.
+//!
+//! Every error says what the caller should do, and [`CoordinatorError::outcome`] says whether a refused write may
+//! have happened after all.
+
+use super::request::MemberId;
+
+/// Whether a write that was answered with an error took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was written, now or later.
+    DidNotHappen,
+    /// The write may be, or may become, visible.
+    MayHaveHappened,
+}
+
+/// The coordinator itself cannot serve now. All of these are retriable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CoordinatorError {
+    /// Another broker leads the group's shard, or nobody does: look the coordinator up again. Kafka's
+    /// NOT_COORDINATOR.
+    #[error("this broker does not coordinate the group; look the coordinator up again")]
+    NotCoordinator,
+    /// The shard's groups are being read: ask again in a moment. Kafka's COORDINATOR_LOAD_IN_PROGRESS.
+    #[error("the coordinator is still loading the group; retry")]
+    LoadInProgress,
+    /// The group is being removed, or the metadata store refused the write; nothing happened. Kafka's
+    /// COORDINATOR_NOT_AVAILABLE.
+    #[error("the coordinator cannot serve the group now and did nothing; retry")]
+    NotAvailable,
+    /// A bound of the coordinator is reached (groups of a shard, offsets that wait to be written); nothing happened.
+    /// Kafka's COORDINATOR_NOT_AVAILABLE.
+    #[error("the coordinator has too much to write and did nothing; retry later")]
+    Overloaded,
+    /// The metadata store did not say whether the write took place: ask again, the repetition is harmless. Kafka's
+    /// COORDINATOR_NOT_AVAILABLE.
+    #[error("the coordinator does not know whether the write happened, it may have; retry")]
+    OutcomeUnknown,
+}
+
+impl CoordinatorError {
+    /// Whether what was asked may have happened.
+    #[must_use]
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            // A shard that was lost while a write was under way leaves that write open.
+            Self::NotCoordinator | Self::OutcomeUnknown => Outcome::MayHaveHappened,
+            Self::LoadInProgress | Self::NotAvailable | Self::Overloaded => Outcome::DidNotHappen,
+        }
+    }
+}
+
+/// Why JoinGroup is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group id is empty.
+    #[error("group id is empty; a group needs a name")]
+    InvalidGroupId,
+    /// The session timeout lies outside the allowed range: ask for another.
+    #[error(
+        "session timeout lies outside group.min.session.timeout.ms and group.max.session.timeout.ms"
+    )]
+    InvalidSessionTimeout,
+    /// The protocol type differs from the group's, no protocol is common to all members, or none was named.
+    #[error("protocol type or protocols do not fit those of the other members of the group")]
+    InconsistentGroupProtocol,
+    /// The member id is not (or no longer) in the group: join again with an empty member id.
+    #[error("member id is not known to the group; join again without one")]
+    UnknownMemberId,
+    /// The member must join again with this id, which the coordinator chose (KIP-394).
+    #[error("join again with the member id {member}")]
+    MemberIdRequired {
+        /// The id to join with.
+        member: MemberId,
+    },
+    /// The group has as many members, or holds as many bytes of their metadata, as it may.
+    #[error("the group has as many members as group.max.size allows")]
+    GroupMaxSizeReached,
+    /// A later JoinGroup of the same member took this one's place.
+    #[error("a later join of the same member replaced this one; join again")]
+    RebalanceInProgress,
+    /// The member has a group instance id (KIP-345), which this broker does not serve: join without one.
+    #[error("group.instance.id is not supported by this broker; join without it")]
+    StaticMembershipUnsupported,
+}
+
+/// Why SyncGroup is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SyncError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group id is empty.
+    #[error("group id is empty; a group needs a name")]
+    InvalidGroupId,
+    /// The member id is not in the group: join again without one.
+    #[error("member id is not known to the group; join again without one")]
+    UnknownMemberId,
+    /// The generation is not the group's: join again.
+    #[error("generation is not the group's; join again")]
+    IllegalGeneration,
+    /// The protocol type or name differs from what the generation chose.
+    #[error("protocol type or name is not that of the generation")]
+    InconsistentGroupProtocol,
+    /// The group rebalances: join again.
+    #[error("the group rebalances; join again")]
+    RebalanceInProgress,
+    /// The leader's assignments are larger than a group may hold. Kafka answers UNKNOWN_SERVER_ERROR here.
+    #[error("the assignments of the group are larger than the coordinator keeps")]
+    AssignmentTooLarge,
+}
+
+/// Why Heartbeat is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeartbeatError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group id is empty.
+    #[error("group id is empty; a group needs a name")]
+    InvalidGroupId,
+    /// The member id is not in the group: join again without one.
+    #[error("member id is not known to the group; join again without one")]
+    UnknownMemberId,
+    /// The generation is not the group's: join again.
+    #[error("generation is not the group's; join again")]
+    IllegalGeneration,
+    /// The group rebalances: join again. The session was kept alive.
+    #[error("the group rebalances; join again")]
+    RebalanceInProgress,
+}
+
+/// Why LeaveGroup is refused, as a whole or for one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaveError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group id is empty.
+    #[error("group id is empty; a group needs a name")]
+    InvalidGroupId,
+    /// The member id (or group instance id) is not in the group; nothing is left to do.
+    #[error("member id is not known to the group")]
+    UnknownMemberId,
+}
+
+/// Why a whole OffsetCommit is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group does not exist and the request names a generation: GROUP_ID_NOT_FOUND since version 9,
+    /// ILLEGAL_GENERATION before.
+    #[error("the group does not exist and so has no such generation; join again")]
+    GroupIdNotFound,
+    /// The member id is not in the group, or the group has members and the request names none.
+    #[error("member id is not known to the group; join again")]
+    UnknownMemberId,
+    /// The generation is not the group's: join again.
+    #[error("generation is not the group's; join again")]
+    IllegalGeneration,
+    /// The generation's assignment is not known yet: sync, then commit.
+    #[error("the group rebalances; sync and commit again")]
+    RebalanceInProgress,
+}
+
+/// Why one offset of an OffsetCommit is refused while others may be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OffsetError {
+    /// The text beside the offset is longer than `offset.metadata.max.bytes`.
+    #[error("the metadata of the offset is longer than offset.metadata.max.bytes")]
+    OffsetMetadataTooLarge,
+}
+
+/// Why OffsetFetch, DescribeGroups or ListGroups is refused. "No offset committed" is an answer, not an error: an
+/// error here never makes a consumer reset its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+}

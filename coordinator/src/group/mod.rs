@@ -1,0 +1,23 @@
+//! Consumer groups as Kafka users know them: members, generations, assignments, committed offsets.
+//!
+//! [`classic`] is the protocol of JoinGroup and SyncGroup, in which a leader among the members assigns partitions.
+//! [`request`] has what members ask and what they are told, [`error`] why they are refused, [`offsets`] the rules of
+//! committed offsets, [`settings`] the limits.
+
+pub mod classic;
+pub mod error;
+pub mod offsets;
+pub mod request;
+pub mod settings;
+
+pub use classic::Group;
+pub use error::{
+    CommitError, CoordinatorError, FetchError, HeartbeatError, JoinError, LeaveError, OffsetError,
+    Outcome, SyncError,
+};
+pub use request::{
+    CommitOffsets, CommittedOffset, DescribedGroup, DescribedMember, FetchOffsets, FetchedOffset,
+    Heartbeat, JoinAnswer, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, ListedGroup,
+    MemberAssignment, MemberId, OffsetCommit, Protocol, SyncAnswer, SyncRequest,
+};
+pub use settings::GroupSettings;
