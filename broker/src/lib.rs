@@ -1,1 +1,19 @@
-//! placeholder
+//! The broker: speaks Kafka to clients and leaves the rest to the rooms below.
+//!
+//! It is the only crate that knows Kafka's error codes, API versions and client ids. It keeps no truth: whatever it holds can be
+//! lost with the process.
+//!
+//! Reading order: `network` turns sockets into frames, `dispatch` finds the handler, `api` says what a handler is, `handlers` has one
+//! file per Kafka API and the table of them, `reach` is what handlers may touch, `security` says who may ask for what.
+
+pub mod network;
+
+pub mod dispatch;
+
+pub mod api;
+
+pub mod handlers;
+
+pub mod reach;
+
+pub mod security;

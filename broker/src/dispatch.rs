@@ -1,0 +1,148 @@
+//! From a frame to the handler of its API.
+//!
+//! Header, version, row of the table, run. A version that is not served closes the connection, as in Kafka, except that ApiVersions
+//! is answered in version 0 so that client and broker find a common one (KIP-511).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use metrics::{Counter, Histogram, counter, histogram};
+use streamhouse_protocol::api_key::ApiKey;
+use streamhouse_protocol::frame::{RequestHeader, take_header};
+use streamhouse_protocol::rope::Rope;
+use streamhouse_runtime::{Clock, Monotonic};
+
+use crate::api::{Answer, Api, Peer, Reply, RequestContext};
+use crate::handlers::api_versions;
+use crate::network::{Call, CloseReason, Service};
+use crate::reach::Broker;
+
+/// The table of APIs at work.
+pub struct Dispatch {
+    broker: Arc<Broker>,
+    clock: Arc<dyn Clock>,
+    served: BTreeMap<i16, Served>,
+}
+
+/// An API that is served, with its metrics at hand.
+struct Served {
+    api: &'static Api,
+    requests: Counter,
+    seconds: Histogram,
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatch")
+            .field("apis", &self.served.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dispatch {
+    /// Serves `apis` with what `broker` has. A metrics recorder that is installed later sees nothing of it.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>, apis: &'static [Api]) -> Self {
+        let served = apis
+            .iter()
+            .map(|api| (api.key as i16, Served::new(api)))
+            .collect();
+        Self {
+            broker,
+            clock,
+            served,
+        }
+    }
+}
+
+impl Served {
+    fn new(api: &'static Api) -> Self {
+        Self {
+            api,
+            requests: counter!("streamhouse_broker_requests_total", "api" => api.name),
+            seconds: histogram!("streamhouse_broker_request_seconds", "api" => api.name),
+        }
+    }
+}
+
+impl Service for Dispatch {
+    fn call(&self, peer: &Arc<Peer>, mut frame: Bytes) -> Result<Call, CloseReason> {
+        let header = take_header(&mut frame).map_err(CloseReason::Header)?;
+        let RequestHeader {
+            api_key,
+            api_version,
+            correlation_id,
+            client_id,
+        } = header;
+        let key = api_key as i16;
+        let unsupported = CloseReason::Unsupported {
+            key,
+            version: api_version,
+        };
+        let Some(served) = self.served.get(&key) else {
+            return Err(unsupported);
+        };
+        served.requests.increment(1);
+        let lane = served.api.lane;
+        if !served.api.versions.contains(&api_version) {
+            if api_key != ApiKey::ApiVersions {
+                return Err(unsupported);
+            }
+            let answer = api_versions::unsupported_version(correlation_id);
+            return Ok(Call {
+                lane,
+                run: std::future::ready(Reply::Now(answer)).boxed(),
+            });
+        }
+        let cx = RequestContext {
+            peer: Arc::clone(peer),
+            client_id,
+            correlation_id,
+            api_version,
+        };
+        let run = served.api.run(Arc::clone(&self.broker), cx, frame);
+        let timer = Timer {
+            clock: Arc::clone(&self.clock),
+            start: self.clock.monotonic(),
+            seconds: served.seconds.clone(),
+        };
+        Ok(Call {
+            lane,
+            run: async move { timed(run.await, timer) }.boxed(),
+        })
+    }
+}
+
+/// Measures a request from its start until its answer is complete.
+struct Timer {
+    clock: Arc<dyn Clock>,
+    start: Monotonic,
+    seconds: Histogram,
+}
+
+impl Timer {
+    fn stop(&self) {
+        self.seconds
+            .record((self.clock.monotonic() - self.start).as_secs_f64());
+    }
+}
+
+fn timed(reply: Reply<Rope>, timer: Timer) -> Reply<Rope> {
+    match reply {
+        Reply::Now(answer) => {
+            timer.stop();
+            Reply::Now(answer)
+        }
+        Reply::Later(later) => Reply::Later(
+            async move {
+                let answer: Answer<Rope> = later.await;
+                timer.stop();
+                answer
+            }
+            .boxed(),
+        ),
+    }
+}

@@ -1,0 +1,107 @@
+//! ApiVersions (key 18): which APIs this broker serves, in which versions.
+//!
+//! Kafka's rules we keep: name and version of the client's software are checked since version 3 (KIP-511); a version that we do not
+//! know is answered in version 0 with UNSUPPORTED_VERSION and the list, never with a closed connection; Produce is listed from
+//! version 0 although 0 to 2 are refused, because librdkafka before 2.11.1 switches compression off otherwise (KAFKA-18659); no
+//! feature is finalised before all of its APIs are served. Where we differ: the list of an unknown version holds every API and not
+//! only ApiVersions.
+
+use std::ops::RangeInclusive;
+
+use streamhouse_protocol::ErrorCode;
+use streamhouse_protocol::api_key::ApiKey;
+use streamhouse_protocol::messages::api_versions_response::ApiVersion;
+use streamhouse_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use streamhouse_protocol::response::encode_response;
+use streamhouse_protocol::rope::Rope;
+
+use crate::api::{Answer, Api, Handler, Lane, Reply, RequestContext};
+use crate::network::CloseReason;
+use crate::reach::Cluster;
+use crate::security::{Operation, ResourceKind};
+
+use super::APIS;
+
+/// The handler.
+#[derive(Debug)]
+pub struct ApiVersions;
+
+impl Handler for ApiVersions {
+    const KEY: ApiKey = ApiKey::ApiVersions;
+    const VERSIONS: RangeInclusive<i16> = 0..=4;
+    const LANE: Lane = Lane::Ordered;
+    const OPERATION: Option<(Operation, ResourceKind)> = None;
+    type Reach = Cluster;
+    type Request = ApiVersionsRequest;
+    type Response = ApiVersionsResponse;
+
+    async fn handle(
+        _: &Cluster,
+        cx: &RequestContext,
+        request: ApiVersionsRequest,
+    ) -> Reply<ApiVersionsResponse> {
+        let names_software = cx.api_version >= 3;
+        let is_valid = !names_software
+            || is_software_word(&request.client_software_name)
+                && is_software_word(&request.client_software_version);
+        Reply::now(if is_valid {
+            ApiVersionsResponse::default().with_api_keys(advertised())
+        } else {
+            ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code())
+        })
+    }
+}
+
+/// The answer to a version that is not served, in version 0.
+pub(crate) fn unsupported_version(correlation_id: i32) -> Answer<Rope> {
+    let response = ApiVersionsResponse::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_api_keys(advertised());
+    match encode_response::<ApiVersionsRequest>(correlation_id, 0, &response) {
+        Ok(response) => Answer::respond(response),
+        Err(error) => Answer::Close(CloseReason::Unencodable(error)),
+    }
+}
+
+fn advertised() -> Vec<ApiVersion> {
+    APIS.iter().map(row).collect()
+}
+
+fn row(api: &Api) -> ApiVersion {
+    // Older librdkafka needs to see Produce 0; whoever sends it gets what Kafka 4 gives: a closed connection.
+    let min = if api.key == ApiKey::Produce {
+        0
+    } else {
+        *api.versions.start()
+    };
+    ApiVersion::default()
+        .with_api_key(api.key as i16)
+        .with_min_version(min)
+        .with_max_version(*api.versions.end())
+}
+
+/// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?` (Kafka: `ApiVersionsRequest.isValid`).
+fn is_software_word(text: &str) -> bool {
+    let ends_well = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    ends_well(bytes.first())
+        && ends_well(bytes.last())
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_software_word;
+
+    #[test]
+    fn software_words_are_kafkas() {
+        for word in ["apache-kafka-java", "librdkafka", "2.0.2", "a", "4.3.1"] {
+            assert!(is_software_word(word), "{word}");
+        }
+        for word in ["", "-a", "a-", "a b", ".", "a_b", "käfka"] {
+            assert!(!is_software_word(word), "{word}");
+        }
+    }
+}
