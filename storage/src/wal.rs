@@ -35,22 +35,49 @@
 //! process), or that a record that was never reported durable is absent after a crash.
 
 mod error;
-mod format;
-mod io;
 mod position;
 mod settings;
 
+mod format;
+mod io;
+mod names;
+mod system_io;
+
+mod files;
+mod queue;
+mod shared;
+
+mod driver;
+mod read;
+mod upkeep;
+mod writer;
+
+mod chain;
+mod recovery;
+mod replay;
+mod scan;
+
+#[cfg(any(test, feature = "test-support"))]
+pub mod crash;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use streamhouse_runtime::Ambient;
+use parking_lot::Mutex;
+use streamhouse_runtime::{Ambient, Monotonic};
+
+use driver::Threads;
+use queue::Gate;
+use shared::Shared;
 
 pub use error::{AppendError, NoteTooLong, WalFailure, WalOpenError, WalReadError};
 pub use io::{WalDirEntry, WalDirLock, WalFile, WalIo};
 pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
 pub use settings::WalSettings;
+pub use system_io::SystemIo;
 
 /// Hears what the WAL thread did. Called on that thread, in order, without a lock held; it must return quickly, because
 /// nothing is written meanwhile.
@@ -129,82 +156,200 @@ pub struct WalUsage {
     pub disk_full: bool,
 }
 
+/// What one turn of the WAL did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A group was written and synced; more may be queued.
+    Wrote {
+        /// Its records, a seal included.
+        records: usize,
+    },
+    /// There is nothing to write.
+    Idle {
+        /// When the next turn has a seal to write, if nothing is appended before.
+        until: Option<Monotonic>,
+    },
+    /// The WAL is closed or failed; no turn will write again.
+    Stopped,
+}
+
 /// The write-ahead log of one broker.
-pub struct Wal {}
+pub struct Wal {
+    shared: Arc<Shared>,
+    threads: Mutex<Threads>,
+}
 
 impl fmt::Debug for Wal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wal").finish_non_exhaustive()
+        let usage = self.usage();
+        f.debug_struct("Wal")
+            .field("usage", &usage)
+            .finish_non_exhaustive()
     }
 }
 
 impl Wal {
     /// Locks the folder, replays every valid record in order, and starts a new file behind them. When it returns, the
     /// new file is durable and names how far the log was valid, so that a later recovery comes to the same result.
+    /// What `replay` was told is void if this fails.
     pub fn open(
-        _io: Arc<dyn WalIo>,
-        _settings: WalSettings,
-        _identity: WalIdentity,
-        _ambient: Ambient,
-        _replay: &mut dyn FnMut(Replayed) -> ReplayVerdict,
+        io: Arc<dyn WalIo>,
+        settings: WalSettings,
+        identity: WalIdentity,
+        ambient: Ambient,
+        replay: &mut dyn FnMut(Replayed) -> ReplayVerdict,
     ) -> Result<(Self, Recovery), WalOpenError> {
-        unimplemented!("comes next")
+        let opening = recovery::Opening {
+            io,
+            settings,
+            identity,
+            ambient,
+        };
+        let (shared, recovery) = opening.open(replay)?;
+        Ok((
+            Self {
+                shared,
+                threads: Mutex::default(),
+            },
+            recovery,
+        ))
     }
 
-    /// Starts the WAL thread and the upkeep thread (spare files, recycling). Call once.
-    pub fn start(&self, _listener: Arc<dyn WalListener>) -> std::io::Result<()> {
-        unimplemented!("comes next")
+    /// Starts the WAL thread and the upkeep thread (spare files, recycling). Call once; a second call does nothing.
+    pub fn start(&self, listener: Arc<dyn WalListener>) -> std::io::Result<()> {
+        let mut threads = self.threads.lock();
+        if threads.are_started() {
+            Ok(())
+        } else {
+            threads.start(&self.shared, listener)
+        }
     }
 
     /// Fixes the place of a record in the log and queues it. Never waits for the disk. The payload is `head` followed
     /// by `body`. On an error nothing was and nothing will be written.
     pub fn append(
         &self,
-        _class: AppendClass,
-        _head: Bytes,
-        _body: Bytes,
+        class: AppendClass,
+        head: Bytes,
+        body: Bytes,
     ) -> Result<WalLocation, AppendError> {
-        unimplemented!("comes next")
+        // Before the lock: appending threads share the cost of the checksums.
+        let payload_crc = format::payload_crc(&head, &body);
+        let mut queue = self.shared.queue.lock();
+        let admitted = queue.admit(&self.shared.settings, class, head, body, payload_crc);
+        let wakes = admitted.is_ok() && queue.is_parked;
+        drop(queue);
+        if wakes {
+            self.shared.work.notify_one();
+        }
+        admitted
     }
 
     /// How full the WAL is.
     #[must_use]
     pub fn usage(&self) -> WalUsage {
-        unimplemented!("comes next")
+        self.shared.usage()
     }
 
     /// Everything that ends at or below this survives a power cut.
     #[must_use]
     pub fn durable_to(&self) -> WalPosition {
-        unimplemented!("comes next")
+        self.shared.durable_to()
     }
 
-    /// Reads a record on the blocking pool. Its file is pinned by this call, not by the first poll.
+    /// Everything that ends at or below this survives the death of the process, and can be read.
+    #[must_use]
+    pub fn written_to(&self) -> WalPosition {
+        self.shared.written_to()
+    }
+
+    /// Everything below this may be gone.
+    #[must_use]
+    pub fn recycled_to(&self) -> WalPosition {
+        self.shared.recycled_to()
+    }
+
+    /// Reads a record on the blocking pool. Its file is pinned by this call, not by the first poll, so that it can be
+    /// called in the step that resolved the location and awaited later.
     pub fn read(
         &self,
-        _location: WalLocation,
-    ) -> impl Future<Output = Result<Bytes, WalReadError>> + Send + 'static {
-        std::future::pending()
+        location: WalLocation,
+    ) -> impl Future<Output = Result<Bytes, WalReadError>> + Send + 'static + use<> {
+        let pinned = self.shared.pin(location.position);
+        let tasks = self.shared.ambient.tasks.clone();
+        async move {
+            let pin = pinned?;
+            let reading = tasks.blocking(move || read::read_pinned(&pin, location));
+            reading
+                .await
+                .unwrap_or_else(|_| Err(read::stopped(location)))
+        }
     }
 
     /// Reads a record on the calling thread.
-    pub fn read_now(&self, _location: WalLocation) -> Result<Bytes, WalReadError> {
-        unimplemented!("comes next")
+    pub fn read_now(&self, location: WalLocation) -> Result<Bytes, WalReadError> {
+        read::read_pinned(&self.shared.pin(location.position)?, location)
     }
 
-    /// Says that every record below `position` is recorded elsewhere. Never goes back. Files are recycled by the upkeep
-    /// thread when no read has pinned them.
-    pub fn recycle_to(&self, _position: WalPosition) {
-        unimplemented!("comes next")
+    /// Says that every record that ends at or below `position` is recorded elsewhere. Never goes back, and never passes
+    /// what is durable. Files are recycled by upkeep when no read has pinned them.
+    pub fn recycle_to(&self, position: WalPosition) {
+        self.shared.recycle_to(position);
     }
 
     /// Sets what the headers of files started from now on carry (what the broker last saw of the metadata store).
-    pub fn set_note(&self, _note: Bytes) -> Result<(), NoteTooLong> {
-        unimplemented!("comes next")
+    pub fn set_note(&self, note: Bytes) -> Result<(), NoteTooLong> {
+        if note.len() > format::NOTE_BYTES_MAX {
+            return Err(NoteTooLong {
+                len: note.len(),
+                max: format::NOTE_BYTES_MAX,
+            });
+        }
+        *self.shared.note.lock() = note;
+        Ok(())
+    }
+
+    /// Writes and syncs one group, or the seal if it is due. The WAL thread does nothing else; a simulation calls it
+    /// instead of [`Wal::start`].
+    pub fn turn(&self, listener: &dyn WalListener) -> Turn {
+        self.shared.turn(listener)
+    }
+
+    /// Does one piece of upkeep (recycle a file, make a spare); false if there is none to do now. The upkeep thread does
+    /// nothing else; a simulation calls it instead of [`Wal::start`].
+    pub fn upkeep(&self) -> bool {
+        self.shared.upkeep()
     }
 
     /// Refuses further appends, writes what is queued and a last seal, and stops the threads. Safe to call again.
     pub fn close(&self) {
-        unimplemented!("comes next")
+        self.shared.shut(Gate::Closing);
+        let mut threads = self.threads.lock();
+        if threads.are_started() {
+            threads.join();
+        } else {
+            while self.shared.turn(&Unheard) != Turn::Stopped {}
+        }
+        drop(threads);
+        self.shared.dir_lock.lock().take();
     }
+}
+
+impl Drop for Wal {
+    /// Stops without writing what is queued, as a crash would: [`Wal::close`] is the orderly way.
+    fn drop(&mut self) {
+        self.shared.shut(Gate::Closed);
+        self.shared.stop_upkeep();
+        self.threads.lock().join();
+        self.shared.dir_lock.lock().take();
+    }
+}
+
+/// Nobody waits for a WAL that was never started.
+struct Unheard;
+
+impl WalListener for Unheard {
+    fn written(&self, _up_to: WalPosition) {}
+    fn durable(&self, _up_to: WalPosition) {}
+    fn failed(&self, _error: &WalFailure) {}
 }

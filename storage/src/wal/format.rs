@@ -34,6 +34,8 @@ pub(super) const NOTE_BYTES_MAX: usize = 2048;
 /// The newest format that this release reads, and the one it writes.
 pub(super) const FORMAT: u32 = 1;
 
+/// No file starts behind this, so that arithmetic on positions from the disk cannot overflow.
+const POSITION_MAX: u64 = u64::MAX / 2;
 const MAGIC: [u8; 8] = *b"SHWALOG1";
 const HEADER_LEN: usize = 4096;
 const HEADER_CRC_AT: usize = 4092;
@@ -225,11 +227,16 @@ impl FileHeader {
             return Err(HeaderError::Damaged);
         }
         let before = u64_at(bytes, 96);
+        let (base, file_bytes, before_end) =
+            (u64_at(bytes, 32), u64_at(bytes, 40), u64_at(bytes, 112));
+        if base.max(before_end) > POSITION_MAX || file_bytes > u64::from(u32::MAX) {
+            return Err(HeaderError::Damaged);
+        }
         Ok(Self {
             number: u64_at(bytes, 16),
             salt: u64_at(bytes, 24),
-            base: WalPosition(u64_at(bytes, 32)),
-            file_bytes: u64_at(bytes, 40),
+            base: WalPosition(base),
+            file_bytes,
             identity: WalIdentity {
                 cluster: u128_at(bytes, 48),
                 dir: u128_at(bytes, 64),
@@ -238,7 +245,7 @@ impl FileHeader {
             predecessor: (before != 0).then(|| Predecessor {
                 number: before,
                 salt: u64_at(bytes, 104),
-                end: WalPosition(u64_at(bytes, 112)),
+                end: WalPosition(before_end),
             }),
             note: bytes[NOTE_AT..NOTE_AT + note_len].to_vec(),
         })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::WalLoss;
 use super::format::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
+use super::queue::SEAL_BYTES;
 
 /// The limits of one WAL. [`WalSettings::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -75,6 +76,6 @@ impl WalSettings {
 
     /// The largest payload that fits into an empty file.
     pub(super) fn payload_bytes_max(&self) -> u64 {
-        self.file_bytes - FILE_HEADER_BYTES - RECORD_HEADER_BYTES
+        self.file_bytes - FILE_HEADER_BYTES - RECORD_HEADER_BYTES - SEAL_BYTES
     }
 }

@@ -1,0 +1,259 @@
+//! Opening a WAL: lock, read, replay, and start a new file behind what was valid.
+//!
+//! Until the new file is durable nothing that recovery read is touched, so an interrupted recovery is simply repeated.
+//! The new file's header names how far the log was valid: what lies behind that in older files never comes back. A file
+//! that an earlier recovery started and nobody used is left out of the chain and becomes a spare again.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Condvar, Mutex};
+use streamhouse_runtime::Ambient;
+
+use super::chain::{Folder, FoundFile, io_error, read_folder};
+use super::files::{Files, LiveFile, SpareFile};
+use super::format::{FILE_HEADER_BYTES, FileHeader, Predecessor};
+use super::queue::{EntryCount, Gate, Queue};
+use super::replay::{POSITION_GAP, Replay, replay};
+use super::shared::Shared;
+use super::upkeep::{SPARES_MIN, make_spare};
+use super::writer::{Writer, enter_log};
+use super::{
+    Bytes, Recovery, ReplayVerdict, Replayed, WalIdentity, WalIo, WalOpenError, WalPosition,
+    WalSettings, names,
+};
+
+/// What `open` was called with.
+pub(super) struct Opening {
+    pub(super) io: Arc<dyn WalIo>,
+    pub(super) settings: WalSettings,
+    pub(super) identity: WalIdentity,
+    pub(super) ambient: Ambient,
+}
+
+impl Opening {
+    pub(super) fn open(
+        self,
+        on_record: &mut dyn FnMut(Replayed) -> ReplayVerdict,
+    ) -> Result<(Arc<Shared>, Recovery), WalOpenError> {
+        if let Some(problem) = self.settings.problem() {
+            return Err(WalOpenError::Settings { problem });
+        }
+        let dir = self.settings.dir.display().to_string();
+        let lock = self.io.lock().map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                WalOpenError::Locked { dir }
+            } else {
+                io_error("lock", "the folder")(error)
+            }
+        })?;
+        let mut folder = read_folder(self.io.as_ref(), &self.identity)?;
+        let replayed = replay(&mut folder, self.settings.accept_loss, on_record)?;
+        let mut recovery = report(&folder, &replayed);
+        let mut files = Files::new(folder.newest_serial + 1);
+        self.adopt_spares(&mut folder, &mut files)?;
+        let current = self.begin(&folder, &replayed, &mut files)?;
+        recovery.resumed_at = current.base;
+        let shared = self.assemble(folder, replayed, files, current, recovery.note.clone());
+        *shared.dir_lock.lock() = Some(lock);
+        shared.prepare_spares();
+        Ok((shared, recovery))
+    }
+
+    /// Opens the spares that earlier runs left; those of another size are removed.
+    fn adopt_spares(&self, folder: &mut Folder, files: &mut Files) -> Result<(), WalOpenError> {
+        for (_, name, len) in std::mem::take(&mut folder.spares) {
+            if len == self.settings.file_bytes {
+                let file = self.io.open(&name).map_err(io_error("open", &name))?;
+                files.add_spare(SpareFile { name, file });
+            } else {
+                self.io.remove(&name).map_err(io_error("remove", &name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the new file and makes it durable.
+    fn begin(
+        &self,
+        folder: &Folder,
+        replayed: &Replay,
+        files: &mut Files,
+    ) -> Result<Arc<LiveFile>, WalOpenError> {
+        let used = replayed.files.iter().filter(|file| file.records > 0);
+        let predecessor = used.last().map(|file| Predecessor {
+            number: file.found.number,
+            salt: file.header.salt,
+            end: WalPosition(file.end),
+        });
+        let dead = folder.dead.iter().filter_map(|file| file.header.as_ref());
+        let bases = replayed.files.iter().map(|file| &file.header).chain(dead);
+        let highest = bases
+            .map(|header| header.base.0)
+            .fold(replayed.end, u64::max);
+        let base = match folder.newest_number {
+            0 => 0,
+            // A sound header never holds a position near the end of the numbers.
+            _ => highest.saturating_add(POSITION_GAP),
+        };
+        let header = FileHeader {
+            number: folder.newest_number + 1,
+            salt: self.ambient.chance.next_u64(),
+            base: WalPosition(base),
+            file_bytes: self.settings.file_bytes,
+            identity: self.identity,
+            predecessor,
+            note: note_of(replayed),
+        };
+        let spare = match files.take_spare() {
+            Some(spare) => spare,
+            None => self.make_first(files.take_serial())?,
+        };
+        let name = names::log_file(header.number);
+        enter_log(self.io.as_ref(), spare, &header).map_err(io_error("begin", &name))
+    }
+
+    /// A file for the very first start: reserved but not filled, because readiness waits for it.
+    fn make_first(&self, serial: u64) -> Result<SpareFile, WalOpenError> {
+        let name = names::unfinished_file(serial);
+        let file = self.io.create(&name).map_err(io_error("create", &name))?;
+        file.reserve(self.settings.file_bytes)
+            .map_err(io_error("reserve", &name))?;
+        Ok(SpareFile { name, file })
+    }
+
+    fn assemble(
+        self,
+        folder: Folder,
+        replayed: Replay,
+        mut files: Files,
+        current: Arc<LiveFile>,
+        note: Bytes,
+    ) -> Arc<Shared> {
+        let base = current.base.0;
+        let mut entries = EntryCount::new(self.settings.entries_max);
+        replayed.run_ends.iter().for_each(|end| entries.push(*end));
+        let (mut bytes, mut count) = (0, 1);
+        for dead in folder.dead {
+            files.add_retired(without_records(dead, WalPosition(0)));
+            count += 1;
+        }
+        let last_used = replayed.files.iter().rposition(|file| file.records > 0);
+        for (place, file) in replayed.files.into_iter().enumerate() {
+            let live = Arc::new(LiveFile {
+                number: file.found.number,
+                name: file.found.name,
+                base: file.header.base,
+                salt: file.header.salt,
+                file_bytes: file.found.len,
+                file: file.found.file,
+            });
+            count += 1;
+            if last_used.is_none_or(|last| place > last) {
+                files.add_retired(live);
+            } else {
+                bytes += file.end - file.header.base.0;
+                files.add_closed(live, WalPosition(file.end));
+            }
+        }
+        for (found, lost) in replayed.unreadable {
+            // It keeps its place in the order of recycling.
+            count += 1;
+            files.add_closed(without_records(found, lost.from), lost.to);
+        }
+        files.begin(Arc::clone(&current), current.base);
+        let room_in_file = self.settings.file_bytes - FILE_HEADER_BYTES;
+        let queue = Queue {
+            gate: Gate::Open,
+            pending: Default::default(),
+            next: base,
+            room_in_file,
+            files: count,
+            spares: files.spare_count() as u64,
+            bytes,
+            queued_bytes: 0,
+            entries,
+            disk_full: false,
+            is_parked: false,
+        };
+        let shared = Arc::new(Shared {
+            io: self.io,
+            settings: self.settings,
+            identity: self.identity,
+            ambient: self.ambient,
+            queue: Mutex::new(queue),
+            work: Condvar::new(),
+            files: Mutex::new(files),
+            writer: Mutex::new(Writer::new(current)),
+            written: AtomicU64::new(base),
+            durable: AtomicU64::new(base),
+            recycled: AtomicU64::new(0),
+            note: Mutex::new(note),
+            failure: Mutex::default(),
+            upkeep: Mutex::default(),
+            upkeep_due: Condvar::new(),
+            dir_lock: Mutex::new(None),
+        });
+        shared.recycle_to(WalPosition(replayed.recorded_to));
+        shared
+    }
+}
+
+impl Shared {
+    /// Sees to the two spares that must exist from the start. Without room for them the broker starts all the same:
+    /// what frees space must be able to run.
+    fn prepare_spares(&self) {
+        while self.queue.lock().spares < SPARES_MIN {
+            let retired = self.files.lock().take_unpinned();
+            let is_made = match retired {
+                Some(retired) => self.recycle(retired),
+                None => make_spare(self, false).is_ok(),
+            };
+            if !is_made {
+                break;
+            }
+        }
+    }
+}
+
+/// A file from which nothing can be read: no record has salt zero and its place.
+fn without_records(found: FoundFile, base: WalPosition) -> Arc<LiveFile> {
+    Arc::new(LiveFile {
+        number: found.number,
+        name: found.name,
+        base,
+        salt: 0,
+        file_bytes: found.len,
+        file: found.file,
+    })
+}
+
+fn note_of(replayed: &Replay) -> Vec<u8> {
+    replayed
+        .files
+        .last()
+        .map(|file| file.header.note.clone())
+        .unwrap_or_default()
+}
+
+fn report(folder: &Folder, replayed: &Replay) -> Recovery {
+    let newest = replayed.files.last();
+    if replayed.dropped_records > 0 {
+        tracing::info!(
+            records = replayed.dropped_records,
+            end = replayed.end,
+            "dropped whole records behind a torn write; none of them was acknowledged as durable"
+        );
+    }
+    Recovery {
+        records: replayed.records,
+        payload_bytes: replayed.payload_bytes,
+        files: (replayed.files.len() + folder.dead.len()) as u64,
+        end: WalPosition(replayed.end),
+        resumed_at: WalPosition(0),
+        dropped_records: replayed.dropped_records,
+        last_incarnation: newest.map(|file| file.header.identity.incarnation),
+        note: Bytes::from(note_of(replayed)),
+        accepted_loss: replayed.accepted_loss,
+    }
+}

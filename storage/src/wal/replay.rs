@@ -1,0 +1,272 @@
+//! Replaying the log: every valid record in order, and the judgement on what is not valid.
+//!
+//! A file that has a successor ends where the successor's header says; anything unreadable before that is damage. In
+//! the newest file the first unreadable place `r` is damage if any later record says that more than `r` was synced;
+//! else it is the torn end of the last write, which nobody was told about.
+
+use super::chain::{Folder, FoundFile, io_error};
+use super::format::{FILE_HEADER_BYTES, FileHeader, RecordKind};
+use super::scan::FileScan;
+use super::{Bytes, ReplayVerdict, Replayed, WalLocation, WalLoss, WalOpenError, WalPosition};
+
+/// One restart leaves this many positions unused: far more than can be queued, so that a position which was given to a
+/// record that a crash lost never names another record.
+pub(super) const POSITION_GAP: u64 = 1 << 40;
+
+/// What replaying one file gave.
+#[derive(Debug)]
+pub(super) struct ReplayedFile {
+    pub(super) found: FoundFile,
+    pub(super) header: FileHeader,
+    /// Where its valid records end.
+    pub(super) end: u64,
+    /// Records other than seals.
+    pub(super) records: u64,
+}
+
+/// What replaying the whole log gave.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    pub(super) files: Vec<ReplayedFile>,
+    /// Files whose headers are damaged, under an accepted loss.
+    pub(super) unreadable: Vec<(FoundFile, WalLoss)>,
+    pub(super) records: u64,
+    pub(super) payload_bytes: u64,
+    pub(super) dropped_records: u64,
+    /// Where the valid log ends.
+    pub(super) end: u64,
+    /// All records that end at or below this are recorded elsewhere.
+    pub(super) recorded_to: u64,
+    /// Ends of the records of class Run that are needed.
+    pub(super) run_ends: Vec<u64>,
+    pub(super) accepted_loss: Option<WalLoss>,
+    damage: Option<Damage>,
+    has_needed: bool,
+}
+
+#[derive(Debug)]
+struct Damage {
+    file: String,
+    reason: &'static str,
+    lost: WalLoss,
+    is_accepted: bool,
+}
+
+type OnRecord<'a> = &'a mut dyn FnMut(Replayed) -> ReplayVerdict;
+
+/// Replays the files of `folder`. With `accept`, exactly that loss is passed over.
+pub(super) fn replay(
+    folder: &mut Folder,
+    accept: Option<WalLoss>,
+    on_record: OnRecord<'_>,
+) -> Result<Replay, WalOpenError> {
+    let mut replay = Replay::default();
+    let chain = std::mem::take(&mut folder.chain);
+    // Where each file ends according to the one behind it.
+    let ends: Vec<Option<u64>> = chain
+        .windows(2)
+        .map(|pair| end_of(&pair[0], &pair[1]))
+        .collect();
+    let ends = ends.into_iter().chain([None]);
+    let newest = chain.last().map(|file| file.number);
+    let mut before: Option<u64> = None;
+    for (found, end) in chain.into_iter().zip(ends) {
+        if let (Some(missing), Some(before)) = (folder.missing, before)
+            && before < missing
+            && missing < found.number
+        {
+            let to = found
+                .header
+                .as_ref()
+                .map_or(replay.end, |header| header.base.0);
+            let lost = range(replay.end, to.max(replay.end + 1));
+            replay.damaged(
+                super::names::log_file(missing),
+                "it is missing",
+                lost,
+                accept,
+            );
+            replay.end = replay.end.max(lost.to.0);
+        }
+        before = Some(found.number);
+        let is_newest = newest == Some(found.number);
+        match found.header.clone() {
+            Some(header) => replay.file(found, header, (end, is_newest), accept, on_record)?,
+            None => replay.unreadable(found, end, accept),
+        }
+    }
+    replay.judge(accept)?;
+    Ok(replay)
+}
+
+/// Where `file` ends according to `next`.
+fn end_of(file: &FoundFile, next: &FoundFile) -> Option<u64> {
+    let before = next.header.as_ref()?.predecessor?;
+    (before.number == file.number).then_some(before.end.0)
+}
+
+fn range(from: u64, to: u64) -> WalLoss {
+    WalLoss {
+        from: WalPosition(from),
+        to: WalPosition(to),
+    }
+}
+
+impl Replay {
+    /// Fails unless there was no damage, or all of it is the loss that was accepted.
+    fn judge(&mut self, accept: Option<WalLoss>) -> Result<(), WalOpenError> {
+        let Some(damage) = self.damage.take() else {
+            return Ok(());
+        };
+        if damage.is_accepted && accept == Some(damage.lost) {
+            self.accepted_loss = accept;
+            return Ok(());
+        }
+        Err(WalOpenError::Corrupt {
+            file: damage.file,
+            lost: damage.lost,
+            reason: damage.reason,
+        })
+    }
+
+    fn damaged(
+        &mut self,
+        file: String,
+        reason: &'static str,
+        lost: WalLoss,
+        accept: Option<WalLoss>,
+    ) {
+        let is_accepted =
+            accept.is_some_and(|accept| accept.from <= lost.from && lost.to <= accept.to);
+        match &mut self.damage {
+            None => {
+                self.damage = Some(Damage {
+                    file,
+                    reason,
+                    lost,
+                    is_accepted,
+                })
+            }
+            Some(damage) => {
+                // One range names all that is lost, from the first damage to the last.
+                damage.lost.from = damage.lost.from.min(lost.from);
+                damage.lost.to = damage.lost.to.max(lost.to);
+                damage.is_accepted &= is_accepted;
+            }
+        }
+    }
+
+    fn unreadable(&mut self, found: FoundFile, end: Option<u64>, accept: Option<WalLoss>) {
+        let to = end.unwrap_or(
+            self.end
+                .saturating_add(POSITION_GAP)
+                .saturating_add(found.len),
+        );
+        let lost = range(self.end, to.max(self.end + 1));
+        self.damaged(found.name.clone(), "its header is unreadable", lost, accept);
+        self.end = lost.to.0;
+        self.unreadable.push((found, lost));
+    }
+
+    fn file(
+        &mut self,
+        found: FoundFile,
+        header: FileHeader,
+        (end, is_newest): (Option<u64>, bool),
+        accept: Option<WalLoss>,
+        on_record: OnRecord<'_>,
+    ) -> Result<(), WalOpenError> {
+        let handle = std::sync::Arc::clone(&found.file);
+        let base = header.base.0;
+        let mut scan = FileScan::new(handle.as_ref(), header.salt, base, found.len);
+        let (mut at, mut records, mut synced_upto) = (base, 0, None);
+        while end.is_none_or(|end| at < end) {
+            let record = scan.record_at(at).map_err(io_error("read", &found.name))?;
+            if let Some((record, payload)) = record {
+                at += record.bytes();
+                if let Some(class) = record.kind.class() {
+                    records += 1;
+                    let location = WalLocation {
+                        position: WalPosition(record.position),
+                        len: record.payload_len,
+                    };
+                    let payload = Bytes::copy_from_slice(payload);
+                    self.record(
+                        Replayed {
+                            location,
+                            class,
+                            payload,
+                        },
+                        on_record,
+                    );
+                }
+                continue;
+            }
+            if end.is_none() && synced_upto.is_none() {
+                let survey = scan.survey(at).map_err(io_error("read", &found.name))?;
+                synced_upto = Some(survey.synced_upto);
+                // Only counted if it turns out that nothing here was durable.
+                self.dropped_records = survey.records;
+            }
+            // A file in the middle whose successor is unreadable has no known end; its own records tell.
+            let known_end = end.or(synced_upto).unwrap_or(0);
+            if known_end <= at {
+                break;
+            }
+            self.dropped_records = 0;
+            let resume = scan.find_from(at).map_err(io_error("read", &found.name))?;
+            let resume = resume.map_or(known_end, |found| found.min(known_end));
+            self.damaged(
+                found.name.clone(),
+                "records are unreadable",
+                range(at, resume),
+                accept,
+            );
+            at = resume;
+        }
+        let full = base.saturating_add(header.file_bytes.saturating_sub(FILE_HEADER_BYTES));
+        if is_newest && found.len != header.file_bytes && at < full {
+            self.damaged(
+                found.name.clone(),
+                "its length is wrong",
+                range(at, full),
+                accept,
+            );
+        }
+        self.end = at;
+        self.files.push(ReplayedFile {
+            found,
+            header,
+            end: at,
+            records,
+        });
+        Ok(())
+    }
+
+    fn record(&mut self, replayed: Replayed, on_record: OnRecord<'_>) {
+        // Behind damage that nobody accepted the log is only measured.
+        if self
+            .damage
+            .as_ref()
+            .is_some_and(|damage| !damage.is_accepted)
+        {
+            return;
+        }
+        self.records += 1;
+        self.payload_bytes += replayed.payload.len() as u64;
+        let (kind, end) = (RecordKind::from(replayed.class), replayed.location.end().0);
+        match on_record(replayed) {
+            ReplayVerdict::Keep => {
+                self.has_needed = true;
+                if kind == RecordKind::Run {
+                    self.run_ends.push(end);
+                }
+            }
+            ReplayVerdict::Recorded => {
+                if !self.has_needed {
+                    self.recorded_to = end;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Work beside the log that no acknowledgement waits for: recycling files and keeping spares filled with zeros.
+//!
+//! A sync into a file whose blocks were written before is about twice as fast as one that makes the file system note
+//! new blocks; hence the zeros, and hence recycling instead of deleting.
+
+use std::io;
+use std::sync::Arc;
+
+use super::files::{RetiredFile, SpareFile};
+use super::io::write_all_at;
+use super::queue::Gate;
+use super::shared::Shared;
+use super::{WalFile, names};
+
+const FILL_BYTES: usize = 1 << 20;
+/// The two spares that exist even when the WAL is at its cap.
+pub(super) const SPARES_MIN: u64 = 2;
+
+impl Shared {
+    /// Does one piece of upkeep; false if nothing is to be done, or nothing can be done now.
+    pub(super) fn upkeep(&self) -> bool {
+        if self.queue.lock().gate == Gate::Closed {
+            return false;
+        }
+        let retired = self.files.lock().take_unpinned();
+        if let Some(retired) = retired {
+            return self.recycle(retired);
+        }
+        if !self.is_short_of_spares() {
+            return false;
+        }
+        make_spare(self, true).is_ok()
+    }
+
+    /// How many spares there should be: fewer near the cap, so that the folder never holds more than two files beyond.
+    fn spares_target(&self) -> u64 {
+        let left = self
+            .settings
+            .cap_files()
+            .saturating_sub(self.queue.lock().files);
+        (self.settings.pool_files as u64)
+            .min(SPARES_MIN + left)
+            .max(SPARES_MIN)
+    }
+
+    /// Whether upkeep has work that it could not do.
+    pub(super) fn lacks_spares(&self) -> bool {
+        let has_retired = self.files.lock().has_retired();
+        has_retired || self.is_short_of_spares()
+    }
+
+    fn is_short_of_spares(&self) -> bool {
+        let spares = self.queue.lock().spares;
+        spares < self.spares_target()
+    }
+
+    /// Makes a file spare, or removes it if there are enough. One file at a time, each made to last before the next: a
+    /// crash must never leave an older file behind without its successor.
+    pub(super) fn recycle(&self, retired: RetiredFile) -> bool {
+        let target = self.spares_target().max(SPARES_MIN + 1);
+        let is_wanted = retired.live.file_bytes == self.settings.file_bytes
+            && self.queue.lock().spares < target;
+        let name = retired.live.name.clone();
+        let spare_name = names::spare_file(self.files.lock().take_serial());
+        let moved = if is_wanted {
+            self.io.rename(&name, &spare_name)
+        } else {
+            self.io.remove(&name)
+        };
+        if let Err(error) = moved {
+            tracing::warn!(file = %name, %error, "cannot recycle a WAL file; trying again later");
+            self.files.lock().put_back(retired);
+            return false;
+        }
+        if let Err(error) = self.io.sync_dir() {
+            // Whether the file is still there is unknown, and going on could leave a gap in the log.
+            self.fail("recycle", &name, error);
+            return false;
+        }
+        if is_wanted {
+            let file = Arc::clone(&retired.live.file);
+            self.files.lock().add_spare(SpareFile {
+                name: spare_name,
+                file,
+            });
+        }
+        let mut queue = self.queue.lock();
+        queue.files = queue.files.saturating_sub(1);
+        queue.bytes = queue.bytes.saturating_sub(retired.bytes);
+        queue.spares += u64::from(is_wanted);
+        true
+    }
+}
+
+/// Makes one spare file, filled with zeros or only reserved. A full disk is noted, so that appends are refused in time.
+pub(super) fn make_spare(shared: &Shared, fill: bool) -> io::Result<()> {
+    let serial = shared.files.lock().take_serial();
+    let (unfinished, name) = (names::unfinished_file(serial), names::spare_file(serial));
+    match try_make(shared, &unfinished, &name, fill) {
+        Ok(file) => {
+            shared.files.lock().add_spare(SpareFile { name, file });
+            let mut queue = shared.queue.lock();
+            queue.spares += 1;
+            queue.disk_full = false;
+            Ok(())
+        }
+        Err(error) => {
+            // What is left of it goes now, or at the next start.
+            let _ = shared.io.remove(&unfinished);
+            let _ = shared.io.remove(&name);
+            let is_full = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            let was_full = std::mem::replace(&mut shared.queue.lock().disk_full, is_full);
+            if !was_full && error.kind() != io::ErrorKind::Interrupted {
+                tracing::warn!(%error, "cannot make a spare WAL file; appends stop when the others are used");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn try_make(
+    shared: &Shared,
+    unfinished: &str,
+    name: &str,
+    fill: bool,
+) -> io::Result<Arc<dyn WalFile>> {
+    let bytes = shared.settings.file_bytes;
+    let file = shared.io.create(unfinished)?;
+    file.reserve(bytes)?;
+    if fill {
+        fill_with_zeros(shared, file.as_ref(), bytes)?;
+    }
+    file.sync_data()?;
+    shared.io.rename(unfinished, name)?;
+    shared.io.sync_dir()?;
+    Ok(file)
+}
+
+fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
+    let mut at = 0;
+    while at < bytes {
+        // A WAL that closes does not wait for spares.
+        if shared.queue.lock().gate != Gate::Open {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let count = usize::try_from(bytes - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+        write_all_at(file, at, &zeros[..count])?;
+        at += count as u64;
+        if at.is_multiple_of(8 * FILL_BYTES as u64) {
+            // In pieces, so that the log's own syncs do not wait behind 64 MiB.
+            file.sync_data()?;
+        }
+    }
+    Ok(())
+}
