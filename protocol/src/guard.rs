@@ -21,6 +21,8 @@ mod shapes;
 mod tests;
 mod walk;
 
+use kafka_protocol::messages::ApiKey;
+
 pub(crate) use reader::Reader;
 
 /// Why a request is refused: close the connection, as Kafka does.
@@ -119,13 +121,10 @@ pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> 
     let shape = shapes::of(api_key);
     let known = shape.filter(|shape| shape.versions.contains(version));
     let Some(shape) = known else {
-        let api = shape.map_or("unknown", |shape| shape.name);
-        return Err(GuardError {
-            api,
+        return Err(unknown(
+            shape.map_or("unknown", |shape| shape.name),
             version,
-            path: WHOLE.to_owned(),
-            problem: Problem::UnknownShape,
-        });
+        ));
     };
     walk::walk(shape, version, body).map_err(|stop| GuardError {
         api: shape.name,
@@ -137,4 +136,18 @@ pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> 
         },
         problem: stop.problem,
     })
+}
+
+/// The error of a version that cannot be decoded, whether or not Kafka has it.
+pub(crate) fn unknown_version(api_key: ApiKey, version: i16) -> GuardError {
+    unknown(crate::api_key::name(api_key), version)
+}
+
+fn unknown(api: &'static str, version: i16) -> GuardError {
+    GuardError {
+        api,
+        version,
+        path: WHOLE.to_owned(),
+        problem: Problem::UnknownShape,
+    }
 }

@@ -87,6 +87,9 @@ pub fn decode_body(header: &RequestHeader, mut body: Bytes) -> Result<RequestKin
 /// # Errors
 /// [`DecodeError::Malformed`] or [`DecodeError::Codec`].
 pub fn decode_request<R: Request>(mut body: Bytes, version: i16) -> Result<R, DecodeError> {
+    if !api_key::versions(key_of::<R>()).contains(&version) {
+        return Err(guard::unknown_version(key_of::<R>(), version).into());
+    }
     guard::check(R::KEY, version, &body)?;
     R::decode(&mut body, version)
         .map_err(|error| codec_error(key_of::<R>(), version, &error.to_string()))

@@ -5,7 +5,7 @@ mod compose;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{self, ApiKey, RequestKind};
 
-use self::compose::{Compose, Composed, Length};
+use self::compose::{Compose, Composed, Length, Nulls};
 use super::shape::Shape;
 use super::walk::walk;
 use super::{GuardError, Problem, check, shapes};
@@ -60,7 +60,7 @@ fn shapes_are_in_ascending_order() {
 fn a_body_of_the_right_shape_passes_and_decodes_and_encodes_to_itself() {
     for (key, version, shape) in decodable() {
         for seed in 0..rounds() {
-            let Composed { body, .. } = Compose::new(shape, version, seed).finish();
+            let Composed { body, .. } = Compose::new(shape, version, Nulls::Legal, seed).finish();
             assert_eq!(
                 check(shape.key, version, &body),
                 Ok(()),
@@ -85,7 +85,7 @@ fn a_body_of_the_right_shape_passes_and_decodes_and_encodes_to_itself() {
 fn a_length_that_lies_is_refused() {
     for (key, version, shape) in decodable() {
         for seed in 0..rounds() {
-            let composed = Compose::new(shape, version, seed).finish();
+            let composed = Compose::new(shape, version, Nulls::Legal, seed).finish();
             for length in &composed.lengths {
                 for body in bombs(&composed.body, length) {
                     let refused = check(shape.key, version, &body);
@@ -118,7 +118,7 @@ fn bombs(body: &[u8], length: &Length) -> Vec<Vec<u8>> {
 #[test]
 fn a_body_cut_short_is_refused_at_every_byte() {
     for (key, version, shape) in decodable() {
-        let Composed { body, .. } = Compose::new(shape, version, 1).finish();
+        let Composed { body, .. } = Compose::new(shape, version, Nulls::Legal, 1).finish();
         for cut in 0..body.len() {
             assert!(
                 check(shape.key, version, &body[..cut]).is_err(),
@@ -131,7 +131,7 @@ fn a_body_cut_short_is_refused_at_every_byte() {
 #[test]
 fn bytes_after_the_end_are_refused() {
     for (key, version, shape) in decodable() {
-        let Composed { mut body, .. } = Compose::new(shape, version, 2).finish();
+        let Composed { mut body, .. } = Compose::new(shape, version, Nulls::Legal, 2).finish();
         body.push(0);
         let found = problem(key, version, &body);
         assert_eq!(found, Problem::Trailing { length: 1 }, "{key:?} v{version}");
@@ -143,7 +143,7 @@ fn what_the_guard_lets_pass_can_be_decoded_however_the_bytes_were_bent() {
     let mut passed = 0u32;
     for (key, version, shape) in decodable() {
         for seed in 0..rounds() {
-            let mut compose = Compose::new(shape, version, seed);
+            let mut compose = Compose::new(shape, version, Nulls::Legal, seed);
             compose.bend();
             let mut body = Bytes::from(compose.finish().body);
             if check(shape.key, version, &body).is_ok() {
@@ -161,6 +161,34 @@ fn what_the_guard_lets_pass_can_be_decoded_however_the_bytes_were_bent() {
     assert!(
         passed > 100,
         "only {passed} bent bodies passed: the test shows nothing"
+    );
+}
+
+#[test]
+fn null_passes_exactly_where_the_decoder_takes_it() {
+    let (mut passed, mut refused) = (0u32, 0u32);
+    for (key, version, shape) in decodable() {
+        for seed in 0..rounds() {
+            let Composed { body, .. } =
+                Compose::new(shape, version, Nulls::Anywhere, seed).finish();
+            let checked = check(shape.key, version, &body);
+            // All else in the body is sound, so that decoding what the guard refuses is safe.
+            let decoded = RequestKind::decode(key, &mut Bytes::from(body), version);
+            assert_eq!(
+                checked.is_ok(),
+                decoded.is_ok(),
+                "{key:?} v{version}: {checked:?}"
+            );
+            *if checked.is_ok() {
+                &mut passed
+            } else {
+                &mut refused
+            } += 1;
+        }
+    }
+    assert!(
+        passed > 100 && refused > 100,
+        "{passed} passed, {refused} refused: all alike"
     );
 }
 
@@ -259,6 +287,8 @@ fn a_tagged_field_is_as_long_as_it_says() {
     assert_eq!(check(1, 12, &with_tag(&[0, 2, 2, b'x'])), Ok(()));
     let longer = problem(ApiKey::Fetch, 12, &with_tag(&[0, 3, 2, b'x', 0]));
     assert_eq!(longer, Problem::Trailing { length: 1 });
+    let refused = check(1, 12, &with_tag(&[0, 3, 2, b'x', 0])).unwrap_err();
+    assert_eq!(refused.path, "cluster_id");
     let shorter = problem(ApiKey::Fetch, 12, &with_tag(&[0, 1, 2, b'x']));
     assert_eq!(
         shorter,
@@ -355,7 +385,7 @@ fn an_unknown_version_or_api_is_refused() {
 fn shapes_of_apis_that_are_not_decoded_can_be_walked_too() {
     for shape in &shapes::SHAPES {
         for version in shape.versions.first..=shape.versions.last {
-            let Composed { body, .. } = Compose::new(shape, version, 3).finish();
+            let Composed { body, .. } = Compose::new(shape, version, Nulls::Legal, 3).finish();
             assert!(
                 walk(shape, version, &body).is_ok(),
                 "{} v{version}",

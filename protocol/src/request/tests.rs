@@ -86,9 +86,9 @@ fn versions_whose_requests_have_no_decoder_are_unsupported() {
         );
     }
     let typed = decode_request::<OffsetCommitRequest>(Bytes::new(), 10).unwrap_err();
-    assert!(
-        matches!(typed, DecodeError::Malformed(_) | DecodeError::Codec { .. }),
-        "{typed}"
+    assert_eq!(
+        typed.to_string(),
+        "OffsetCommit v10 request is malformed at the body: no such version is known"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Composes random request bodies from shapes, and remembers where every length stands.
 
-use crate::guard::shape::{Field, Kind, Shape};
+use crate::guard::shape::{Field, Kind, NEVER, Shape};
 
 /// A length or count in a body.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,18 @@ pub(super) struct Composed {
 pub(super) struct Compose {
     version: i16,
     flexible: bool,
+    nulls: Nulls,
     chance: u64,
     composed: Composed,
+}
+
+/// Where null may be composed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Nulls {
+    /// Where the shape allows it.
+    Legal,
+    /// There, and in every text, array and bytes that are null in no version.
+    Anywhere,
 }
 
 /// An unsigned varint.
@@ -48,11 +58,12 @@ pub(super) fn varint(mut value: u32) -> Vec<u8> {
 
 impl Compose {
     /// The body that `seed` stands for.
-    pub(super) fn new(shape: &Shape, version: i16, seed: u64) -> Self {
+    pub(super) fn new(shape: &Shape, version: i16, nulls: Nulls, seed: u64) -> Self {
         let chance = (seed << 32) + ((shape.key as u64) << 16) + version as u64 + 1;
         let mut compose = Self {
             version,
             flexible: shape.is_flexible(version),
+            nulls,
             chance: chance.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             composed: Composed {
                 body: Vec::new(),
@@ -149,7 +160,11 @@ impl Compose {
     }
 
     fn field(&mut self, field: &'static Field) {
-        let is_null = field.is_nullable(self.version) && self.below(4) == 0;
+        // Where another version allows null, the decoder takes it in every version; Kafka does not.
+        let is_never_null =
+            !field.is_nullable(NEVER - 1) && !matches!(field.kind, Kind::Struct(..));
+        let is_reckless = self.nulls == Nulls::Anywhere && is_never_null;
+        let is_null = (field.is_nullable(self.version) || is_reckless) && self.below(4) == 0;
         match (&field.kind, is_null) {
             (Kind::Struct(..), true) => self.composed.body.push(0xff),
             (Kind::Struct(..), false) => {
