@@ -1,6 +1,6 @@
 //! Requests: from a frame to Kafka's message structs, and, for the command line and tests, back.
 //!
-//! Decoding is safe on any bytes: the [guard](crate::guard) looks at the frame first. Record batches stay slices of
+//! Decoding is safe on any bytes: the [guard] looks at the frame first. Record batches stay slices of
 //! the frame; nothing is copied but the structs around them.
 
 use bytes::{BufMut, Bytes, BytesMut};
