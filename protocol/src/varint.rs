@@ -88,6 +88,38 @@ mod tests {
         move || bytes.next().copied().ok_or(None)
     }
 
+    #[test]
+    fn what_does_not_fit_is_refused_and_never_cut() {
+        let check = |bytes: &[u8], small, large| {
+            assert_eq!(read_i32(source(bytes)), small);
+            assert_eq!(read_i64(source(bytes)), large);
+        };
+        let refused = |bits| Some(too_long(bits));
+        check(
+            &[0xff, 0xff, 0xff, 0xff, 0x0f],
+            Ok(i32::MIN),
+            Ok(i64::from(i32::MIN)),
+        );
+        check(
+            &[0xff, 0xff, 0xff, 0xff, 0x1f],
+            Err(refused(32)),
+            Ok(-(1 << 32)),
+        );
+        check(
+            &[0x80, 0x80, 0x80, 0x80, 0x80, 0x00],
+            Err(refused(32)),
+            Ok(0),
+        );
+        let mut long = [0xff; 10];
+        long[9] = 0x01;
+        check(&long, Err(refused(32)), Ok(i64::MIN));
+        long[9] = 0x03;
+        check(&long, Err(refused(32)), Err(refused(64)));
+        long[9] = 0x81;
+        check(&long, Err(refused(32)), Err(refused(64)));
+        check(&[0xff, 0xff], Err(None), Err(None));
+    }
+
     proptest! {
         #[test]
         fn what_was_put_is_read(small: i32, large: i64) {

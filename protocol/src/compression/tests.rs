@@ -230,6 +230,14 @@ fn snappy_lengths_that_lie_are_refused_before_memory_is_taken() {
         "block claims 256 MiB",
         &framed(&[&6_i32.to_be_bytes(), &claim]),
     );
+    // A lie is told apart from data that is merely too large.
+    for input in [&claim[..], &framed(&[&6_i32.to_be_bytes(), &claim])] {
+        let (_, end) = drain(Compression::Snappy, input, &up_to(MIB));
+        assert!(
+            matches!(end, Err(DecompressionError::Damaged { .. })),
+            "{end:?}"
+        );
+    }
     let (output, end) = drain(Compression::Snappy, &framed(&[]), &limits);
     assert_eq!((output, end), (0, Ok(())));
 }
@@ -305,12 +313,12 @@ fn lz4_sizes_that_lie_are_refused() {
         let info = FrameInfo::new()
             .block_size(BlockSize::Max64KB)
             .content_checksum(checksum);
-        let whole = packed(info);
+        let whole = packed(info.block_checksums(checksum));
         assert_eq!(
             drain(Compression::Lz4, &whole, &Limits::DEFAULT),
             (1000, Ok(()))
         );
-        for cut in 1..8 {
+        for cut in 1..whole.len() {
             let cut_off = &whole[..whole.len() - cut];
             assert_refused("end mark", Compression::Lz4, cut_off, &Limits::DEFAULT);
         }

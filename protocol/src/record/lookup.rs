@@ -4,7 +4,7 @@
 //! returns too early an offset. Compressed records are unpacked through a small window.
 
 use super::RecordError;
-use super::parse::{Found, Placement, Slice, Walk, Window};
+use super::parse::{Found, Placement, Slice, Source, Walk, Window};
 use crate::compression::{Compression, Decompressor, Limits};
 use crate::ids::Timestamp;
 use crate::record_batch::RecordBatch;
@@ -105,7 +105,7 @@ impl RecordBatch {
     }
 }
 
-fn find<S: super::parse::Source>(
+fn find<S: Source>(
     mut walk: Walk<S>,
     mut is_wanted: impl FnMut(&Found) -> bool,
 ) -> Result<Option<OffsetAndTimestamp>, RecordError> {

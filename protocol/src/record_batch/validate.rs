@@ -3,8 +3,9 @@
 //! Not here: `max.message.bytes`, timestamps, null keys on compacted topics (they depend on the topic), sequence
 //! numbers and epochs (they depend on the producer's state), zstd before Produce version 7 (it depends on the request).
 
-use super::{BatchError, CrcError, RecordBatch, TimestampType};
 use bytes::Bytes;
+
+use super::{BatchError, CrcError, RecordBatch, TimestampType};
 
 /// Why a produced batch is refused. Nothing was appended. The order of the variants is the order of the checks, which
 /// is Kafka's (`UnifiedLog.analyzeAndValidateRecords`, then `LogValidator.validateBatch`).

@@ -130,6 +130,11 @@ fn check_lookups(batch: &RecordBatch, null_key: Option<usize>) -> Result<(), Tes
         );
     }
     let summary = batch.summarize_records(&limits);
+    let null_key = null_key.map(|index| i32::try_from(index).unwrap());
+    prop_assert_eq!(
+        summary.clone().map(|summary| summary.first_null_key),
+        Ok(null_key)
+    );
     let min = places.iter().map(|place| place.timestamp).min();
     prop_assert_eq!(
         summary.clone().map(|summary| summary.max_timestamp),
