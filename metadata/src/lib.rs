@@ -14,6 +14,9 @@ pub mod sqlite;
 
 pub mod catalogue;
 
+#[cfg(test)]
+mod conformance;
+
 pub use catalogue::{Catalogue, Topic, TopicCatalogue};
 pub use memory::MemoryStore;
 pub use sqlite::{OpenError, SqliteStore};

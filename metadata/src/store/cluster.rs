@@ -19,7 +19,7 @@ pub const REVISION_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// How many of the newest revision rows are kept whatever their age, so that a broker that was idle for weeks still
 /// finds the last revision it saw.
-pub const REVISIONS_KEPT_MIN: u64 = 1000;
+pub const REVISIONS_KEPT_MIN: u64 = 100;
 
 /// What a cluster is created with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

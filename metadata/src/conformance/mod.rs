@@ -1,0 +1,255 @@
+//! The laws of a metadata store, as one suite that every store passes.
+//!
+//! A law is a function here, named once in [`metadata_conformance`], which makes one test of it per store. Each law
+//! re-opens the data between its steps, so that durability and fencing are tested and not only behaviour.
+
+mod brokers;
+mod closing;
+mod cluster;
+mod equal;
+mod groups;
+mod manifests;
+mod objects;
+mod shards;
+mod topics;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use streamhouse_protocol::ids::LeaderEpoch;
+use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
+
+use crate::memory::MemoryStore;
+use crate::sqlite::SqliteStore;
+use crate::store::{
+    Commit, Durability, GrantOutcome, GrantRequest, Incarnation, Lsn, ManifestCommit,
+    MetadataStore, NewCluster, NewObject, ObjectId, ShardId, ShardRow,
+};
+
+/// The wall clock at the start of each law.
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// How many shards the cluster of a law has.
+const SHARDS: u32 = 4;
+
+/// A store's data, which can be opened again and again.
+struct House {
+    clock: ManualClock,
+    open: Box<dyn Fn() -> Arc<dyn MetadataStore>>,
+}
+
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+impl House {
+    fn memory() -> Self {
+        let (clock, ambient) = still_world();
+        let store = MemoryStore::new(ambient);
+        Self {
+            clock,
+            open: Box::new(move || Arc::new(store.reopen())),
+        }
+    }
+
+    fn sqlite() -> Self {
+        let (clock, ambient) = still_world();
+        let folder = tempfile::tempdir().unwrap();
+        let open = move || -> Arc<dyn MetadataStore> {
+            Arc::new(
+                SqliteStore::open(&folder.path().join("metadata.db"), ambient.clone()).unwrap(),
+            )
+        };
+        Self {
+            clock,
+            open: Box::new(open),
+        }
+    }
+
+    /// A store of a cluster that was just made.
+    async fn started(&self) -> Arc<dyn MetadataStore> {
+        let store = (self.open)();
+        store.initialise(new_cluster()).await.unwrap();
+        store
+    }
+
+    /// The same data after the process ended and began again.
+    async fn reopen(&self, store: Arc<dyn MetadataStore>) -> Arc<dyn MetadataStore> {
+        store.close().await;
+        (self.open)()
+    }
+}
+
+fn still_world() -> (ManualClock, Ambient) {
+    let clock = ManualClock::new(NOW_MS);
+    let chance = Arc::new(SeededChance::new(7));
+    (
+        clock.clone(),
+        Ambient {
+            clock: Arc::new(clock),
+            chance,
+            tasks: Tasks::new(),
+        },
+    )
+}
+
+fn new_cluster() -> NewCluster {
+    NewCluster {
+        cluster_id: 42,
+        shards: SHARDS,
+        durability: Durability::Local,
+    }
+}
+
+/// Grants one shard to a life on the WAL folder 1.
+async fn lead(store: &dyn MetadataStore, life: u128, shard: u32) -> ShardRow {
+    let request = GrantRequest {
+        incarnation: Incarnation(life),
+        wal_dir: Some(1),
+        timeline: 0,
+        shards: vec![ShardId(shard)],
+    };
+    match store.grant(request).await.unwrap()[..] {
+        [GrantOutcome::Granted(row)] => row,
+        ref other => panic!("the shard was not granted: {other:?}"),
+    }
+}
+
+/// A manifest under the grant of `row`.
+fn manifest(row: &ShardRow, lsn: u64) -> ManifestCommit {
+    ManifestCommit {
+        shard: row.shard,
+        epoch: row.epoch,
+        incarnation: row.incarnation.unwrap(),
+        lsn: Lsn(lsn),
+        body: Bytes::from(format!("manifest {lsn} of shard {}", row.shard)),
+        wal_end: None,
+        released: Vec::new(),
+    }
+}
+
+fn object_id(seq: u64) -> ObjectId {
+    ObjectId {
+        incarnation: 10,
+        seq,
+        attempt: 0,
+    }
+}
+
+fn object(seq: u64) -> NewObject {
+    NewObject {
+        id: object_id(seq),
+        key: format!("objects/{seq}"),
+        bytes: 1000 + seq,
+    }
+}
+
+fn flush(seq: u64, manifests: Vec<ManifestCommit>) -> Commit {
+    Commit {
+        object: Some(object(seq)),
+        manifests,
+    }
+}
+
+fn without_object(manifests: Vec<ManifestCommit>) -> Commit {
+    Commit {
+        object: None,
+        manifests,
+    }
+}
+
+fn epoch(number: i32) -> LeaderEpoch {
+    LeaderEpoch(number)
+}
+
+macro_rules! metadata_conformance {
+    ($module:ident, $house:path) => {
+        metadata_conformance! { @expand $module, $house,
+            cluster {
+                a_cluster_is_created_once_and_found_again,
+                a_cluster_has_1_to_4096_shards,
+                producer_ids_are_given_out_once_across_restarts,
+                a_block_of_no_producer_ids_is_a_bug,
+                nothing_is_given_out_before_the_cluster_exists,
+                every_write_of_topics_and_producer_ids_makes_one_revision,
+                a_revision_of_another_history_is_missing,
+                old_revisions_are_pruned_and_the_newest_stay,
+            }
+            shards {
+                a_grant_raises_the_epoch_and_survives_a_restart,
+                a_restart_on_the_same_wal_folder_keeps_the_tenure,
+                a_shard_of_another_wal_folder_is_not_granted,
+                a_grant_without_a_wal_folder_starts_a_tenure_each_time,
+                an_unknown_shard_is_answered_alone,
+                grants_remember_where_the_logs_stood,
+            }
+            manifests {
+                manifests_are_read_back_in_order,
+                a_commit_of_a_fenced_writer_is_refused_alone,
+                a_manifest_that_is_not_next_is_refused,
+                manifests_of_one_shard_win_or_lose_together,
+                manifests_that_do_not_follow_each_other_are_a_bug,
+                an_object_id_is_committed_once,
+                a_tombstone_makes_a_commit_fail_whole,
+                a_commit_without_a_winner_leaves_no_object,
+                the_last_wal_end_of_a_commit_holds,
+                a_released_object_is_needed_no_more,
+                a_checkpoint_points_prunes_and_releases_the_one_before,
+                a_checkpoint_of_a_fenced_writer_is_refused,
+                a_checkpoint_outside_of_the_log_is_a_bug,
+                setting_the_same_checkpoint_again_only_prunes,
+                a_checkpoint_prunes_the_grants_that_it_passed,
+            }
+            objects {
+                a_needed_object_is_never_tombstoned,
+                an_object_that_was_never_committed_can_be_tombstoned,
+                tombstones_are_listed_oldest_first,
+                a_forgotten_id_stays_taken_while_its_writer_holds_a_shard,
+                objects_are_paged_by_id,
+            }
+            topics {
+                a_topic_is_found_after_a_restart,
+                a_name_belongs_to_one_topic,
+                names_that_differ_only_in_dot_and_underscore_collide,
+                a_deleted_topic_frees_its_name_and_stays_until_every_shard_dropped_it,
+                an_id_is_never_used_twice,
+                partitions_are_added_behind_the_others,
+                configurations_change_in_order,
+                a_partition_needs_a_shard_that_exists,
+            }
+            groups {
+                groups_and_offsets_are_loaded_as_they_were_written,
+                a_write_names_the_seq_before_it,
+                a_grant_fences_the_coordinator_before,
+                writes_of_one_batch_do_not_disturb_each_other,
+                what_was_removed_stays_removed,
+            }
+            brokers {
+                a_restarted_broker_replaces_its_earlier_life,
+                a_dead_life_is_never_revived,
+            }
+            closing {
+                a_closed_store_says_that_nothing_happened,
+                writers_at_the_same_time_do_not_lose_each_others_writes,
+            }
+        }
+    };
+    (@expand $module:ident, $house:path, $($shelf:ident { $($law:ident,)+ })+) => {
+        mod $module {
+            $(mod $shelf {
+                $(#[tokio::test]
+                async fn $law() {
+                    crate::conformance::$shelf::$law($house()).await;
+                })+
+            })+
+        }
+    };
+}
+
+metadata_conformance!(memory_keeps_the_laws, crate::conformance::House::memory);
+metadata_conformance!(sqlite_keeps_the_laws, crate::conformance::House::sqlite);
