@@ -37,7 +37,7 @@ pub use self::stats::CacheStats;
 
 use self::stats::Counters;
 use crate::l0::{CRC_BLOCK_BYTES, IndexError, L0Index};
-use crate::objects::{GetError, ObjectClass, ObjectKey, Objects};
+use crate::objects::{GetError, ObjectClass, ObjectKey, Objects, StoreError};
 
 /// What an entry costs besides its bytes.
 const ENTRY_BYTES: u64 = 128;
@@ -82,12 +82,12 @@ pub enum ReadError {
         key: ObjectKey,
     },
     /// The store is unavailable. Try again later.
-    #[error("object {key} could not be read")]
+    #[error("object {key} could not be read; the store is unavailable")]
     Unavailable {
         /// The key.
         key: ObjectKey,
         /// What the store said.
-        source: GetError,
+        source: StoreError,
     },
     /// The bytes are not what was written, twice in a row. A human must look: data is lost unless a copy exists.
     #[error("object {key} is damaged at byte {position}: {what}")]
@@ -323,7 +323,7 @@ impl ReadError {
     fn from_get(error: GetError) -> Self {
         match error {
             GetError::NotFound { key } => Self::NotFound { key },
-            GetError::Unavailable { key, .. } => Self::Unavailable { key, source: error },
+            GetError::Unavailable { key, source } => Self::Unavailable { key, source },
             GetError::Short { key, got, .. } => Self::Corrupt {
                 key,
                 position: got,

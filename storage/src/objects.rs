@@ -20,6 +20,8 @@ mod fault;
 mod folder;
 mod guard;
 mod key;
+#[cfg(test)]
+pub(crate) mod rig;
 mod writer;
 
 use std::io;
@@ -417,5 +419,7 @@ fn put_error(key: ObjectKey, failure: Failure) -> PutError {
     }
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -172,6 +172,16 @@ impl L0Index {
         Ok(Self::new(header, data_end, sums, sections))
     }
 
+    /// The index of an object that is in memory as a whole.
+    #[cfg(test)]
+    pub(super) fn parse_whole(object: &Bytes) -> Result<Self, &'static str> {
+        let length = object.len() as u64;
+        let footer_bytes = footer_bytes(object, length).map_err(|_| "no footer")?;
+        let start =
+            usize::try_from(length - TRAILER_BYTES - footer_bytes).map_err(|_| "too long")?;
+        Self::parse(&object.slice(start..), length).map_err(|_| "not a footer")
+    }
+
     pub(super) fn encode_footer(&self) -> BytesMut {
         let bodies: usize = self
             .sections
@@ -245,7 +255,7 @@ impl L0Index {
         let mut rest = bytes;
         while !rest.is_empty() {
             let bad = BadBlock { start: position };
-            if position % CRC_BLOCK_BYTES != 0 || position >= self.data_end {
+            if !position.is_multiple_of(CRC_BLOCK_BYTES) || position >= self.data_end {
                 return Err(bad);
             }
             let block_end = (position + CRC_BLOCK_BYTES).min(self.data_end);
@@ -347,6 +357,3 @@ fn bounded_count(footer: &mut Bytes, bytes_each: usize) -> Result<usize, Refusal
     }
     Ok(count)
 }
-
-#[cfg(test)]
-mod tests;

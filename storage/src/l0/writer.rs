@@ -124,7 +124,7 @@ impl L0Writer {
             self.open_sum = crc32c::crc32c_append(self.open_sum, now);
             position += now.len() as u64;
             rest = later;
-            if position % CRC_BLOCK_BYTES == 0 {
+            if position.is_multiple_of(CRC_BLOCK_BYTES) {
                 self.sums.push(std::mem::take(&mut self.open_sum));
             }
         }
@@ -141,7 +141,7 @@ impl L0Writer {
         if !is_ascending || sections.len() > L0_SECTIONS_MAX {
             return Err(L0WriteError::Sections);
         }
-        if self.position % CRC_BLOCK_BYTES != 0 {
+        if !self.position.is_multiple_of(CRC_BLOCK_BYTES) {
             self.sums.push(self.open_sum);
         }
         let index = L0Index::new(self.header, self.position, self.sums, sections);

@@ -54,6 +54,11 @@ impl ObjectWriter {
         self.written
     }
 
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
     /// Appends `bytes`; waits while a full part goes up.
     ///
     /// # Errors

@@ -1,0 +1,116 @@
+//! What the tests of this room share: a seeded world whose clock runs by itself, and stores in it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
+
+use super::{FaultStore, Faults, ListedObject, ObjectId, ObjectKey, ObjectKind, Objects};
+
+/// A store in memory with faults, in a world of its own.
+pub(crate) struct Rig {
+    pub(crate) objects: Objects,
+    /// The same store without the faults: what really is there.
+    pub(crate) truth: Objects,
+    pub(crate) faults: Faults,
+    pub(crate) ambient: Ambient,
+    clock: ManualClock,
+}
+
+impl Rig {
+    pub(crate) fn new(seed: u64) -> Self {
+        let clock = ManualClock::new(1_700_000_000_000);
+        let ambient = Ambient {
+            clock: Arc::new(clock.clone()),
+            chance: Arc::new(SeededChance::new(seed)),
+            tasks: Tasks::new(),
+        };
+        let memory = Arc::new(InMemory::new());
+        let truth = Objects::new(Arc::clone(&memory) as _, ambient.clone());
+        let (store, faults) = FaultStore::new(memory, ambient.clone());
+        let objects = Objects::new(Arc::new(store), ambient.clone());
+        Self {
+            objects,
+            truth,
+            faults,
+            ambient,
+            clock,
+        }
+    }
+
+    /// Runs `work` to its end, moving the clock whenever nothing else can go on.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                () = self.turn() => unreachable!("the clock turns for ever"),
+            }
+        })
+    }
+
+    async fn turn(&self) {
+        loop {
+            for _ in 0..64 {
+                tokio::task::yield_now().await;
+            }
+            self.clock.advance(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Lets tasks that were started run until they rest.
+pub(crate) async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) fn key(seq: u64) -> ObjectKey {
+    ObjectId {
+        incarnation: 0xabcd,
+        seq,
+        attempt: 0,
+    }
+    .key(ObjectKind::L0)
+}
+
+/// Bytes that differ everywhere, so that a misplaced slice shows.
+pub(crate) fn pattern(len: usize, salt: u64) -> Bytes {
+    let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(step)
+        .take(len.div_ceil(8))
+        .flatten()
+        .collect();
+    bytes.truncate(len);
+    bytes.into()
+}
+
+pub(crate) async fn listed(objects: &Objects) -> Vec<ListedObject> {
+    objects
+        .list(None)
+        .try_collect()
+        .await
+        .expect("the listing works")
+}
+
+/// How much more of everything to try: `STREAMHOUSE_TEST_SCALE`, 1 by default.
+pub(crate) fn scale() -> u64 {
+    std::env::var("STREAMHOUSE_TEST_SCALE")
+        .ok()
+        .and_then(|scale| scale.parse().ok())
+        .unwrap_or(1)
+}
