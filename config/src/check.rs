@@ -134,7 +134,7 @@ fn unsafe_or_unknown(settings: &Settings, listener: &Listener) -> Option<String>
 }
 
 fn check_sizes(settings: &Settings, problems: &mut Vec<Problem>) {
-    let (listener, wal, log) = (&settings.listener, &settings.wal, &settings.log);
+    let (listener, wal) = (&settings.listener, &settings.wal);
     let message = TopicConfigs::resolve(&TopicOverrides::new(), &settings.topic_defaults);
     let message = ByteSize::new(u64::from(message.max_message_bytes));
     let request = listener.socket_request_max_bytes;
@@ -167,12 +167,6 @@ fn check_sizes(settings: &Settings, problems: &mut Vec<Problem>) {
         (
             "twice wal.file_bytes",
             twice_file,
-            "wal.max_bytes",
-            wal.max_bytes,
-        ),
-        (
-            "log.flush_bytes",
-            log.flush_bytes,
             "wal.max_bytes",
             wal.max_bytes,
         ),

@@ -252,3 +252,6 @@ impl Value for Vec<ListenerProtocol> {
         write_list(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,9 @@ section! {
         /// then read, write and delete everything, so `serve` refuses such listeners while this is false.
         allow_plaintext_beyond_loopback: bool = false, since "0.1";
 
-        /// The largest request that is read. It is reserved before its body is read, so it cannot exceed
-        /// `large_request_memory`. Kafka's default is 100 MiB; ours is lower so that memory at defaults stays below
-        /// 256 MiB.
+        /// The largest request that is read. It is reserved before its body is read, so it must fit into
+        /// `large_request_memory`. Kafka's default is 100 MiB; ours is lower, so that memory at defaults stays below
+        /// 256 MB.
         socket_request_max_bytes: ByteSize = ByteSize::mib(32), min ByteSize::kib(64), max ByteSize::new(i32::MAX as u64), since "0.1";
 
         /// The most connections at once. Further ones are closed when they arrive.
@@ -54,11 +54,12 @@ section! {
         /// latency grows and nothing is lost. More raises throughput of many concurrent producers.
         produce_request_memory: ByteSize = ByteSize::mib(24), min ByteSize::mib(2), since "0.1";
 
-        /// Memory for requests above 1 MiB, served in order of arrival. `socket_request_max_bytes` must fit.
+        /// Memory for requests above 1 MiB, served in order of arrival. `socket_request_max_bytes` must fit; unless this
+        /// is set, it grows with that.
         large_request_memory: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
 
         /// Memory for record data that Fetch answers read from the WAL or from objects. When it is used up, answers
-        /// wait or become smaller.
+        /// wait or become smaller. `message.max.bytes` must fit; unless this is set, it grows with that.
         fetch_memory: ByteSize = ByteSize::mib(16), min ByteSize::mib(2), since "0.1";
 
         /// The slowest rate, per second, at which a request that has reserved memory may arrive. A slower

@@ -92,3 +92,6 @@ impl FromStr for ByteSize {
             .ok_or_else(|| "the size exceeds 64 bits".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -321,7 +321,7 @@ const REFUSED: &[(&str, ConfigType, Option<&str>, &str)] = &[
         None,
         NO_CLASSES,
     ),
-    ("replica.selector.class", Class, None, NO_CLASSES),
+    ("replica.selector.class", Text, None, NO_CLASSES),
     ("security.providers", Text, None, NO_CLASSES),
     (
         "zookeeper.connect",

@@ -13,6 +13,8 @@ use crate::endpoint::{Listener, names_in};
 use crate::kafka::keys::{Unit, keys_of_setting};
 use crate::kafka::{Role, broker_key, broker_keys};
 use crate::settings::Settings;
+use crate::size::ByteSize;
+use crate::topic::{TopicConfigs, TopicOverrides};
 use crate::value::Value;
 
 /// The outcome of a merge; the settings are usable when there are no problems.
@@ -48,6 +50,7 @@ pub(crate) fn merge(gathered: Gathered) -> Merged {
         };
         merged.apply_key_without_setting(key.name, key.role, given);
     }
+    merged.raise_memory();
     merged
 }
 
@@ -173,6 +176,41 @@ impl Merged {
             kafka,
             candidates.last().map(|(assignment, _)| *assignment),
         );
+    }
+
+    /// A file of Kafka's knows our limits of sizes, but not the memory behind them. Memory that nobody set follows the
+    /// limit; memory that somebody set too small is refused later.
+    fn raise_memory(&mut self) {
+        let topics = TopicConfigs::resolve(&TopicOverrides::new(), &self.settings.topic_defaults);
+        let message = ByteSize::new(u64::from(topics.max_message_bytes));
+        let request = self.settings.listener.socket_request_max_bytes;
+        for (path, needed, limit) in [
+            (
+                "listener.large_request_memory",
+                request,
+                "socket.request.max.bytes",
+            ),
+            ("listener.fetch_memory", message, "message.max.bytes"),
+        ] {
+            let now = self
+                .settings
+                .get(path)
+                .and_then(|text| text.parse::<ByteSize>().ok());
+            let is_enough = now.is_some_and(|now| now >= needed);
+            if is_enough || self.provenance.winner(path).is_some() {
+                continue;
+            }
+            match self.settings.set(path, &needed.to_string()) {
+                Some(Ok(())) => self.note(
+                    NoteLevel::Note,
+                    format!(
+                        "{path} is raised to {needed}, so that {limit} fits; set it to bound memory"
+                    ),
+                ),
+                Some(Err(reason)) => self.problems.push(Problem::new(path, reason)),
+                None => {}
+            }
+        }
     }
 
     /// Keeps everything that was given for a setting, the winner last.

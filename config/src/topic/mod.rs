@@ -60,3 +60,6 @@ pub enum TopicConfigError {
         max: i64,
     },
 }
+
+#[cfg(test)]
+mod tests;
