@@ -156,14 +156,21 @@ impl TopicCatalogue {
         if store.revision().await? == self.newest.load().revision {
             return Ok(self.current());
         }
-        let read = Catalogue::new(store.topics().await?);
-        let _replacing = self.replacing.lock();
-        if read.revision.number > self.newest.load().revision.number {
-            let revision = read.revision;
-            self.newest.store(Arc::new(read));
-            self.changes.send_replace(revision);
-        }
+        let read = store.topics().await?;
+        self.replace(read);
         Ok(self.current())
+    }
+
+    /// Shows what was read, unless what is shown is newer; whether it did.
+    fn replace(&self, read: Topics) -> bool {
+        let _replacing = self.replacing.lock();
+        let revision = read.revision;
+        if revision.number <= self.newest.load().revision.number {
+            return false;
+        }
+        self.newest.store(Arc::new(Catalogue::new(read)));
+        self.changes.send_replace(revision);
+        true
     }
 
     /// Hears of every later snapshot, by its revision; several changes may be heard as one.
