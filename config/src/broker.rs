@@ -1,5 +1,7 @@
 //! Settings of the broker as a whole: who it is and what it allows clients to do with topics.
 
+use std::time::Duration;
+
 use crate::section::section;
 use crate::size::ByteSize;
 
@@ -36,7 +38,8 @@ section! {
 
         /// The most bytes of records in one Fetch answer, whatever the client asks for. The first batch is returned
         /// even if it alone is larger. Larger answers raise throughput of catching up and memory per consumer.
-        fetch_max_bytes: ByteSize = ByteSize::mib(55), min ByteSize::new(1024), max ByteSize::new(i32::MAX as u64), since "0.1";
+        fetch_max_bytes: ByteSize = ByteSize::mib(55),
+            min ByteSize::new(1024), max ByteSize::new(i32::MAX as u64), since "0.1";
 
         /// How many fetch sessions are kept for clients that fetch incrementally. When full, further clients are
         /// answered with full responses, which cost more bytes per request and nothing else.
@@ -44,6 +47,7 @@ section! {
 
         /// How long a stopping broker goes on answering requests that it had accepted. After that connections are
         /// closed; nothing that was acknowledged is lost.
-        shutdown_timeout: std::time::Duration = std::time::Duration::from_secs(20), max std::time::Duration::from_secs(3600), since "0.1";
+        shutdown_timeout: Duration = Duration::from_secs(20),
+            max Duration::from_secs(3600), since "0.1";
     }
 }

@@ -10,6 +10,10 @@ use crate::topic::{TopicConfigs, TopicOverrides};
 /// The largest request that Produce memory takes; larger ones use the memory for large requests.
 pub const SMALL_PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(1);
 
+/// What a batch needs besides its own bytes, in a request and in the WAL, generously.
+const HEADERS: ByteSize = ByteSize::kib(4);
+const FRAMED: &str = "message.max.bytes plus 4KiB of headers";
+
 /// All that does not fit together.
 pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -33,7 +37,7 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
         problems.push(Problem::new(
             "broker.cluster_id",
             format!(
-                "{id:?} has other characters than letters, digits, - and _, or more than 64; leave it out, or take what kafka-storage.sh \
+                "{id:?} is not up to 64 letters, digits, - and _; leave it out, or take what kafka-storage.sh \
                  random-uuid prints"
             ),
         ));
@@ -137,21 +141,12 @@ fn check_sizes(settings: &Settings, problems: &mut Vec<Problem>) {
     let (listener, wal) = (&settings.listener, &settings.wal);
     let message = TopicConfigs::resolve(&TopicOverrides::new(), &settings.topic_defaults);
     let message = ByteSize::new(u64::from(message.max_message_bytes));
+    let framed = ByteSize::new(message.bytes().saturating_add(HEADERS.bytes()));
     let request = listener.socket_request_max_bytes;
     let twice_file = ByteSize::new(wal.file_bytes.bytes().saturating_mul(2));
     let must_fit = [
-        (
-            "message.max.bytes",
-            message,
-            "listener.socket_request_max_bytes",
-            request,
-        ),
-        (
-            "message.max.bytes",
-            message,
-            "wal.file_bytes",
-            wal.file_bytes,
-        ),
+        (FRAMED, framed, "listener.socket_request_max_bytes", request),
+        (FRAMED, framed, "wal.file_bytes", wal.file_bytes),
         (
             "message.max.bytes",
             message,

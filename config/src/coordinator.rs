@@ -13,25 +13,31 @@ section! {
         group_initial_rebalance_delay: Duration = Duration::from_secs(3), since "0.1";
 
         /// The shortest session timeout that a member may ask for.
-        group_min_session_timeout: Duration = Duration::from_secs(6), min Duration::from_millis(1), since "0.1";
+        group_min_session_timeout: Duration = Duration::from_secs(6),
+            min Duration::from_millis(1), since "0.1";
 
         /// The longest session timeout that a member may ask for. Longer leaves partitions of a dead member unread
         /// for longer.
-        group_max_session_timeout: Duration = Duration::from_secs(1800), min Duration::from_millis(1), since "0.1";
+        group_max_session_timeout: Duration = Duration::from_secs(1800),
+            min Duration::from_millis(1), since "0.1";
 
         /// The most members of one group. Further ones are answered GROUP_MAX_SIZE_REACHED.
         group_max_size: u32 = i32::MAX as u32, min 1, max i32::MAX as u32, since "0.1";
 
         /// How long committed offsets of an empty group are kept after its last activity.
-        offsets_retention: Duration = Duration::from_secs(7 * 86_400), min Duration::from_secs(60), since "0.1";
+        offsets_retention: Duration = Duration::from_secs(7 * 86_400),
+            min Duration::from_secs(60), since "0.1";
 
         /// How often expired offsets are looked for.
-        offsets_retention_check_interval: Duration = Duration::from_secs(600), min Duration::from_millis(1), since "0.1";
+        offsets_retention_check_interval: Duration = Duration::from_secs(600),
+            min Duration::from_millis(1), since "0.1";
 
         /// The most bytes of the text that a client stores with a committed offset.
-        offset_metadata_max_bytes: ByteSize = ByteSize::new(4096), max ByteSize::mib(1), since "0.1";
+        offset_metadata_max_bytes: ByteSize = ByteSize::new(4096),
+            max ByteSize::mib(1), since "0.1";
 
         /// How long an offset commit may wait for the metadata database before it answers REQUEST_TIMED_OUT.
-        offset_commit_timeout: Duration = Duration::from_secs(5), min Duration::from_millis(1), since "0.1";
+        offset_commit_timeout: Duration = Duration::from_secs(5),
+            min Duration::from_millis(1), since "0.1";
     }
 }

@@ -1,7 +1,20 @@
 //! Every setting of StreamHouse: its meaning, its default, its bounds and the Kafka key it answers to.
 //!
-//! Settings are values, never components: this crate opens no socket, reads no clock and starts no task. An empty
-//! file is a complete configuration.
+//! Settings are values, never components: this crate opens no socket, reads no clock and starts no task. The only IO is
+//! that [`Loader::file`] reads a file. An empty file is a complete configuration.
+//!
+//! A walk through the files:
+//! - [`value`], [`size`], [`duration`], [`endpoint`]: what a setting may hold, and how it is written.
+//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`wal`], [`metadata`], [`log`],
+//!   [`coordinator`] and [`telemetry`] are the sections, one per room; [`settings`] is all of them.
+//! - [`topic`]: the table of topic configs, their rules and the values in effect.
+//! - [`kafka`]: the table of Kafka's broker keys, and what DescribeConfigs shows of them.
+//! - [`load`]: from files, variables and `--set` to settings with the origin of every value; [`check`] refuses what
+//!   does not fit together.
+//! - [`mod@dump`], [`reference`](mod@reference), [`memory`]: what is shown of it all.
+
+#[cfg(test)]
+mod test_scale;
 
 pub mod broker;
 pub mod check;

@@ -31,16 +31,18 @@ section! {
         /// The largest request that is read. It is reserved before its body is read, so it must fit into
         /// `large_request_memory`. Kafka's default is 100 MiB; ours is lower, so that memory at defaults stays below
         /// 256 MB.
-        socket_request_max_bytes: ByteSize = ByteSize::mib(32), min ByteSize::kib(64), max ByteSize::new(i32::MAX as u64), since "0.1";
+        socket_request_max_bytes: ByteSize = ByteSize::mib(32),
+            min ByteSize::kib(64), max ByteSize::new(i32::MAX as u64), since "0.1";
 
         /// The most connections at once. Further ones are closed when they arrive.
-        max_connections: u32 = 20_000, min 1, max 1_000_000, since "0.1";
+        max_connections: u32 = 20_000, min 1, max i32::MAX as u32, since "0.1";
 
         /// The most connections at once from one address. Further ones are closed when they arrive.
-        max_connections_per_ip: u32 = 1000, min 1, max 1_000_000, since "0.1";
+        max_connections_per_ip: u32 = 1000, min 1, max i32::MAX as u32, since "0.1";
 
         /// Connections without a request for that long are closed.
-        connections_max_idle: Duration = Duration::from_secs(600), min Duration::from_secs(1), since "0.1";
+        connections_max_idle: Duration = Duration::from_secs(600),
+            min Duration::from_secs(1), since "0.1";
 
         /// How many requests of one connection are worked on at once. Answers keep the order of the requests. More
         /// raises the throughput of clients far away and the memory that one connection can hold.
@@ -54,8 +56,8 @@ section! {
         /// latency grows and nothing is lost. More raises throughput of many concurrent producers.
         produce_request_memory: ByteSize = ByteSize::mib(24), min ByteSize::mib(2), since "0.1";
 
-        /// Memory for requests above 1 MiB, served in order of arrival. `socket_request_max_bytes` must fit; unless this
-        /// is set, it grows with that.
+        /// Memory for requests above 1 MiB, served in order of arrival. `socket_request_max_bytes` must fit;
+        /// unless this is set, it grows with that.
         large_request_memory: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
 
         /// Memory for record data that Fetch answers read from the WAL or from objects. When it is used up, answers
@@ -67,6 +69,7 @@ section! {
         request_arrival_rate_min: ByteSize = ByteSize::kib(16), min ByteSize::new(1), since "0.1";
 
         /// How long a request may take to arrive before `request_arrival_rate_min` is enforced.
-        request_arrival_grace: Duration = Duration::from_secs(5), max Duration::from_secs(300), since "0.1";
+        request_arrival_grace: Duration = Duration::from_secs(5),
+            max Duration::from_secs(300), since "0.1";
     }
 }

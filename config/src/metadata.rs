@@ -11,6 +11,7 @@ section! {
         shards: u16 = 64, min 1, max 1024, since "0.1";
 
         /// Memory of the embedded database for its pages.
-        cache_bytes: ByteSize = ByteSize::mib(4), min ByteSize::kib(256), max ByteSize::gib(1), since "0.1";
+        cache_bytes: ByteSize = ByteSize::mib(4),
+            min ByteSize::kib(256), max ByteSize::gib(1), since "0.1";
     }
 }

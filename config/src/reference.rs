@@ -1,5 +1,5 @@
-//! Generated pages: the annotated `streamhouse.toml` and the reference of settings and topic configs. Everything in them
-//! comes from the declarations, so they cannot say anything else than the code.
+//! Generated pages: the annotated `streamhouse.toml` and the reference of settings and topic configs. Everything in
+//! them comes from the declarations, so they cannot say anything else than the code.
 
 use std::fmt::Write as _;
 
@@ -75,9 +75,9 @@ fn bounds(field: &Field) -> String {
 pub fn reference_markdown() -> String {
     let mut text = String::from(
         "# Settings\n\n<!-- Generated from config/src; do not edit. -->\n\n\
-         A setting can be written in `streamhouse.toml`, in a Kafka `server.properties`, as an environment variable and \
-         with `--set`. From weak to strong: defaults, `streamhouse dev`, files in their order, `KAFKA_*` variables (by \
-         the rules of Kafka's image), `STREAMHOUSE_*` variables, `--set`. `streamhouse config dump` shows what is in \
+         A setting can be written in `streamhouse.toml`, in a Kafka `server.properties`, as an environment variable \
+         and with `--set`. From weak to strong: defaults, `streamhouse dev`, files in their order, `KAFKA_*` variables \
+         (by the rules of Kafka's image), `STREAMHOUSE_*` variables, `--set`. `streamhouse config dump` shows what is in \
          effect and where it comes from. An empty file is a complete configuration.\n\n\
          Sizes are written `64MiB` (KiB, MiB, GiB, TiB) or as a number of bytes; durations `250ms`, `5s`, `10m`, \
          `24h`, `7d`. Kafka's keys keep Kafka's units.\n",
@@ -133,9 +133,9 @@ fn setting_entry(text: &mut String, field: &Field) {
 
 fn kafka_keys(text: &mut String) {
     text.push_str(
-        "\n## Kafka's broker keys\n\nThey can be used in `server.properties`, under `[kafka]` in `streamhouse.toml` (in \
-         quotes), as `KAFKA_*` variables and with `--set`. A key that Kafka does not have is ignored with a warning in \
-         `server.properties` and in variables, and refused elsewhere.\n\n\
+        "\n## Kafka's broker keys\n\nThey can be used in `server.properties`, under `[kafka]` in `streamhouse.toml` \
+         (in quotes), as `KAFKA_*` variables and with `--set`. A key that Kafka does not have is ignored with a warning \
+         in `server.properties` and in variables, and refused elsewhere.\n\n\
          ### Keys that set a setting\n\n| Kafka key | Setting | Default |\n|---|---|---|\n",
     );
     let shown = |key: &BrokerKey| {

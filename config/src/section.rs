@@ -115,9 +115,7 @@ macro_rules! section {
                         let (mut min, mut max): (Option<$type>, Option<$type>) = (None, None);
                         $( min = Some($min); )?
                         $( max = Some($max); )?
-                        let value = <$type as $crate::value::Value>::read(text).and_then(|value| {
-                            $crate::value::bounded(value, min.as_ref(), max.as_ref())
-                        });
+                        let value = $crate::value::read_bounded(text, min.as_ref(), max.as_ref());
                         Some(value.map(|value| self.$field = value))
                     })*
                     _ => None,

@@ -2,7 +2,6 @@
 //!
 //! Invariants: `read(write(value)) == value` for every value; a value is never rounded or cut silently.
 
-use std::num::ParseIntError;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,19 +26,32 @@ pub trait Value: Sized + Clone {
     fn write(&self) -> String;
 }
 
-/// Checks bounds, either of which may be absent; both are inclusive.
+/// Reads a value and checks its bounds, either of which may be absent; both are inclusive.
 ///
 /// # Errors
-/// A sentence fragment that names the bound.
-pub(crate) fn bounded<T: Value + PartialOrd>(
-    value: T,
+/// A sentence fragment that says what was expected, or names the bound.
+pub(crate) fn read_bounded<T: Value + PartialOrd>(
+    text: &str,
     min: Option<&T>,
     max: Option<&T>,
 ) -> Result<T, String> {
+    let value = T::read(text).map_err(|expected| match bounds(min, max) {
+        Some(bounds) => format!("{expected} ({bounds})"),
+        None => expected,
+    })?;
     match (min, max) {
         (Some(min), _) if value < *min => Err(format!("the smallest allowed is {}", min.write())),
         (_, Some(max)) if value > *max => Err(format!("the largest allowed is {}", max.write())),
         _ => Ok(value),
+    }
+}
+
+fn bounds<T: Value>(min: Option<&T>, max: Option<&T>) -> Option<String> {
+    match (min.map(T::write), max.map(T::write)) {
+        (Some(min), Some(max)) => Some(format!("{min} to {max}")),
+        (Some(min), None) => Some(format!("at least {min}")),
+        (None, Some(max)) => Some(format!("at most {max}")),
+        (None, None) => None,
     }
 }
 
@@ -62,10 +74,6 @@ impl Value for bool {
     }
 }
 
-fn whole_number(_: &ParseIntError) -> String {
-    "use a whole number within the bounds of this setting".into()
-}
-
 macro_rules! integer {
     ($($type:ty),*) => {$(
         impl Value for $type {
@@ -73,7 +81,7 @@ macro_rules! integer {
             const QUOTED: bool = false;
 
             fn read(text: &str) -> Result<Self, String> {
-                text.replace('_', "").parse().map_err(|error| whole_number(&error))
+                text.replace('_', "").parse().map_err(|_| "use a whole number".to_owned())
             }
 
             fn write(&self) -> String {

@@ -32,7 +32,7 @@ fn limits_that_could_never_be_met_name_both_settings() {
     check_one(
         &["message.max.bytes=40000000"],
         &[
-            "message.max.bytes: 40000000",
+            "message.max.bytes plus 4KiB of headers: 40004096",
             "listener.socket_request_max_bytes (32MiB)",
         ],
     );

@@ -72,6 +72,8 @@ fn protocols_are_kafkas_four() {
 }
 
 proptest! {
+    #![proptest_config(crate::test_scale::cases())]
+
     #[test]
     fn what_is_read_is_written_back(text in "(A|b|X_1)://(|localhost|[::1]|h[a-z.]{0,5}|\\PC{0,5}):[0-9]{1,6}") {
         if let Ok(read) = listeners(&text) {

@@ -467,7 +467,7 @@ pub(crate) const WITHOUT_EFFECT: &[Group] = &[
         ],
     },
     Group {
-        why: "threads and queues adapt to the machine; requests are bounded by listener.requests_in_flight_max and by memory",
+        why: "threads adapt to the machine; requests are bounded per connection and by memory",
         keys: &[
             some("background.threads", Int, "10"),
             some("delete.records.purgatory.purge.interval.requests", Int, "1"),

@@ -129,3 +129,6 @@ fn derive_listeners(variables: &[(String, String)], gathered: &mut Gathered) {
         ),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,14 @@ use super::source::{Assignment, Gathered, Note, NoteLevel, Problem};
 use super::suggest;
 use crate::endpoint::{Listener, names_in};
 use crate::kafka::keys::{Unit, keys_of_setting};
-use crate::kafka::{Role, broker_key, broker_keys};
+use crate::kafka::{BrokerKey, Role, broker_key, broker_keys};
 use crate::settings::Settings;
 use crate::size::ByteSize;
 use crate::topic::{TopicConfigs, TopicOverrides};
 use crate::value::Value;
+
+/// What stands for a secret, as in Kafka.
+const HIDDEN: &str = "[hidden]";
 
 /// The outcome of a merge; the settings are usable when there are no problems.
 #[derive(Debug)]
@@ -257,8 +260,13 @@ impl Merged {
                 }
             }
         }
+        let is_sensitive = broker_key(name).is_some_and(BrokerKey::is_sensitive);
         for assignment in given {
-            self.provenance.record(name, assignment.clone());
+            let mut assignment = assignment.clone();
+            if is_sensitive {
+                assignment.value = HIDDEN.to_owned();
+            }
+            self.provenance.record(name, assignment);
         }
     }
 

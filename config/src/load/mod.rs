@@ -90,6 +90,26 @@ impl Loader {
         loader
     }
 
+    /// Sets `section.field` weaker than every other source, for commands that have their own default, such as the
+    /// data folder of `streamhouse dev`. `place` says where the value comes from.
+    #[must_use]
+    pub fn default_value(mut self, path: &str, value: &str, place: &str) -> Self {
+        self.gathered
+            .native(path, value, Origin::new(Layer::Profile, place.to_owned()));
+        self
+    }
+
+    /// Sets `section.field` as strongly as `--set`, for flags such as `--port`. `place` names the flag.
+    #[must_use]
+    pub fn flag(mut self, path: &str, value: &str, place: &str) -> Self {
+        self.gathered.native(
+            path,
+            value,
+            Origin::new(Layer::CommandLine, place.to_owned()),
+        );
+        self
+    }
+
     /// Reads a file; the extension (`toml` or `properties`) says how it is written. Files given later win.
     #[must_use]
     pub fn file(mut self, path: &Path) -> Self {

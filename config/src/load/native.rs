@@ -1,5 +1,5 @@
-//! `streamhouse.toml`: one table per section, Kafka keys in quotes under `[kafka]`. An unknown name is an error, because
-//! nobody else's files are read this way.
+//! `streamhouse.toml`: one table per section, Kafka keys in quotes under `[kafka]`. An unknown name is an error,
+//! because nobody else's files are read this way.
 
 use toml::de::{DeTable, DeValue};
 

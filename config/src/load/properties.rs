@@ -1,6 +1,6 @@
 //! `*.properties` files by the rules of `java.util.Properties`: comments (`#`, `!`), continued lines, `=`, `:` or
-//! blanks after the key, and escapes. Read as UTF-8, of which Kafka's ISO 8859-1 files with `\u` escapes are a subset as
-//! long as they are ASCII.
+//! blanks after the key, and escapes. Read as UTF-8, of which Kafka's ISO 8859-1 files with `\u` escapes are a subset
+//! as long as they are ASCII.
 
 use super::source::{Gathered, Layer, Origin, Problem};
 

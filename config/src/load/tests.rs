@@ -43,7 +43,8 @@ listeners=PLAINTEXT://:9092,CONTROLLER://:9093
 inter.broker.listener.name=PLAINTEXT
 advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\\
+    SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 num.network.threads=3
 num.io.threads=8
 socket.send.buffer.bytes=102400
@@ -333,9 +334,9 @@ fn all_problems_are_told_at_once_with_key_value_origin_and_bound() {
             "broker.delete_topic_enable: \"maybe\" (from --set) is not allowed: use true or false",
             "broker.num_partitions: \"0\" (from streamhouse.toml:3) is not allowed: the smallest allowed is 1",
             "wal.file_bytes: \"1GB\" (from streamhouse.toml:7) is not allowed: use a size such as 64MiB (KiB, MiB, \
-             GiB, TiB) or a number of bytes",
+             GiB, TiB) or a number of bytes (4MiB to 1GiB)",
             "log.flush_interval: \"5\" (from streamhouse.toml:5) is not allowed: use a duration such as 250ms, 5s, \
-             10m, 24h or 7d",
+             10m, 24h or 7d (at least 10ms)",
         ]
     );
 }
@@ -382,87 +383,6 @@ fn one_source_may_not_set_the_same_twice_in_two_words() {
 }
 
 #[test]
-fn variables_follow_the_rules_of_kafkas_image() {
-    // The mapping was recorded from KafkaDockerWrapper.
-    let variables = env(&[
-        ("KAFKA_A_B", "2"),
-        ("KAFKA_X___Y", "3"),
-        ("KAFKA_P__Q", "4"),
-        ("KAFKA_R____S", "5"),
-        ("KAFKA_LOWER_cAse", "6"),
-        ("KAFKA_KAFKA_M", "7"),
-        ("KAFKA_BS", "a\\tb"),
-        ("KAFKA_OPTS", "x"),
-        ("KAFKA_VERSION", "9"),
-        ("KAFKA_HEAP_OPTS", "-Xmx1g"),
-        ("PATH", "/bin"),
-    ]);
-    let mut gathered = Gathered::default();
-    environment::gather(variables, &mut gathered);
-    let mut found: Vec<_> = gathered
-        .kafka
-        .iter()
-        .map(|a| (a.key.as_str(), a.value.as_str()))
-        .collect();
-    found.sort_unstable();
-    assert_eq!(
-        found,
-        [
-            ("a.b", "2"),
-            ("bs", "a\tb"),
-            ("kafka.m", "7"),
-            ("lower.case", "6"),
-            ("p_q", "4"),
-            ("r-.s", "5"),
-            ("x-y", "3"),
-        ]
-    );
-}
-
-#[test]
-fn listeners_follow_from_the_advertised_ones_as_in_kafkas_image() {
-    let advertised = (
-        "KAFKA_ADVERTISED_LISTENERS",
-        "PLAINTEXT://localhost:9092,B://host:19092",
-    );
-    let map = (
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
-        "PLAINTEXT:PLAINTEXT,B:PLAINTEXT",
-    );
-    let allow = (
-        "STREAMHOUSE_LISTENER__ALLOW_PLAINTEXT_BEYOND_LOOPBACK",
-        "true",
-    );
-    let id = ("CLUSTER_ID", "4L6g3nShT-eMCtK--X86sw");
-    let loaded = Loader::new(Profile::Serve)
-        .environment(env(&[advertised, map, allow, id]))
-        .load()
-        .unwrap();
-    let bound: Vec<String> = loaded
-        .settings
-        .listener
-        .listeners
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(bound, ["PLAINTEXT://0.0.0.0:9092", "B://0.0.0.0:19092"]);
-    assert_eq!(loaded.settings.broker.cluster_id.as_deref(), Some(id.1));
-    let given = (
-        "KAFKA_LISTENERS",
-        "PLAINTEXT://127.0.0.1:9092,B://127.0.0.1:19092",
-    );
-    let variables = env(&[advertised, map, given]);
-    let loaded = Loader::new(Profile::Serve)
-        .environment(variables)
-        .load()
-        .unwrap();
-    assert_eq!(
-        loaded.settings.listener.listeners[1].to_string(),
-        "B://127.0.0.1:19092"
-    );
-}
-
-#[test]
 fn keys_that_promise_protection_or_plugins_are_refused_and_name_the_remedy() {
     for (line, expect) in [
         (
@@ -505,6 +425,50 @@ fn a_dump_gives_the_same_settings_when_it_is_loaded() {
     );
     assert!(!dump.contains("secret"), "{dump}");
     assert_eq!(toml(&dump).load().unwrap().settings, loaded.settings);
+}
+
+#[test]
+fn commands_may_have_defaults_and_flags_of_their_own() {
+    let folder = |loader: Loader| {
+        let loader = loader.default_value("storage.data_dir", "/home/data", "streamhouse dev");
+        loader.load().unwrap().settings.storage.data_dir
+    };
+    assert_eq!(folder(Loader::new(Profile::Dev)), Path::new("/home/data"));
+    assert_eq!(
+        folder(toml("[storage]\ndata_dir = '/file'")),
+        Path::new("/file")
+    );
+    let flagged = toml("[storage]\ndata_dir = '/file'").flag("storage.data_dir", "/flag", "--data");
+    assert_eq!(folder(flagged), Path::new("/flag"));
+    let wrong = Loader::new(Profile::Dev).flag(
+        "listener.listeners",
+        "PLAINTEXT://localhost:70000",
+        "--port",
+    );
+    assert!(problems(wrong)[0].contains("(from --port) is not allowed"));
+}
+
+#[test]
+fn secrets_are_not_explained() {
+    let loaded = properties("ssl.key.password=hush").load().unwrap();
+    let explanation = loaded.provenance.explain("ssl.key.password").unwrap();
+    assert_eq!(explanation.given[0].value, "[hidden]");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_names_the_bounds() {
+    let found = problems(toml(
+        "[listener]\nmax_connections = -1\n[wal]\ngroup_bytes = 'much'",
+    ));
+    assert_eq!(
+        found,
+        [
+            "listener.max_connections: \"-1\" (from streamhouse.toml:2) is not allowed: use a whole \
+             number (1 to 2147483647)",
+            "wal.group_bytes: \"much\" (from streamhouse.toml:4) is not allowed: use a size such as \
+             64MiB (KiB, MiB, GiB, TiB) or a number of bytes (64KiB to 64MiB)",
+        ]
+    );
 }
 
 #[test]

@@ -63,6 +63,8 @@ fn durations_need_a_unit() {
 }
 
 proptest! {
+    #![proptest_config(crate::test_scale::cases())]
+
     #[test]
     fn sizes_round_trip(bytes in any::<u64>(), shift in 0..64u32) {
         let size = ByteSize::new((bytes >> shift) << (shift / 2));
@@ -70,7 +72,10 @@ proptest! {
     }
 
     #[test]
-    fn durations_round_trip(millis in any::<u64>(), factor in prop::sample::select(vec![1u64, 1000, 60_000, 86_400_000])) {
+    fn durations_round_trip(
+        millis in any::<u64>(),
+        factor in prop::sample::select(vec![1u64, 1000, 60_000, 86_400_000]),
+    ) {
         let duration = Duration::from_millis(millis / factor * factor);
         prop_assert_eq!(duration::read(&duration::write(duration)).unwrap(), duration);
     }

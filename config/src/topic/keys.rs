@@ -149,9 +149,9 @@ macro_rules! rows {
 pub const TOPIC_KEYS: &[TopicKey] = rows! {
     "cleanup.policy", List, "delete", Rule::ListOf(&["compact", "delete"]),
         [synonym("log.cleanup.policy", List, "delete")], Honoured,
-        "What happens to old records: `delete` removes them when retention.ms or retention.bytes is exceeded, `compact` \
-         keeps the latest record of each key, both do both, and an empty list keeps everything. Until compaction \
-         exists, nothing of a topic whose policy contains `compact` is removed.";
+        "What happens to old records: `delete` removes them when retention.ms or retention.bytes is exceeded, \
+         `compact` keeps the latest record of each key, both do both, and an empty list keeps everything. Until \
+         compaction exists, nothing of a topic whose policy contains `compact` is removed.";
     "compression.gzip.level", Int, "-1", Rule::BetweenOr(1, 9, -1),
         [synonym("compression.gzip.level", Int, "-1")], Honoured,
         "The level when compression.type is gzip: 1 is fastest, 9 is smallest, -1 is the library's choice.";

@@ -380,8 +380,14 @@ fn every_default_of_the_table_satisfies_its_rule() {
 }
 
 proptest! {
+    #![proptest_config(crate::test_scale::cases())]
+
     #[test]
-    fn whatever_is_accepted_can_be_resolved_and_is_stable(index in 0..TOPIC_KEYS.len(), value in any::<i64>(), text in "\\PC{0,12}") {
+    fn whatever_is_accepted_can_be_resolved_and_is_stable(
+        index in 0..TOPIC_KEYS.len(),
+        value in any::<i64>(),
+        text in "\\PC{0,12}",
+    ) {
         let key = &TOPIC_KEYS[index];
         for given in [value.to_string(), text] {
             let Ok(kept) = check_overrides([(key.name, given.as_str())], &TopicDefaults::default()) else { continue };

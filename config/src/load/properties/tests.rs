@@ -110,6 +110,8 @@ fn store(key: &str, value: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(crate::test_scale::cases())]
+
     #[test]
     fn what_java_stores_is_read_back(entries in prop::collection::vec((any::<String>(), any::<String>()), 0..5)) {
         let text: String = entries.iter().map(|(key, value)| store(key, value)).collect();
