@@ -14,7 +14,7 @@ use super::chain::{Folder, FoundFile, io_error, read_folder};
 use super::files::{Files, LiveFile, SpareFile};
 use super::format::{FILE_HEADER_BYTES, FileHeader, Predecessor};
 use super::queue::{EntryCount, Gate, Queue};
-use super::replay::{POSITION_GAP, Replay, replay};
+use super::replay::{POSITION_GAP, Replay, ReplayedFile, replay};
 use super::shared::Shared;
 use super::upkeep::{SPARES_MIN, make_spare};
 use super::writer::{Writer, enter_log};
@@ -80,8 +80,7 @@ impl Opening {
         replayed: &Replay,
         files: &mut Files,
     ) -> Result<Arc<LiveFile>, WalOpenError> {
-        let used = replayed.files.iter().filter(|file| file.records > 0);
-        let predecessor = used.last().map(|file| Predecessor {
+        let predecessor = used_files(replayed).last().map(|file| Predecessor {
             number: file.found.number,
             salt: file.header.salt,
             end: WalPosition(file.end),
@@ -228,6 +227,11 @@ fn without_records(found: FoundFile, base: WalPosition) -> Arc<LiveFile> {
     })
 }
 
+/// The files in which recovery found records.
+fn used_files(replayed: &Replay) -> impl Iterator<Item = &ReplayedFile> {
+    replayed.files.iter().filter(|file| file.records > 0)
+}
+
 fn note_of(replayed: &Replay) -> Vec<u8> {
     replayed
         .files
@@ -238,10 +242,11 @@ fn note_of(replayed: &Replay) -> Vec<u8> {
 
 fn report(folder: &Folder, replayed: &Replay) -> Recovery {
     let newest = replayed.files.last();
+    let end = used_files(replayed).map(|file| file.end).max().unwrap_or(0);
     if replayed.dropped_records > 0 {
         tracing::info!(
             records = replayed.dropped_records,
-            end = replayed.end,
+            end,
             "dropped whole records behind a torn write; none of them was acknowledged as durable"
         );
     }
@@ -249,7 +254,7 @@ fn report(folder: &Folder, replayed: &Replay) -> Recovery {
         records: replayed.records,
         payload_bytes: replayed.payload_bytes,
         files: (replayed.files.len() + folder.dead.len()) as u64,
-        end: WalPosition(replayed.end),
+        end: WalPosition(end),
         resumed_at: WalPosition(0),
         dropped_records: replayed.dropped_records,
         last_incarnation: newest.map(|file| file.header.identity.incarnation),

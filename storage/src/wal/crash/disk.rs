@@ -166,6 +166,14 @@ impl CrashIo {
         self.disk.lock().room = bytes;
     }
 
+    /// The process that [`IoFault::Kill`] ended is started again on the same running system: what it wrote and did
+    /// not sync is still only in memory.
+    pub fn revive(&self) {
+        let mut disk = self.disk.lock();
+        disk.is_dead = false;
+        disk.plan = None;
+    }
+
     /// How many operations the log holds: a moment, for [`History`].
     #[must_use]
     pub fn moment(&self) -> usize {
