@@ -111,7 +111,7 @@ impl Inner {
                     source,
                 }
             })?;
-            shard.groups.insert(row.group, Slot::new(group));
+            shard.groups.insert(row.group, Slot::loaded(group));
         }
         let mut offsets = BTreeMap::<GroupId, BTreeMap<TopicPartition, CommittedOffset>>::new();
         for row in rows.offsets {

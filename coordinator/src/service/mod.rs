@@ -13,6 +13,9 @@ mod shard;
 mod timers;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -222,6 +222,15 @@ impl Slot {
         }
     }
 
+    /// A group that was read from the store, which thus has it.
+    pub(super) fn loaded(group: Group) -> Self {
+        Self {
+            version: 1,
+            saved: watch::Sender::new(1),
+            ..Self::new(group)
+        }
+    }
+
     /// What an answer that shows the group as it is now must wait for.
     pub(super) fn gate(&self) -> Option<Gate> {
         let is_saved = *self.saved.borrow() == self.version;

@@ -61,7 +61,7 @@ impl Inner {
     }
 
     /// Removes offsets whose time is over, and empty groups that have none left.
-    fn expire_offsets(&self) {
+    pub(super) fn expire_offsets(&self) {
         let mut served = self.served.lock();
         let now = self.now();
         for place in served.shards.values_mut() {

@@ -16,12 +16,16 @@ impl Group {
         if self.state == State::Dead {
             return (Err(CoordinatorError::NotAvailable.into()), effects);
         }
+        let members_before = self.members.len();
         let results: Vec<Result<(), LeaveError>> = leaving
             .iter()
             .map(|one| self.leave_one(one, &mut effects))
             .collect();
-        if results.iter().any(Result::is_ok) {
+        if self.members.len() < members_before {
             self.after_removal(context, &mut effects);
+        } else {
+            // A pending member had nothing that the others must share; a rebalance may have waited for it.
+            self.maybe_complete_join(context, &mut effects);
         }
         (Ok(results), effects)
     }

@@ -25,6 +25,9 @@ mod sync;
 mod timers;
 mod votes;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

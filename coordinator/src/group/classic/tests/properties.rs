@@ -1,0 +1,318 @@
+//! Random lives of a group, with restarts, against what must hold whatever happens.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// How many cases a property runs: `base` times the variable `STREAMHOUSE_TEST_SCALE`.
+pub(super) fn cases(base: u32) -> u32 {
+    let scale = std::env::var("STREAMHOUSE_TEST_SCALE")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    base.saturating_mul(scale.unwrap_or(1_u32))
+}
+
+const CLIENTS: usize = 6;
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A client joins: anew if it has no id, else as the member that it is.
+    Join {
+        client: usize,
+        known: bool,
+        changed: bool,
+    },
+    Sync {
+        client: usize,
+    },
+    /// A sync in a generation that is not the client's.
+    StraySync {
+        client: usize,
+        generation: i32,
+    },
+    Heartbeat {
+        client: usize,
+    },
+    Leave {
+        client: usize,
+    },
+    /// The client is replaced by one that knows nothing.
+    Forget {
+        client: usize,
+    },
+    Pass {
+        ms: u64,
+    },
+    /// The coordinator starts again from what was stored; what was parked is lost.
+    Restart,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let client = || 0..CLIENTS;
+    prop_oneof![
+        6 => (client(), any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(client, known, changed)| Event::Join { client, known, changed }),
+        6 => client().prop_map(|client| Event::Sync { client }),
+        1 => (client(), -1..9_i32)
+            .prop_map(|(client, generation)| Event::StraySync { client, generation }),
+        4 => client().prop_map(|client| Event::Heartbeat { client }),
+        1 => client().prop_map(|client| Event::Leave { client }),
+        1 => client().prop_map(|client| Event::Forget { client }),
+        4 => prop_oneof![0..200_u64, 0..15_000_u64].prop_map(|ms| Event::Pass { ms }),
+        1 => Just(Event::Restart),
+    ]
+}
+
+/// A client as it sees itself.
+#[derive(Debug, Default)]
+struct Client {
+    member: Option<MemberId>,
+    generation: i32,
+    members: Vec<MemberId>,
+    joining: Option<Ticket>,
+    syncing: Option<(Ticket, MemberId, i32)>,
+}
+
+#[derive(Debug)]
+struct World {
+    bench: Bench,
+    clients: Vec<Client>,
+    /// What a restart finds.
+    disk: Option<Bytes>,
+    /// Drawn once per accepted leader's sync, so that two assignments never look alike.
+    rounds: u64,
+    leaders: BTreeMap<i32, MemberId>,
+    /// What the leader of a generation gave, by member.
+    given: BTreeMap<i32, BTreeMap<MemberId, Bytes>>,
+    newest: i32,
+}
+
+impl World {
+    fn new(delay: Duration) -> Self {
+        let settings = GroupSettings {
+            initial_rebalance_delay: delay,
+            ..Default::default()
+        };
+        Self {
+            bench: Bench::with(settings),
+            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            disk: None,
+            rounds: 0,
+            leaders: BTreeMap::new(),
+            given: BTreeMap::new(),
+            newest: 0,
+        }
+    }
+
+    fn play(&mut self, event: Event) {
+        let stored = self.bench.stored;
+        match event {
+            Event::Join {
+                client,
+                known,
+                changed,
+            } => self.join(client, known, changed),
+            Event::Sync { client } => {
+                let generation = self.clients[client].generation;
+                self.sync(client, generation);
+            }
+            Event::StraySync { client, generation } => self.sync(client, generation),
+            Event::Heartbeat { client } => self.heartbeat(client),
+            Event::Leave { client } => {
+                if let Some(member) = self.clients[client].member.clone() {
+                    self.bench.leave(&[member.as_str()]);
+                }
+            }
+            Event::Forget { client } => self.clients[client] = Client::default(),
+            Event::Pass { ms } => self.bench.pass(Duration::from_millis(ms)),
+            Event::Restart => self.restart(),
+        }
+        if self.bench.stored > stored {
+            self.disk = Some(self.bench.group.encode());
+        }
+        self.hear();
+        self.check();
+    }
+
+    fn join(&mut self, client: usize, known: bool, changed: bool) {
+        let member = self.clients[client].member.clone();
+        let mut request = asks(member.as_ref().map_or("", MemberId::as_str));
+        request.requires_known_member_id = known;
+        if changed {
+            self.rounds += 1;
+            request
+                .protocols
+                .push(protocol("sticky", &self.rounds.to_string()));
+        }
+        self.clients[client].joining = Some(self.bench.join(request));
+    }
+
+    fn sync(&mut self, client: usize, generation: i32) {
+        let Some(member) = self.clients[client].member.clone() else {
+            return;
+        };
+        self.rounds += 1;
+        let members = self.clients[client].members.clone();
+        let assignments: Vec<MemberAssignment> = members
+            .into_iter()
+            .map(|id| MemberAssignment {
+                assignment: Bytes::from(format!("{generation} {id} {}", self.rounds)),
+                member: id,
+            })
+            .collect();
+        let lines = assignments
+            .iter()
+            .map(|one| (one.member.clone(), one.assignment.clone()));
+        let lines: BTreeMap<MemberId, Bytes> = lines.collect();
+        let before = self.bench.group.state();
+        let ticket = self.bench.sync_with(SyncRequest {
+            group: GroupId::from("g"),
+            member: member.clone(),
+            instance: None,
+            generation,
+            protocol_type: None,
+            protocol: None,
+            assignments,
+        });
+        if before == State::CompletingRebalance && self.bench.group.state() == State::Stable {
+            assert_eq!(
+                self.leaders.get(&generation),
+                Some(&member),
+                "only the leader assigns"
+            );
+            assert!(
+                self.given.insert(generation, lines).is_none(),
+                "assigned twice"
+            );
+        }
+        self.clients[client].syncing = Some((ticket, member, generation));
+    }
+
+    fn heartbeat(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        let Some(member) = &client.member else { return };
+        let answer = self.bench.heartbeat_in(member.as_str(), client.generation);
+        if answer == Err(HeartbeatError::UnknownMemberId) {
+            client.member = None;
+        }
+    }
+
+    fn restart(&mut self) {
+        let context = Context {
+            now: self.bench.now,
+            settings: &self.bench.settings,
+        };
+        self.bench.group = match &self.disk {
+            Some(bytes) => Group::decode(bytes, context).unwrap(),
+            None => Group::new(self.bench.now),
+        };
+        for client in &mut self.clients {
+            client.joining = None;
+            client.syncing = None;
+        }
+    }
+
+    /// Clients read their answers.
+    fn hear(&mut self) {
+        for client in &mut self.clients {
+            if let Some(answer) = client.joining.and_then(|one| self.bench.joins.get(&one)) {
+                client.joining = None;
+                match answer {
+                    Ok(answer) => {
+                        let leader = self.leaders.entry(answer.generation);
+                        let leader = leader.or_insert_with(|| answer.leader.clone());
+                        assert_eq!(*leader, answer.leader, "one leader per generation");
+                        assert_eq!(answer.members.is_empty(), answer.leader != answer.member);
+                        assert!(answer.generation >= self.newest, "generations only grow");
+                        self.newest = answer.generation;
+                        client.member = Some(answer.member.clone());
+                        client.generation = answer.generation;
+                        client.members = answer
+                            .members
+                            .iter()
+                            .map(|one| one.member.clone())
+                            .collect();
+                    }
+                    Err(JoinError::MemberIdRequired { member }) => {
+                        client.member = Some(member.clone());
+                    }
+                    Err(JoinError::UnknownMemberId) => client.member = None,
+                    Err(error) => assert_eq!(*error, JoinError::RebalanceInProgress),
+                }
+            }
+            let Some((ticket, member, generation)) = &client.syncing else {
+                continue;
+            };
+            if let Some(answer) = self.bench.syncs.get(ticket) {
+                if let Ok(answer) = answer {
+                    let given = self.given[generation]
+                        .get(member)
+                        .cloned()
+                        .unwrap_or_default();
+                    assert_eq!(answer.assignment, given, "exactly what the leader gave");
+                }
+                client.syncing = None;
+            }
+        }
+    }
+
+    fn check(&self) {
+        let group = &self.bench.group;
+        let members: usize = group
+            .members
+            .iter()
+            .map(|(id, one)| one.bytes(id) + one.assignment.len())
+            .sum();
+        let pending: usize = group
+            .pending
+            .keys()
+            .map(|id| super::super::member::MEMBER_OVERHEAD_BYTES + id.as_str().len())
+            .sum();
+        assert_eq!(group.bytes, members + pending);
+        let is_empty = matches!(group.state, State::Empty);
+        if is_empty || group.state == State::Stable {
+            assert_eq!(is_empty, group.members.is_empty());
+        }
+        let parked = group
+            .members
+            .values()
+            .filter(|one| one.join.is_some())
+            .count();
+        if group.state != State::PreparingRebalance {
+            assert_eq!(parked, 0, "joins wait in a rebalance only");
+        }
+        if group.state != State::CompletingRebalance {
+            let parked = group
+                .members
+                .values()
+                .filter(|one| one.sync.is_some())
+                .count();
+            assert_eq!(parked, 0, "syncs wait for the leader only");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases(1_500)))]
+
+    #[test]
+    fn a_group_keeps_its_promises_whatever_its_members_do(
+        events in prop::collection::vec(event(), 1..150),
+        delay in prop_oneof![Just(Duration::ZERO), Just(DELAY)],
+    ) {
+        let mut world = World::new(delay);
+        for event in events {
+            world.play(event);
+        }
+        // From here on nobody says anything.
+        world.bench.pass(REBALANCE.max(SESSION));
+        world.hear();
+        for client in &world.clients {
+            prop_assert_eq!(client.joining, None, "a join waits for ever");
+            prop_assert!(client.syncing.is_none(), "a sync waits for ever");
+        }
+        world.bench.pass(REBALANCE + SESSION);
+        prop_assert!(world.bench.group.is_vacant());
+        prop_assert_eq!(world.bench.group.wake_at(), None);
+    }
+}
