@@ -77,8 +77,8 @@ pub fn reference_markdown() -> String {
         "# Settings\n\n<!-- Generated from config/src; do not edit. -->\n\n\
          A setting can be written in `streamhouse.toml`, in a Kafka `server.properties`, as an environment variable \
          and with `--set`. From weak to strong: defaults, `streamhouse dev`, files in their order, `KAFKA_*` variables \
-         (by the rules of Kafka's image), `STREAMHOUSE_*` variables, `--set`. `streamhouse config dump` shows what is in \
-         effect and where it comes from. An empty file is a complete configuration.\n\n\
+         (by the rules of Kafka's image), `STREAMHOUSE_*` variables, `--set`. `streamhouse config dump` shows what is \
+         in effect and where it comes from. An empty file is a complete configuration.\n\n\
          Sizes are written `64MiB` (KiB, MiB, GiB, TiB) or as a number of bytes; durations `250ms`, `5s`, `10m`, \
          `24h`, `7d`. Kafka's keys keep Kafka's units.\n",
     );
@@ -134,8 +134,8 @@ fn setting_entry(text: &mut String, field: &Field) {
 fn kafka_keys(text: &mut String) {
     text.push_str(
         "\n## Kafka's broker keys\n\nThey can be used in `server.properties`, under `[kafka]` in `streamhouse.toml` \
-         (in quotes), as `KAFKA_*` variables and with `--set`. A key that Kafka does not have is ignored with a warning \
-         in `server.properties` and in variables, and refused elsewhere.\n\n\
+         (in quotes), as `KAFKA_*` variables and with `--set`. A key that Kafka does not have is ignored with a \
+         warning in `server.properties` and in variables, and refused elsewhere.\n\n\
          ### Keys that set a setting\n\n| Kafka key | Setting | Default |\n|---|---|---|\n",
     );
     let shown = |key: &BrokerKey| {
