@@ -51,3 +51,6 @@ impl MetadataStore for SqliteStore {
         self.worker.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

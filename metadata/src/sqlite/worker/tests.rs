@@ -132,14 +132,14 @@ async fn work_goes_on_when_nobody_waits_for_it() {
     {
         let dropped = std::pin::pin!(insert(&worker, 1));
         // Polled once, the work is in the queue; then the caller goes away.
-        let waiting = futures_poll_once(dropped).await;
+        let waiting = poll_once(dropped).await;
         assert!(waiting.is_none_or(|done| done.is_ok()));
     }
     assert_eq!(rows(&worker).await, 1);
 }
 
 /// Polls a future once.
-async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
     std::future::poll_fn(|context| {
         std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(context) {
             std::task::Poll::Ready(output) => Some(output),
