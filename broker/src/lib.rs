@@ -4,7 +4,8 @@
 //! lost with the process.
 //!
 //! Reading order: `network` turns sockets into frames, `dispatch` finds the handler, `api` says what a handler is, `handlers` has one
-//! file per Kafka API and the table of them, `reach` is what handlers may touch, `security` says who may ask for what.
+//! file per Kafka API and the table of them, `reach` is what handlers may touch, `topics` and `producer_ids` hold the rules that
+//! are the broker's own, `error_code` turns errors into Kafka's codes, `security` says who may ask for what.
 
 pub mod network;
 
@@ -15,5 +16,11 @@ pub mod api;
 pub mod handlers;
 
 pub mod reach;
+
+pub mod topics;
+
+pub mod producer_ids;
+
+pub mod error_code;
 
 pub mod security;

@@ -3,21 +3,119 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use streamhouse_protocol::ids::BrokerId;
+use arc_swap::ArcSwap;
+use streamhouse_config::kafka::ConfigEntry;
+use streamhouse_coordinator::Groups;
+use streamhouse_metadata::{ShardId, TopicCatalogue};
+use streamhouse_protocol::ids::{BrokerId, LeaderEpoch};
 
+use crate::producer_ids::ProducerIds;
 use crate::security::Access;
+use crate::topics::Topics;
 
 /// Everything that requests are answered from.
 #[derive(Clone, Debug)]
 pub struct Broker {
     /// The cluster and this broker's place in it.
     pub cluster: Cluster,
+    /// Topics, to change them.
+    pub administration: Administration,
+    /// Topics and their leaders, to show them.
+    pub directory: Directory,
+    /// Configs of topics and of this broker.
+    pub configs: Configs,
+    /// Producer ids.
+    pub producers: Producers,
+    /// Consumer groups.
+    pub groups: GroupReach,
+}
+
+impl Broker {
+    /// Puts a broker together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            cluster,
+            topics,
+            catalogue,
+            leaders,
+            settings,
+            producer_ids,
+            groups,
+        } = parts;
+        let access = cluster.access.clone();
+        Self {
+            administration: Administration {
+                topics: topics.clone(),
+                access: access.clone(),
+            },
+            directory: Directory {
+                cluster: cluster.clone(),
+                topics: topics.clone(),
+                leaders,
+            },
+            configs: Configs {
+                topics,
+                broker: cluster.broker,
+                settings,
+                access: access.clone(),
+            },
+            producers: Producers {
+                ids: producer_ids,
+                access: access.clone(),
+            },
+            groups: GroupReach {
+                groups,
+                catalogue,
+                cluster: cluster.clone(),
+                access,
+            },
+            cluster,
+        }
+    }
+}
+
+/// What a broker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The cluster and this broker's place in it.
+    pub cluster: Cluster,
+    /// The topics.
+    pub topics: Topics,
+    /// The catalogue that `topics` has, too.
+    pub catalogue: Arc<TopicCatalogue>,
+    /// Who leads which shard.
+    pub leaders: Arc<ShardLeaders>,
+    /// The settings of this broker as DescribeConfigs shows them.
+    pub settings: Arc<[ConfigEntry]>,
+    /// Where producer ids come from.
+    pub producer_ids: Arc<ProducerIds>,
+    /// The group coordinator.
+    pub groups: Groups,
 }
 
 /// A part of the [`Broker`] that a handler asks for.
 pub trait Reach: Send + Sync + 'static {
     /// The part of `broker`.
     fn of(broker: &Broker) -> &Self;
+}
+
+macro_rules! parts {
+    ($($part:ident: $field:ident;)*) => {
+        $(impl Reach for $part {
+            fn of(broker: &Broker) -> &Self {
+                &broker.$field
+            }
+        })*
+    };
+}
+parts! {
+    Cluster: cluster;
+    Administration: administration;
+    Directory: directory;
+    Configs: configs;
+    Producers: producers;
+    GroupReach: groups;
 }
 
 /// Where clients are told to connect to.
@@ -44,8 +142,93 @@ pub struct Cluster {
     pub access: Access,
 }
 
-impl Reach for Cluster {
-    fn of(broker: &Broker) -> &Self {
-        &broker.cluster
+impl Cluster {
+    /// Where clients of `listener` reach this broker.
+    #[must_use]
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.advertised.get(listener)
+    }
+}
+
+/// Topics, to change them.
+#[derive(Clone, Debug)]
+pub struct Administration {
+    /// The topics.
+    pub topics: Topics,
+    /// Who may do what.
+    pub access: Access,
+}
+
+/// Topics and their leaders, to show them.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The brokers.
+    pub cluster: Cluster,
+    /// The topics.
+    pub topics: Topics,
+    /// Who leads which shard.
+    pub leaders: Arc<ShardLeaders>,
+}
+
+/// Configs of topics and of this broker.
+#[derive(Clone, Debug)]
+pub struct Configs {
+    /// The topics.
+    pub topics: Topics,
+    /// The number of this broker.
+    pub broker: BrokerId,
+    /// The settings of this broker, by name.
+    pub settings: Arc<[ConfigEntry]>,
+    /// Who may do what.
+    pub access: Access,
+}
+
+/// Producer ids.
+#[derive(Clone, Debug)]
+pub struct Producers {
+    /// Where they come from.
+    pub ids: Arc<ProducerIds>,
+    /// Who may do what.
+    pub access: Access,
+}
+
+/// Consumer groups.
+#[derive(Clone, Debug)]
+pub struct GroupReach {
+    /// The coordinator.
+    pub groups: Groups,
+    /// The topics: clients commit by name, offsets are kept by id.
+    pub catalogue: Arc<TopicCatalogue>,
+    /// Where coordinators are reached.
+    pub cluster: Cluster,
+    /// Who may do what.
+    pub access: Access,
+}
+
+/// Who leads a shard: the leader of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardLeader {
+    /// The broker.
+    pub broker: BrokerId,
+    /// The epoch of its grant: the leader epoch of the partitions.
+    pub epoch: LeaderEpoch,
+}
+
+/// Who leads which shard, as far as this broker knows. Read by every Metadata request, replaced as a whole.
+#[derive(Debug, Default)]
+pub struct ShardLeaders {
+    newest: ArcSwap<BTreeMap<ShardId, ShardLeader>>,
+}
+
+impl ShardLeaders {
+    /// Takes `leaders` for all that is known.
+    pub fn replace(&self, leaders: BTreeMap<ShardId, ShardLeader>) {
+        self.newest.store(Arc::new(leaders));
+    }
+
+    /// All that is known. One request should take it once.
+    #[must_use]
+    pub fn current(&self) -> Arc<BTreeMap<ShardId, ShardLeader>> {
+        self.newest.load_full()
     }
 }

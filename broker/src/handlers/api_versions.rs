@@ -8,7 +8,6 @@
 
 use std::ops::RangeInclusive;
 
-use streamhouse_protocol::ErrorCode;
 use streamhouse_protocol::api_key::ApiKey;
 use streamhouse_protocol::messages::api_versions_response::ApiVersion;
 use streamhouse_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -16,6 +15,7 @@ use streamhouse_protocol::response::encode_response;
 use streamhouse_protocol::rope::Rope;
 
 use crate::api::{Answer, Api, Handler, Lane, Reply, RequestContext};
+use crate::error_code;
 use crate::network::CloseReason;
 use crate::reach::Cluster;
 use crate::security::{Operation, ResourceKind};
@@ -47,7 +47,7 @@ impl Handler for ApiVersions {
         Reply::now(if is_valid {
             ApiVersionsResponse::default().with_api_keys(advertised())
         } else {
-            ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code())
+            ApiVersionsResponse::default().with_error_code(error_code::INVALID_REQUEST.code())
         })
     }
 }
@@ -55,7 +55,7 @@ impl Handler for ApiVersions {
 /// The answer to a version that is not served, in version 0.
 pub(crate) fn unsupported_version(correlation_id: i32) -> Answer<Rope> {
     let response = ApiVersionsResponse::default()
-        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_error_code(error_code::UNSUPPORTED_VERSION.code())
         .with_api_keys(advertised());
     match encode_response::<ApiVersionsRequest>(correlation_id, 0, &response) {
         Ok(response) => Answer::respond(response),

@@ -2,9 +2,52 @@
 //!
 //! Adding an API is a file and a line. What is not in [`APIS`] does not exist: it is neither advertised nor answered.
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_partition_reassignments;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod sync_group;
+
+mod config_resource;
+mod words;
 
 use crate::api::Api;
 
 /// Every API that is served. Dispatch, the ApiVersions answer, metric labels, the reference page and the tests come from here.
-pub static APIS: &[Api] = &[Api::of::<api_versions::ApiVersions>()];
+pub static APIS: &[Api] = &[
+    Api::of::<metadata::Metadata>(),
+    Api::of::<offset_commit::OffsetCommit>(),
+    Api::of::<offset_fetch::OffsetFetch>(),
+    Api::of::<find_coordinator::FindCoordinator>(),
+    Api::of::<join_group::JoinGroup>(),
+    Api::of::<heartbeat::Heartbeat>(),
+    Api::of::<leave_group::LeaveGroup>(),
+    Api::of::<sync_group::SyncGroup>(),
+    Api::of::<describe_groups::DescribeGroups>(),
+    Api::of::<list_groups::ListGroups>(),
+    Api::of::<api_versions::ApiVersions>(),
+    Api::of::<create_topics::CreateTopics>(),
+    Api::of::<delete_topics::DeleteTopics>(),
+    Api::of::<init_producer_id::InitProducerId>(),
+    Api::of::<describe_configs::DescribeConfigs>(),
+    Api::of::<alter_configs::AlterConfigs>(),
+    Api::of::<create_partitions::CreatePartitions>(),
+    Api::of::<incremental_alter_configs::IncrementalAlterConfigs>(),
+    Api::of::<list_partition_reassignments::ListPartitionReassignments>(),
+    Api::of::<describe_cluster::DescribeCluster>(),
+];

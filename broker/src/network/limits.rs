@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use streamhouse_config::ByteSize;
+use streamhouse_config::listener::ListenerSettings;
+
 /// The bounds of a listener's connections. Every queue, wait and buffer of the network has its bound here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -34,6 +37,32 @@ pub struct Limits {
     pub connections_per_ip_max: usize,
     /// New connections a second (`max.connection.creation.rate`); more wait in the backlog.
     pub connections_per_second_max: u32,
+}
+
+impl Limits {
+    /// The limits that `settings` ask for; `drain` is how long a stopping broker goes on answering.
+    #[must_use]
+    pub fn new(settings: &ListenerSettings, drain: Duration) -> Self {
+        Self {
+            frame_bytes_max: bytes(settings.socket_request_max_bytes),
+            requests_in_flight_max: count(settings.requests_in_flight_max),
+            idle: settings.connections_max_idle,
+            frame_grace: settings.request_arrival_grace,
+            bytes_per_second_min: settings.request_arrival_rate_min.bytes(),
+            drain,
+            connections_max: count(settings.max_connections),
+            connections_per_ip_max: count(settings.max_connections_per_ip),
+            ..Self::default()
+        }
+    }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
+}
+
+fn count(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 impl Default for Limits {

@@ -68,9 +68,12 @@ impl Listener {
                 address,
             })
         });
-        bound.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ListenError::Taken { address },
-            _ => ListenError::System { address, source },
+        bound.map_err(|source| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                ListenError::Taken { address }
+            } else {
+                ListenError::System { address, source }
+            }
         })
     }
 

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use streamhouse_config::ByteSize;
+use streamhouse_config::listener::ListenerSettings;
 use tokio::sync::oneshot;
 
 /// The longest Produce frame, in bytes, that the produce pool takes.
@@ -35,6 +37,17 @@ impl RequestMemory {
             large: MemoryPool::new(large_bytes),
             other: MemoryPool::new(other_bytes),
         }
+    }
+
+    /// Pools as `settings` size them.
+    #[must_use]
+    pub fn of(settings: &ListenerSettings) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+        Self::new(
+            bytes(settings.produce_request_memory),
+            bytes(settings.large_request_memory),
+            bytes(settings.small_request_memory),
+        )
     }
 
     /// The pool that a frame of `frame_bytes` belongs to.

@@ -12,6 +12,9 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
     /// Whether the asker of `cx` may do `operation` to `resource`. Implications (READ implies DESCRIBE) are the
     /// authorizer's own.
     fn allows(&self, cx: &RequestContext, operation: Operation, resource: Resource<'_>) -> bool;
+
+    /// Whether the asker of `cx` may do `operation` to at least one resource of `kind` (KIP-679).
+    fn allows_some(&self, cx: &RequestContext, operation: Operation, kind: ResourceKind) -> bool;
 }
 
 /// No authorizer is configured: everybody may do everything, as in Kafka.
@@ -22,6 +25,10 @@ impl Authorizer for AllowAll {
     fn allows(&self, _: &RequestContext, _: Operation, _: Resource<'_>) -> bool {
         true
     }
+
+    fn allows_some(&self, _: &RequestContext, _: Operation, _: ResourceKind) -> bool {
+        true
+    }
 }
 
 /// Nobody may do anything: what a cluster does whose authorizer has no rules and no super user.
@@ -30,6 +37,10 @@ pub struct DenyAll;
 
 impl Authorizer for DenyAll {
     fn allows(&self, _: &RequestContext, _: Operation, _: Resource<'_>) -> bool {
+        false
+    }
+
+    fn allows_some(&self, _: &RequestContext, _: Operation, _: ResourceKind) -> bool {
         false
     }
 }
@@ -75,6 +86,12 @@ impl Access {
     #[must_use]
     pub fn to_cluster(&self, cx: &RequestContext, operation: Operation) -> bool {
         self.allows(cx, operation, Resource::CLUSTER)
+    }
+
+    /// Whether the asker of `cx` may do `operation` to at least one topic.
+    #[must_use]
+    pub fn to_some_topic(&self, cx: &RequestContext, operation: Operation) -> bool {
+        self.0.allows_some(cx, operation, ResourceKind::Topic)
     }
 
     /// The bit set of what the asker may do to `resource`: bit n stands for the operation with code n (KIP-430). If

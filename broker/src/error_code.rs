@@ -1,0 +1,390 @@
+//! Kafka's error codes: the one place that knows them.
+//!
+//! Rooms below say in their own errors what happened; here it becomes a [`Refusal`], a code and the text that administrators see. No
+//! mapping has a wildcard: a new error does not compile until somebody has decided what clients do about it.
+//!
+//! Two rules stand behind the choice of codes. A code that clients retry is used only where trying again can help. A write
+//! whose outcome is unknown never gets a code that says that it did not happen.
+
+use std::borrow::Cow;
+
+use streamhouse_config::TopicConfigError;
+use streamhouse_coordinator::group::{
+    CommitError, CoordinatorError, FetchError, HeartbeatError, JoinError, LeaveError, OffsetError,
+    SyncError,
+};
+use streamhouse_metadata::{Class, Outcome, StoreError};
+use streamhouse_protocol::{ErrorCode, StrBytes};
+
+use crate::topics::{AddError, AlterTopicError, CreateError, DeleteError};
+
+/// No error.
+pub const NONE: i16 = 0;
+
+/// An error as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    code: ErrorCode,
+    text: Cow<'static, str>,
+}
+
+impl Refusal {
+    const fn fixed(code: ErrorCode, text: &'static str) -> Self {
+        Self {
+            code,
+            text: Cow::Borrowed(text),
+        }
+    }
+
+    fn told(code: ErrorCode, error: &impl ToString) -> Self {
+        Self {
+            code,
+            text: Cow::Owned(error.to_string()),
+        }
+    }
+
+    /// The request contradicts itself or asks for what does not exist.
+    #[must_use]
+    pub fn invalid_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: ErrorCode::InvalidRequest,
+            text: text.into(),
+        }
+    }
+
+    /// A topic that the asker wanted by name, whose name is none.
+    #[must_use]
+    pub fn invalid_topic(error: &impl ToString) -> Self {
+        Self::told(ErrorCode::InvalidTopicException, error)
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(&self) -> i16 {
+        self.code.code()
+    }
+
+    /// The text on the wire.
+    #[must_use]
+    pub fn message(&self) -> Option<StrBytes> {
+        Some(StrBytes::from_string(self.text.clone().into_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The version of the request is not served.
+pub const UNSUPPORTED_VERSION: Refusal = Refusal::fixed(
+    ErrorCode::UnsupportedVersion,
+    "The version of API is not supported.",
+);
+/// The request contradicts itself.
+pub const INVALID_REQUEST: Refusal = Refusal::fixed(
+    ErrorCode::InvalidRequest,
+    "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.",
+);
+/// The asker may not do that to the topic.
+pub const TOPIC_AUTHORIZATION_FAILED: Refusal = Refusal::fixed(
+    ErrorCode::TopicAuthorizationFailed,
+    "Topic authorization failed.",
+);
+/// The asker may not do that to the group.
+pub const GROUP_AUTHORIZATION_FAILED: Refusal = Refusal::fixed(
+    ErrorCode::GroupAuthorizationFailed,
+    "Group authorization failed.",
+);
+/// The asker may not do that to the cluster.
+pub const CLUSTER_AUTHORIZATION_FAILED: Refusal = Refusal::fixed(
+    ErrorCode::ClusterAuthorizationFailed,
+    "Cluster authorization failed.",
+);
+/// The asker may not use the transactional id.
+pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Refusal = Refusal::fixed(
+    ErrorCode::TransactionalIdAuthorizationFailed,
+    "Transactional Id authorization failed.",
+);
+/// Transactions do not exist here yet.
+///
+/// The code has to end every client at once. TRANSACTIONAL_ID_AUTHORIZATION_FAILED is the only one that does so both in FindCoordinator
+/// and in InitProducerId: fatal in Java (`TransactionManager.FindCoordinatorHandler`, `InitProducerIdHandler`), in librdkafka
+/// (`rd_kafka_idemp_check_error`, `rd_kafka_txn_handle_FindCoordinator`) and not retried by franz-go. UNSUPPORTED_VERSION
+/// and INVALID_REQUEST are retried by librdkafka until `init_transactions` times out.
+pub const TRANSACTIONS_NOT_SERVED: Refusal = Refusal::fixed(
+    ErrorCode::TransactionalIdAuthorizationFailed,
+    "Transactions are not supported by this version of StreamHouse; remove transactional.id (idempotence works without it).",
+);
+/// No topic of that name.
+pub const UNKNOWN_TOPIC_OR_PARTITION: Refusal = Refusal::fixed(
+    ErrorCode::UnknownTopicOrPartition,
+    "This server does not host this topic-partition.",
+);
+/// No topic of that id.
+pub const UNKNOWN_TOPIC_ID: Refusal = Refusal::fixed(
+    ErrorCode::UnknownTopicId,
+    "This server does not host this topic ID.",
+);
+/// Nobody leads the partition at the moment.
+pub const LEADER_NOT_AVAILABLE: Refusal = Refusal::fixed(
+    ErrorCode::LeaderNotAvailable,
+    "There is no leader for this topic-partition as we are in the middle of a leadership election.",
+);
+/// Type or name of a group's protocol is missing or another.
+pub const INCONSISTENT_GROUP_PROTOCOL: Refusal = Refusal::fixed(
+    ErrorCode::InconsistentGroupProtocol,
+    "The group member's supported protocols are incompatible with those of existing members or first group member tried to join with empty protocol type or empty protocol list.",
+);
+/// Nobody coordinates the group at the moment.
+pub const COORDINATOR_NOT_AVAILABLE: Refusal = Refusal::fixed(
+    ErrorCode::CoordinatorNotAvailable,
+    "The coordinator is not available.",
+);
+/// Asks a broker what only a controller answers.
+pub const MISMATCHED_ENDPOINT_TYPE: Refusal = Refusal::fixed(
+    ErrorCode::MismatchedEndpointType,
+    "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+);
+/// A kind of endpoint that does not exist.
+pub const UNSUPPORTED_ENDPOINT_TYPE: Refusal = Refusal::fixed(
+    ErrorCode::UnsupportedEndpointType,
+    "This endpoint type is not supported yet.",
+);
+
+/// The code of a result.
+#[must_use]
+pub fn code_of<T>(result: &Result<T, Refusal>) -> i16 {
+    result.as_ref().map_or_else(Refusal::code, |_| NONE)
+}
+
+/// A change of topics or configs that the store did not make, or perhaps did.
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        let code = match (error.class(), error.outcome()) {
+            // Administration clients ask again by themselves after "not controller", which is right as nothing happened.
+            (Class::Unavailable | Class::Conflict | Class::Fenced, Outcome::DidNotHappen) => {
+                ErrorCode::NotController
+            }
+            (Class::Unavailable | Class::Conflict | Class::Fenced, Outcome::MayHaveHappened) => {
+                ErrorCode::RequestTimedOut
+            }
+            (Class::Caller | Class::NotFound | Class::Corrupt | Class::Bug, _) => {
+                ErrorCode::UnknownServerError
+            }
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&TopicConfigError> for Refusal {
+    fn from(error: &TopicConfigError) -> Self {
+        Self::told(ErrorCode::InvalidConfig, error)
+    }
+}
+
+impl From<&CreateError> for Refusal {
+    fn from(error: &CreateError) -> Self {
+        let code = match error {
+            CreateError::Name(_) | CreateError::Collision { .. } => {
+                ErrorCode::InvalidTopicException
+            }
+            CreateError::Exists { .. } => ErrorCode::TopicAlreadyExists,
+            CreateError::Partitions => ErrorCode::InvalidPartitions,
+            CreateError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+            CreateError::ReplicationFactor => ErrorCode::InvalidReplicationFactor,
+            CreateError::AssignmentAndNumber { .. } | CreateError::DuplicateConfig { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            CreateError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
+            CreateError::Config(error) => return error.into(),
+            CreateError::NullConfig { .. } => ErrorCode::InvalidConfig,
+            CreateError::Store(error) => return error.into(),
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&DeleteError> for Refusal {
+    fn from(error: &DeleteError) -> Self {
+        let code = match error {
+            DeleteError::Disabled => ErrorCode::TopicDeletionDisabled,
+            DeleteError::UnknownTopic => ErrorCode::UnknownTopicId,
+            DeleteError::Store(error) => return error.into(),
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&AddError> for Refusal {
+    fn from(error: &AddError) -> Self {
+        let code = match error {
+            AddError::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+            AddError::Fewer { .. } | AddError::Same { .. } => ErrorCode::InvalidPartitions,
+            AddError::TooMany { .. } => ErrorCode::PolicyViolation,
+            AddError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
+            AddError::Changed => ErrorCode::NotController,
+            AddError::Store(error) => return error.into(),
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&AlterTopicError> for Refusal {
+    fn from(error: &AlterTopicError) -> Self {
+        let code = match error {
+            AlterTopicError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+            AlterTopicError::Duplicate { .. } => ErrorCode::InvalidRequest,
+            AlterTopicError::Config(error) => return error.into(),
+            AlterTopicError::Store(error) => return error.into(),
+        };
+        Self::told(code, error)
+    }
+}
+
+/// Broker configs that are asked to change while the broker runs.
+#[must_use]
+pub fn broker_configs_are_fixed<'a>(names: impl Iterator<Item = &'a str>) -> Refusal {
+    let names: Vec<&str> = names.collect();
+    Refusal::invalid_request(format!(
+        "Cannot update these configs dynamically: Set({}); set them in the broker's configuration and restart it",
+        names.join(", ")
+    ))
+}
+
+/// A block of producer ids could not be had: producers ask again (Kafka: `RPCProducerIdManager`).
+#[must_use]
+pub fn producer_ids_unavailable(error: &StoreError) -> Refusal {
+    Refusal::told(ErrorCode::CoordinatorLoadInProgress, error)
+}
+
+/// A topic that could not be created by itself: clients ask again.
+#[must_use]
+pub fn of_automatic_creation(error: &CreateError) -> Refusal {
+    match error {
+        CreateError::Store(_) => LEADER_NOT_AVAILABLE,
+        CreateError::Name(_)
+        | CreateError::Exists { .. }
+        | CreateError::Collision { .. }
+        | CreateError::Partitions
+        | CreateError::TooManyPartitions { .. }
+        | CreateError::ReplicationFactor
+        | CreateError::AssignmentAndNumber { .. }
+        | CreateError::Assignment(_)
+        | CreateError::Config(_)
+        | CreateError::NullConfig { .. }
+        | CreateError::DuplicateConfig { .. } => error.into(),
+    }
+}
+
+/// A group that does not exist, in a version that says so.
+#[must_use]
+pub fn group_not_found(group: &str) -> Refusal {
+    Refusal {
+        code: ErrorCode::GroupIdNotFound,
+        text: format!("Group {group} not found.").into(),
+    }
+}
+
+impl From<&CoordinatorError> for Refusal {
+    fn from(error: &CoordinatorError) -> Self {
+        let code = match error {
+            CoordinatorError::NotCoordinator => ErrorCode::NotCoordinator,
+            CoordinatorError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            CoordinatorError::NotAvailable
+            | CoordinatorError::Overloaded
+            | CoordinatorError::OutcomeUnknown => ErrorCode::CoordinatorNotAvailable,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&JoinError> for Refusal {
+    fn from(error: &JoinError) -> Self {
+        let code = match error {
+            JoinError::Coordinator(error) => return error.into(),
+            JoinError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            JoinError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            JoinError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            JoinError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            JoinError::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
+            JoinError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+            JoinError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            // What Kafka answered while only some brokers knew static members: clients say to unset group.instance.id.
+            JoinError::StaticMembershipUnsupported => ErrorCode::UnsupportedVersion,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&SyncError> for Refusal {
+    fn from(error: &SyncError) -> Self {
+        let code = match error {
+            SyncError::Coordinator(error) => return error.into(),
+            SyncError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            SyncError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            SyncError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            SyncError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            SyncError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            SyncError::AssignmentTooLarge => ErrorCode::UnknownServerError,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&HeartbeatError> for Refusal {
+    fn from(error: &HeartbeatError) -> Self {
+        let code = match error {
+            HeartbeatError::Coordinator(error) => return error.into(),
+            HeartbeatError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            HeartbeatError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            HeartbeatError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            HeartbeatError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&LeaveError> for Refusal {
+    fn from(error: &LeaveError) -> Self {
+        let code = match error {
+            LeaveError::Coordinator(error) => return error.into(),
+            LeaveError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            LeaveError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        };
+        Self::told(code, error)
+    }
+}
+
+/// Why a whole OffsetCommit is refused; before version 9 clients do not know GROUP_ID_NOT_FOUND there.
+#[must_use]
+pub fn of_commit(error: &CommitError, api_version: i16) -> Refusal {
+    let code = match error {
+        CommitError::Coordinator(error) => return error.into(),
+        CommitError::GroupIdNotFound if api_version >= 9 => ErrorCode::GroupIdNotFound,
+        CommitError::GroupIdNotFound | CommitError::IllegalGeneration => {
+            ErrorCode::IllegalGeneration
+        }
+        CommitError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        CommitError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+    };
+    Refusal::told(code, error)
+}
+
+impl From<&OffsetError> for Refusal {
+    fn from(error: &OffsetError) -> Self {
+        let code = match error {
+            OffsetError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&FetchError> for Refusal {
+    fn from(error: &FetchError) -> Self {
+        match error {
+            FetchError::Coordinator(error) => error.into(),
+        }
+    }
+}
