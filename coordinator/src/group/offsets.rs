@@ -1,4 +1,7 @@
 //! The rules of committed offsets: who may commit, and when an offset expires.
+//!
+//! Where we differ from Kafka: offsets of a group that has members never expire, even those of topics that nobody in it
+//! subscribes to any more; the coordinator does not read subscriptions.
 
 use std::time::Duration;
 

@@ -66,6 +66,7 @@ impl Groups {
         }
         match loaded {
             Ok(loaded) => {
+                served.strays.retain(|_, stored| *stored != shard);
                 for group in loaded
                     .groups
                     .keys()

@@ -5,7 +5,8 @@
 //! that lost the shard cannot change it any more. One task wakes groups when a timer is due, one task writes.
 //!
 //! What it does not do: decide who leads a shard. Whoever does calls [`Groups::load`] after the grant and
-//! [`Groups::unload`] when the right is gone.
+//! [`Groups::unload`] when the right is gone. A write finds out by itself that the right is gone; a read does not: where
+//! shards can move, the caller checks the lease once more after an answer with an offset or an assignment was built.
 
 mod answers;
 mod load;

@@ -13,6 +13,14 @@
 //! nothing else. Invariants: a generation has one leader and never comes back; every parked request is answered by the
 //! time the rebalance timeout and the session timeout have both passed; only answers of a generation that asks to be
 //! stored ([`Effects::store`]) reveal something that must survive a restart.
+//!
+//! Static membership (KIP-345) is not served: a JoinGroup with a `group.instance.id` is refused with
+//! [`JoinError::StaticMembershipUnsupported`], as a Kafka broker does that is too old for it. So no member has an
+//! instance id, and every other request that carries one names nobody. The stored form has room for the id.
+//!
+//! Where we differ from Kafka: a completed join is stored before it is answered, not only the assignment, so that a
+//! generation number is never given twice; a member id that was handed out and leaves before it joined starts no
+//! rebalance; a request that a later one of the same member replaced is answered, not forgotten.
 
 mod describe;
 mod heartbeat;
