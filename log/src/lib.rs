@@ -1,1 +1,288 @@
-//! placeholder
+//! Kafka partitions over a WAL, objects and a metadata store.
+//!
+//! A *shard* is a fixed slice of the cluster: the unit of leadership, fencing and recovery. Its log is a sequence of
+//! *manifests*, and its state a pure function of them. A [`Log`] is all shards that one broker leads.
+//!
+//! The walk of a batch: [`append::validate`] → [`append::stage`] → the WAL → [`append::publish`] → [`mod@flush`] (object,
+//! manifest, WAL recycled). The walk of a read: [`read::plan`] → [`read::locate`] → [`read::gather`].
+//!
+//! What this crate must never know: Kafka's error codes and versions, topic names, sockets, SQL.
+
+pub mod append;
+pub mod checkpoints;
+pub mod flush;
+pub mod format;
+pub mod garbage;
+pub mod open;
+pub mod read;
+pub mod recovery;
+pub mod retention;
+pub mod shard;
+pub mod state;
+mod tail;
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use streamhouse_metadata::store::{Incarnation, MetadataStore, ObjectId, ShardId};
+use streamhouse_protocol::ids::TopicPartition;
+use streamhouse_runtime::Ambient;
+use streamhouse_storage::cache::BlockCache;
+use streamhouse_storage::objects::{ObjectClass, ObjectKind, Objects};
+use streamhouse_storage::wal::{Wal, WalUsage};
+use tokio::sync::Notify;
+use xxhash_rust::xxh3::xxh3_64;
+
+use append::validate::Prepared;
+use append::{Acks, AppendError, Staged};
+use read::gather::object_id;
+use read::waiters::Waiter;
+use read::{PartitionAddress, ReadError};
+use shard::Shard;
+use tail::TailBudget;
+
+/// Sizes of objects that are remembered; above it they are asked for again.
+const OBJECT_SIZES_MAX: usize = 100_000;
+
+/// How the log behaves. Every field has a bound that the settings crate checks.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Bytes of the hot tails of all partitions together.
+    pub tail_bytes: usize,
+    /// Unrecorded bytes in the WAL that start a flush.
+    pub flush_bytes: u64,
+    /// The longest time between flushes while there is something to flush.
+    pub flush_interval: Duration,
+    /// Manifests of a shard after which its state is written to a checkpoint.
+    pub checkpoint_manifests: u64,
+    /// Bytes of manifest bodies after which it is.
+    pub checkpoint_bytes: u64,
+    /// How long the bytes of an object that nobody needs are kept.
+    pub object_grace: Duration,
+}
+
+impl Default for LogSettings {
+    /// The embedded defaults.
+    fn default() -> Self {
+        Self {
+            tail_bytes: 48 << 20,
+            flush_bytes: 64 << 20,
+            flush_interval: Duration::from_secs(600),
+            checkpoint_manifests: 1000,
+            checkpoint_bytes: 64 << 20,
+            object_grace: Duration::from_secs(300),
+        }
+    }
+}
+
+/// All shards that this broker leads. Clones are handles to the same log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    core: Arc<Core>,
+}
+
+impl Deref for Log {
+    type Target = Core;
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+/// What the handles of a log share.
+#[derive(Debug)]
+pub struct Core {
+    shards: Vec<Shard>,
+    dirty: DirtyShards,
+    /// Everything in the WAL below this was published.
+    pub(crate) published: AtomicU64,
+    pub(crate) tail: TailBudget,
+    pub(crate) flush_due: Notify,
+    /// Held by the one flush that runs. Taken before any shard's lock.
+    pub(crate) flush_lock: tokio::sync::Mutex<()>,
+    pub(crate) settings: LogSettings,
+    pub(crate) ambient: Ambient,
+    pub(crate) cluster: u128,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) wal_dir: u128,
+    wal: Wal,
+    objects: Objects,
+    cache: BlockCache,
+    store: Arc<dyn MetadataStore>,
+    object_seq: AtomicU64,
+    /// A leaf lock.
+    object_sizes: Mutex<HashMap<ObjectId, u64>>,
+}
+
+/// The shards that have something staged: one bit each.
+#[derive(Debug)]
+struct DirtyShards {
+    words: Vec<AtomicU64>,
+}
+
+impl DirtyShards {
+    fn new(shards: usize) -> Self {
+        Self { words: (0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn mark(&self, shard: usize) {
+        self.words[shard / 64].fetch_or(1 << (shard % 64), Ordering::AcqRel);
+    }
+
+    /// Takes all marks.
+    fn take(&self) -> Vec<usize> {
+        let mut marked = Vec::new();
+        for (index, word) in self.words.iter().enumerate() {
+            let mut bits = word.swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                marked.push(index * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+        marked
+    }
+}
+
+impl Log {
+    /// Gives a checked batch its place in the log and queues it for the WAL. Never waits.
+    ///
+    /// # Errors
+    /// See [`AppendError`]: nothing of the batch happened.
+    pub fn stage(&self, address: PartitionAddress, batch: Prepared, acks: Acks) -> Result<Staged, AppendError> {
+        match self.shard(address.shard) {
+            Ok(shard) => self.stage_batch(shard, address.at, batch, acks),
+            Err(error) => Err(AppendError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Registers a parked fetch at a partition. It hears of batches that are published from now on.
+    ///
+    /// # Errors
+    /// If the topic was deleted or the shard has stopped.
+    pub fn park(&self, address: PartitionAddress, waiter: &Arc<Waiter>) -> Result<(), ReadError> {
+        let mut inner = self.shard(address.shard)?.lock();
+        inner.readable(address.at)?;
+        inner.partition_mut(address.at).park(waiter);
+        Ok(())
+    }
+
+    /// How many shards the cluster has.
+    #[must_use]
+    pub fn shard_count(&self) -> u32 {
+        u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The grant under which this broker leads a shard, for writers of its coordination rows.
+    ///
+    /// # Errors
+    /// If there is no such shard.
+    pub fn grant(
+        &self,
+        shard: ShardId,
+    ) -> Result<(streamhouse_protocol::ids::LeaderEpoch, Incarnation), ReadError> {
+        let inner = self.shard(shard)?.lock();
+        Ok((inner.epoch, inner.incarnation))
+    }
+
+    /// How full the WAL is.
+    #[must_use]
+    pub fn wal_usage(&self) -> WalUsage {
+        self.wal.usage()
+    }
+
+    /// Bytes of all hot tails.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.tail.bytes()
+    }
+
+    /// Flushes what is queued into the WAL and closes it. Unrecorded entries are replayed on the next start.
+    pub fn close(&self) {
+        self.wal.close();
+    }
+
+    pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, ReadError> {
+        let found = self.shards.get(id.0 as usize);
+        found.ok_or_else(|| ReadError::Stopped(format!("this broker does not lead shard {id}")))
+    }
+
+    pub(crate) fn shard_of(&self, id: ShardId) -> &Shard {
+        &self.shards[id.0 as usize]
+    }
+
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    pub(crate) fn mark_dirty(&self, shard: ShardId) {
+        self.dirty.mark(shard.0 as usize);
+    }
+
+    pub(crate) fn dirty_shards(&self) -> impl Iterator<Item = &Shard> {
+        self.dirty.take().into_iter().map(|index| &self.shards[index])
+    }
+
+    pub(crate) fn forget_tail(&self, shard: ShardId, at: TopicPartition, base_offset: i64) {
+        let mut inner = self.shard_of(shard).lock();
+        if let Some(partition) = inner.partitions.get_mut(&at)
+            && partition.tail.front().is_some_and(|batch| batch.base_offset <= base_offset)
+        {
+            partition.tail.pop_front();
+        }
+    }
+
+    /// The size of an object, remembered or asked for.
+    pub(crate) async fn object_bytes(&self, id: ObjectId) -> Result<u64, ReadError> {
+        if let Some(bytes) = self.object_sizes.lock().get(&id) {
+            return Ok(*bytes);
+        }
+        let key = object_id(id).key(ObjectKind::L0);
+        let size = self.objects.size(&key, ObjectClass::CatchUpRead).await;
+        let bytes = size.map_err(|error| ReadError::Storage(error.to_string()))?;
+        self.note_object_bytes(id, bytes);
+        Ok(bytes)
+    }
+
+    pub(crate) fn note_object_bytes(&self, id: ObjectId, bytes: u64) {
+        let mut sizes = self.object_sizes.lock();
+        if sizes.len() >= OBJECT_SIZES_MAX {
+            sizes.clear();
+        }
+        sizes.insert(id, bytes);
+    }
+
+    pub(crate) fn next_object_seq(&self) -> u64 {
+        self.object_seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.ambient.clock.wall_ms()
+    }
+
+    pub(crate) fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    pub(crate) fn cache(&self) -> &BlockCache {
+        &self.cache
+    }
+
+    pub(crate) fn store(&self) -> &dyn MetadataStore {
+        &*self.store
+    }
+}
+
+/// The shard that a new partition is stored with: partitions of a topic lie on neighbouring shards.
+#[must_use]
+pub fn shard_for_partition(at: TopicPartition, shards: u32) -> ShardId {
+    let hash = xxh3_64(&at.topic.0.to_be_bytes());
+    let place = hash.wrapping_add(u64::from(at.partition.0.unsigned_abs())) % u64::from(shards.max(1));
+    ShardId(u32::try_from(place).expect("the remainder is below a u32"))
+}

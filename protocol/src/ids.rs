@@ -68,6 +68,13 @@ impl Timestamp {
     pub const NONE: Self = Self(-1);
 }
 
+impl Default for Timestamp {
+    /// [`Timestamp::NONE`].
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// The id of a topic: 128 random bits, never the nil id, never used twice (KIP-516).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u128);

@@ -59,7 +59,6 @@ impl Tasks {
 
     /// Starts a thread of its own, for work that owns a device (the WAL, the embedded database). If it panics, the
     /// whole set shuts down.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts threads")]
     pub fn thread<F>(&self, name: &'static str, work: F) -> std::io::Result<std::thread::JoinHandle<()>>
     where
         F: FnOnce() + Send + 'static,

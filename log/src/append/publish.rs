@@ -1,0 +1,102 @@
+//! Publishing: what the fsync of the WAL made durable becomes visible, and those who wait are told.
+//!
+//! Runs on the WAL's thread after each group. A shard that has something staged was marked before its record was queued,
+//! so a group never covers a record of a shard that is not marked.
+
+use std::sync::atomic::Ordering;
+
+use streamhouse_storage::wal::WalPosition;
+
+use crate::Log;
+use crate::format::entry::Entry;
+use crate::shard::partition::{TailBatch, Unrecorded};
+use crate::shard::pending::Pending;
+use crate::shard::{Inner, Shard};
+
+impl Log {
+    /// The WAL has written, not yet fsynced, everything below `up_to`: acks=1 may be answered.
+    pub(crate) fn publish_written(&self, up_to: WalPosition) {
+        for shard in self.dirty_shards() {
+            let mut inner = shard.lock();
+            for pending in inner.pending.iter_mut().take_while(|p| p.location.position < up_to) {
+                pending.written();
+            }
+            drop(inner);
+            self.mark_dirty(shard.id);
+        }
+    }
+
+    /// The WAL has fsynced everything below `up_to`. Those who wait are told last, so that what they do next (a flush, a
+    /// read) finds everything in place.
+    pub(crate) fn publish_durable(&self, up_to: WalPosition) {
+        let mut told = Vec::new();
+        for shard in self.dirty_shards() {
+            self.publish_shard(shard, up_to, &mut told);
+        }
+        self.published.fetch_max(up_to.0, Ordering::AcqRel);
+        self.tail.shrink(|owner, at, base| self.forget_tail(owner, at, base));
+        told.into_iter().for_each(Pending::durable);
+        self.flush_if_due();
+    }
+
+    fn publish_shard(&self, shard: &Shard, up_to: WalPosition, told: &mut Vec<Pending>) {
+        let mut inner = shard.lock();
+        while inner.pending.front().is_some_and(|pending| pending.location.position < up_to) {
+            let Some(pending) = inner.pending.pop_front() else { break };
+            if let Err(error) = inner.live.apply(&pending.entry, pending.stamp) {
+                // Staging gave the offset under this same lock: a gap is a broken invariant, not bad input.
+                inner.stopped = Some(error.to_string());
+                tracing::error!(shard = shard.id.0, %error, "the shard stopped: a staged entry does not follow its state");
+                return;
+            }
+            inner.settle(&pending, |bytes, at, base| self.tail.note(shard.id, at, base, bytes));
+            told.push(pending);
+        }
+        if !inner.pending.is_empty() {
+            self.mark_dirty(shard.id);
+        }
+    }
+}
+
+impl Inner {
+    /// Moves an entry behind the durable line.
+    fn settle(
+        &mut self,
+        pending: &Pending,
+        note_tail: impl FnOnce(usize, streamhouse_protocol::ids::TopicPartition, i64),
+    ) {
+        let at = pending.entry.at();
+        let log_start = self.log_start(at);
+        let partition = self.partition_mut(at);
+        partition.unrecorded.push_back(Unrecorded {
+            location: pending.location,
+            stamp: pending.stamp,
+            entry: pending.entry.clone(),
+        });
+        partition.staged_entries = partition.staged_entries.saturating_sub(1);
+        if partition.staged_entries == 0 {
+            partition.staged_producers.clear();
+        }
+        match (&pending.entry, &pending.batch) {
+            (Entry::Run(run), Some(bytes)) => {
+                partition.tail.push_back(TailBatch {
+                    base_offset: run.base_offset,
+                    next_offset: run.next_offset(),
+                    bytes: bytes.clone(),
+                });
+                partition.wake(bytes.len());
+                note_tail(bytes.len(), at, run.base_offset);
+            }
+            (Entry::Trim { .. }, _) => {
+                while partition.tail.front().is_some_and(|batch| batch.next_offset <= log_start) {
+                    partition.tail.pop_front();
+                }
+            }
+            (Entry::DropPartition { .. }, _) => {
+                partition.tail.clear();
+                partition.wake(usize::MAX);
+            }
+            (Entry::EvictProducer { .. } | Entry::Run(_), _) => {}
+        }
+    }
+}

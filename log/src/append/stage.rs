@@ -1,0 +1,246 @@
+//! Staging: one step under the shard's lock that judges the producer's sequence, gives the offset, and queues the WAL
+//! record. The order of staging is the order of the log.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use streamhouse_protocol::ids::{ProducerEpoch, ProducerId, Timestamp, TopicPartition};
+use streamhouse_storage::wal::{AppendClass, AppendError as WalAppendError, WalLocation};
+use tokio::sync::oneshot;
+
+use super::validate::Prepared;
+use super::{Acks, AppendError, Appended, Staged};
+use crate::Log;
+use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
+use crate::format::wal_record::{WalHead, WalKind};
+use crate::shard::pending::{Pending, Waiting};
+use crate::shard::{Inner, Shard};
+use crate::state::producer::Sequenced;
+use crate::state::ProducerState;
+
+/// Offsets that may be staged and not yet recorded: an unclean election jumps this far, so that no offset is ever bound
+/// to two records.
+const UNRECORDED_OFFSETS_MAX: i64 = 1 << 31;
+
+impl Log {
+    pub(crate) fn stage_batch(
+        &self,
+        shard: &Shard,
+        at: TopicPartition,
+        prepared: Prepared,
+        acks: Acks,
+    ) -> Result<Staged, AppendError> {
+        let mut inner = shard.lock();
+        inner.accepts(at)?;
+        if let Some(bounds) = inner.judge(at, &prepared)? {
+            return Ok(inner.join_duplicate(at, bounds, acks));
+        }
+        let base_offset = inner.staged_end(at);
+        let recorded_end = inner.recorded.state.partitions.get(&at).map_or(0, |p| p.next_offset);
+        if base_offset.saturating_add(prepared.offsets) - recorded_end >= UNRECORDED_OFFSETS_MAX {
+            return Err(AppendError::Full);
+        }
+        let stamp = inner.advance_stamp(self.wall_ms());
+        let batch = stamp_offsets(prepared.batch, base_offset, inner.epoch.0);
+        let head = WalHead {
+            kind: WalKind::Batch,
+            shard: shard.id,
+            epoch: inner.epoch,
+            incarnation: inner.incarnation,
+            at,
+            offset: base_offset,
+            stamp,
+            append_time: prepared.append_time,
+        };
+        let location = self.queue(shard, AppendClass::Run, &head, batch.clone())?;
+        let entry = Entry::Run(Run {
+            at,
+            base_offset,
+            records: prepared.offsets.cast_unsigned(),
+            batches: 1,
+            bytes: batch.len() as u64,
+            append_epoch: inner.epoch,
+            max_timestamp: prepared.max_timestamp,
+            crc: 0,
+            producers: prepared.producer.map(|p| p.row(base_offset, prepared.append_time, stamp)).into_iter().collect(),
+            points: Vec::new(),
+        });
+        let answer = Appended { base_offset, append_time: prepared.append_time, log_start: inner.log_start(at) };
+        Ok(inner.push_pending(PendingEntry { location, stamp, entry, batch: Some(batch), answer }, acks))
+    }
+
+    /// Stages an entry that is not a batch. It is durable when the answer completes.
+    pub(crate) fn stage_entry(&self, shard: &Shard, entry: Entry) -> Result<Staged, AppendError> {
+        let mut inner = shard.lock();
+        if let Some(reason) = &inner.stopped {
+            return Err(AppendError::Stopped(reason.clone()));
+        }
+        let at = entry.at();
+        let (kind, offset) = match &entry {
+            Entry::Trim { log_start, .. } => (WalKind::Trim, *log_start),
+            Entry::DropPartition { .. } => (WalKind::DropPartition, 0),
+            Entry::EvictProducer { producer, .. } => (WalKind::EvictProducer, producer.0),
+            Entry::Run(_) => unreachable!("batches are staged by stage_batch"),
+        };
+        let stamp = inner.advance_stamp(self.wall_ms());
+        let head = WalHead {
+            kind,
+            shard: shard.id,
+            epoch: inner.epoch,
+            incarnation: inner.incarnation,
+            at,
+            offset,
+            stamp,
+            append_time: Timestamp::NONE,
+        };
+        let location = self.queue(shard, AppendClass::Other, &head, Bytes::new())?;
+        if kind == WalKind::DropPartition {
+            inner.dropped.insert(at.topic);
+        }
+        let answer = Appended { base_offset: offset, append_time: Timestamp::NONE, log_start: inner.log_start(at) };
+        Ok(inner.push_pending(PendingEntry { location, stamp, entry, batch: None, answer }, Acks::All))
+    }
+
+    /// Puts a record into the WAL's queue. The shard is marked before, so that the fsync that covers the record finds it.
+    fn queue(
+        &self,
+        shard: &Shard,
+        class: AppendClass,
+        head: &WalHead,
+        batch: Bytes,
+    ) -> Result<WalLocation, AppendError> {
+        self.mark_dirty(shard.id);
+        self.wal().append(class, head.encode(), batch).map_err(|error| match error {
+            WalAppendError::Full => AppendError::Full,
+            WalAppendError::TooLarge { .. } => AppendError::TooLarge,
+            WalAppendError::Closed => AppendError::Stopped("the write-ahead log is closed".to_owned()),
+        })
+    }
+}
+
+struct PendingEntry {
+    location: WalLocation,
+    stamp: Timestamp,
+    entry: Entry,
+    batch: Option<Bytes>,
+    answer: Appended,
+}
+
+impl Inner {
+    fn accepts(&self, at: TopicPartition) -> Result<(), AppendError> {
+        if let Some(reason) = &self.stopped {
+            return Err(AppendError::Stopped(reason.clone()));
+        }
+        if self.dropped.contains(&at.topic) {
+            return Err(AppendError::UnknownPartition);
+        }
+        Ok(())
+    }
+
+    /// Judges the batch's sequence; a duplicate gives the bounds of the original.
+    fn judge(&self, at: TopicPartition, prepared: &Prepared) -> Result<Option<BatchBounds>, AppendError> {
+        let Some(producer) = &prepared.producer else { return Ok(None) };
+        // A producer that is not known may begin anywhere: its state may have been evicted.
+        let Some(known) = self.staged_producer(at, producer.id) else { return Ok(None) };
+        match known.judge(producer.epoch, producer.first_sequence, producer.last_sequence) {
+            Sequenced::Next => Ok(None),
+            Sequenced::Duplicate(bounds) => Ok(Some(bounds)),
+            Sequenced::OutOfOrder { expected } => {
+                Err(AppendError::OutOfOrder { found: producer.first_sequence, expected })
+            }
+            Sequenced::Fenced { current } => Err(AppendError::Fenced { found: producer.epoch, current }),
+        }
+    }
+
+    /// What will be known of a producer once everything that is staged is durable.
+    fn staged_producer(&self, at: TopicPartition, id: ProducerId) -> Option<&ProducerState> {
+        match self.partitions.get(&at).and_then(|partition| partition.staged_producers.get(&id)) {
+            Some(staged) => staged.as_ref(),
+            None => self.live.partitions.get(&at)?.producers.get(&id),
+        }
+    }
+
+    /// A duplicate of a durable batch is answered at once; one of a staged batch waits for the original.
+    fn join_duplicate(&mut self, at: TopicPartition, bounds: BatchBounds, acks: Acks) -> Staged {
+        let log_start = self.log_start(at);
+        let expected = Appended { base_offset: bounds.base_offset, append_time: bounds.timestamp, log_start };
+        let original = self.pending.iter_mut().rev().find(|pending| {
+            matches!(&pending.entry, Entry::Run(run) if run.at == at && run.base_offset == bounds.base_offset)
+        });
+        match original {
+            Some(pending) => Staged { expected, outcome: wait_for(pending, acks) },
+            None => Staged { expected, outcome: None },
+        }
+    }
+
+    fn push_pending(&mut self, staged: PendingEntry, acks: Acks) -> Staged {
+        let at = staged.entry.at();
+        match &staged.entry {
+            Entry::Run(run) => {
+                let next = run.producers.first().map(|row| match self.staged_producer(at, row.id).cloned() {
+                    Some(mut producer) => {
+                        producer.append(row);
+                        (row.id, producer)
+                    }
+                    None => (row.id, ProducerState::of(row)),
+                });
+                let partition = self.partition_mut(at);
+                partition.staged_end = run.next_offset();
+                partition.staged_producers.extend(next.map(|(id, producer)| (id, Some(producer))));
+            }
+            Entry::EvictProducer { producer, .. } => {
+                self.partition_mut(at).staged_producers.insert(*producer, None);
+            }
+            Entry::Trim { .. } | Entry::DropPartition { .. } => {}
+        }
+        self.partition_mut(at).staged_entries += 1;
+        let PendingEntry { location, stamp, entry, batch, answer } = staged;
+        let mut pending = Pending { location, stamp, entry, batch, answer, waiters: Vec::new() };
+        let outcome = wait_for(&mut pending, acks);
+        self.pending.push_back(pending);
+        Staged { expected: answer, outcome }
+    }
+}
+
+fn wait_for(pending: &mut Pending, acks: Acks) -> Option<oneshot::Receiver<super::Durable>> {
+    if acks == Acks::None {
+        return None;
+    }
+    let (tell, outcome) = oneshot::channel();
+    pending.waiters.push(Waiting { at_write: acks == Acks::Leader, tell });
+    Some(outcome)
+}
+
+/// Writes base offset and leader epoch into a batch. Both lie outside its CRC.
+fn stamp_offsets(mut batch: BytesMut, base_offset: i64, leader_epoch: i32) -> Bytes {
+    (&mut batch[0..8]).put_i64(base_offset);
+    (&mut batch[12..16]).put_i32(leader_epoch);
+    batch.freeze()
+}
+
+/// The producer of a prepared batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchProducer {
+    pub(crate) id: ProducerId,
+    pub(crate) epoch: ProducerEpoch,
+    pub(crate) first_sequence: i32,
+    pub(crate) last_sequence: i32,
+}
+
+impl BatchProducer {
+    /// The row of a run that holds this batch alone.
+    pub(crate) fn row(self, base_offset: i64, append_time: Timestamp, stamp: Timestamp) -> RunProducer {
+        RunProducer {
+            id: self.id,
+            epoch: self.epoch,
+            transactional: false,
+            first_sequence: self.first_sequence,
+            first_offset: base_offset,
+            last_stamp: stamp,
+            last_batches: vec![BatchBounds {
+                first_sequence: self.first_sequence,
+                last_sequence: self.last_sequence,
+                base_offset,
+                timestamp: append_time,
+            }],
+        }
+    }
+}

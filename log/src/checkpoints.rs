@@ -1,0 +1,82 @@
+//! Taking checkpoints: the recorded state of a shard goes into an object, and older manifests leave the database.
+//!
+//! Due after [`crate::LogSettings::checkpoint_manifests`] manifests or [`crate::LogSettings::checkpoint_bytes`] bytes of
+//! their bodies, so that recovery replays a bounded number of manifests whatever the retention. A checkpoint that fails
+//! costs nothing but a longer recovery; it is tried again after the next flush.
+
+use streamhouse_metadata::store::{CheckpointRow, Lsn, ObjectId, SetCheckpoint};
+use streamhouse_storage::objects::{ObjectClass, ObjectKind};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::Log;
+use crate::format::checkpoint;
+use crate::read::gather::object_id;
+use crate::shard::Shard;
+
+/// Why a checkpoint was not taken. The manifests it would have replaced are still there.
+#[derive(Debug, thiserror::Error)]
+#[error("no checkpoint of shard {shard} was taken: {reason}")]
+pub struct CheckpointTakeError {
+    shard: u32,
+    reason: String,
+}
+
+impl Log {
+    /// Takes a checkpoint of every shard that is due. Failures are logged.
+    pub(crate) async fn checkpoint_due(&self) {
+        for shard in self.shards() {
+            let due = {
+                let inner = shard.lock();
+                inner.stopped.is_none()
+                    && (inner.flushing.manifests >= self.settings.checkpoint_manifests
+                        || inner.flushing.body_bytes >= self.settings.checkpoint_bytes)
+            };
+            if due && let Err(error) = self.take_checkpoint(shard).await {
+                tracing::warn!(%error, "a checkpoint failed; it is tried again after the next flush");
+            }
+        }
+    }
+
+    /// Takes a checkpoint of every shard that has recorded anything since its last one. For operators and tests.
+    ///
+    /// # Errors
+    /// The first shard that failed.
+    pub async fn checkpoint_all(&self) -> Result<(), CheckpointTakeError> {
+        let _no_flush_meanwhile = self.flush_lock.lock().await;
+        for shard in self.shards() {
+            if shard.lock().flushing.manifests > 0 {
+                self.take_checkpoint(shard).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_checkpoint(&self, shard: &Shard) -> Result<(), CheckpointTakeError> {
+        let failed = |reason: String| CheckpointTakeError { shard: shard.id.0, reason };
+        let (bytes, epoch, incarnation, lsn) = {
+            let inner = shard.lock();
+            let bytes = checkpoint::encode(shard.id, &inner.recorded);
+            (bytes, inner.epoch, inner.incarnation, inner.recorded.next_lsn)
+        };
+        let object = ObjectId { incarnation: incarnation.0, seq: self.next_object_seq(), attempt: 0 };
+        let key = object_id(object).key(ObjectKind::Checkpoint);
+        let row = CheckpointRow { object, lsn, bytes: bytes.len() as u64, state_hash: xxh3_64(&bytes) };
+        self.objects()
+            .put(&key, ObjectClass::Checkpoint, vec![bytes])
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let request = SetCheckpoint {
+            shard: shard.id,
+            epoch,
+            incarnation,
+            checkpoint: row,
+            key: key.to_string(),
+            prune_below: Lsn(lsn.0),
+        };
+        self.store().set_checkpoint(request).await.map_err(|error| failed(error.to_string()))?;
+        let mut inner = shard.lock();
+        inner.flushing.manifests = 0;
+        inner.flushing.body_bytes = 0;
+        Ok(())
+    }
+}

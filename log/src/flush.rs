@@ -1,0 +1,129 @@
+//! Flushing: what the WAL holds alone goes into one object for all shards, and its manifests into the database.
+//!
+//! A flush takes every durable entry below one WAL position (the *cut*), so that a manifest covers its shard's WAL without
+//! holes. It streams: the batches go from the tail or the WAL into the object one by one. When the manifests are
+//! committed the entries are recorded, and the WAL below the cut may be recycled. One flush runs at a time.
+//!
+//! A flush that fails loses nothing: the entries stay in the WAL, and the next flush takes them again into another object.
+
+pub(crate) mod collect;
+pub(crate) mod commit;
+pub(crate) mod write;
+
+use std::sync::atomic::Ordering;
+
+use streamhouse_metadata::store::{CommitError, StoreError};
+use streamhouse_storage::wal::WalPosition;
+
+use crate::Log;
+
+/// Why a flush did not record what it took. Nothing is lost: the WAL still holds it.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// The object could not be written.
+    #[error("the object could not be written: {0}")]
+    Object(String),
+    /// A batch could not be read back from the WAL.
+    #[error("a batch could not be read from the write-ahead log: {0}")]
+    Wal(String),
+    /// The manifests could not be committed.
+    #[error("the manifests could not be committed: {0}")]
+    Commit(#[from] CommitError),
+    /// The outcome of a commit could not be resolved.
+    #[error("the outcome of a commit could not be resolved: {0}")]
+    Resolve(#[from] StoreError),
+    /// The database holds less than it acknowledged, or another broker leads the shard.
+    #[error("shard {shard} stopped: {reason}")]
+    Stopped {
+        /// The shard.
+        shard: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Shards that had something to record.
+    pub shards: usize,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    /// Runs.
+    pub runs: usize,
+}
+
+impl Log {
+    /// Records every entry that is durable now.
+    ///
+    /// # Errors
+    /// See [`FlushError`].
+    pub async fn flush(&self) -> Result<Flushed, FlushError> {
+        let _one_at_a_time = self.flush_lock.lock().await;
+        let cut = WalPosition(self.published.load(Ordering::Acquire));
+        let parts = self.collect(cut);
+        if parts.is_empty() {
+            self.recycle(cut);
+            return Ok(Flushed::default());
+        }
+        let mut flushed = Flushed { shards: parts.len(), ..Flushed::default() };
+        let sealed = self.write_object(parts, cut).await?;
+        for part in &sealed.parts {
+            flushed.bytes += part.data_bytes;
+            flushed.runs += part.runs;
+        }
+        self.commit_flush(sealed).await?;
+        self.recycle(cut);
+        self.checkpoint_due().await;
+        Ok(flushed)
+    }
+
+    /// Lets the WAL go up to the cut, or up to the first entry that a stopped shard could not record.
+    fn recycle(&self, cut: WalPosition) {
+        let held = self.shards().iter().filter_map(|shard| shard.lock().first_unrecorded()).min();
+        self.wal().recycle_to(held.map_or(cut, |held| held.min(cut)));
+    }
+
+    /// Wakes the flusher when enough is unrecorded. Called after each group of the WAL.
+    pub(crate) fn flush_if_due(&self) {
+        let usage = self.wal().usage();
+        let due = usage.bytes >= self.settings.flush_bytes
+            || usage.bytes >= usage.cap_bytes / 2
+            || usage.entries >= usage.entries_max / 2;
+        if due {
+            self.flush_due.notify_one();
+        }
+    }
+
+    /// Flushes when enough is unrecorded, and at the latest after the interval. Ends at shutdown.
+    pub(crate) async fn flush_loop(self) {
+        let mut failures = 0_u32;
+        loop {
+            let pause = match failures {
+                0 => self.settings.flush_interval,
+                n => self.retry_pause(n),
+            };
+            tokio::select! {
+                // Every arm may be dropped: a notification that was not taken stays, a sleep holds nothing.
+                () = self.flush_due.notified(), if failures == 0 => {}
+                () = self.ambient.clock.sleep(pause) => {}
+                () = self.ambient.tasks.shutdown_requested() => return,
+            }
+            match self.flush().await {
+                Ok(flushed) => {
+                    failures = 0;
+                    tracing::debug!(shards = flushed.shards, bytes = flushed.bytes, runs = flushed.runs, "flushed");
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "a flush failed; its records stay in the WAL and are tried again");
+                }
+            }
+        }
+    }
+
+    fn retry_pause(&self, failures: u32) -> std::time::Duration {
+        let ceiling_ms = 100_u64 << failures.min(6);
+        std::time::Duration::from_millis(50 + self.ambient.chance.below(ceiling_ms))
+    }
+}

@@ -1,0 +1,75 @@
+//! Garbage: objects that no shard needs any more are given up, and after the grace their bytes are deleted.
+//!
+//! Order: the row becomes a tombstone (from then on no commit can bring the object back), the grace passes, the tombstone
+//! is read once more, the bytes are deleted, the row is forgotten. A crash between any two of these steps leaves work for
+//! the next pass, never a row without bytes.
+
+use streamhouse_metadata::store::{ObjectId, ObjectRow, StoreError};
+use streamhouse_storage::objects::{ObjectKey, ObjectKind};
+
+use crate::Log;
+use crate::read::gather::object_id;
+
+/// How many objects one pass takes at each step.
+const OBJECTS_PER_PASS: usize = 1000;
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Objects given up.
+    pub tombstoned: usize,
+    /// Objects whose bytes were deleted.
+    pub deleted: usize,
+}
+
+impl Log {
+    /// One pass. Bytes that cannot be deleted now are tried again by the next one.
+    ///
+    /// # Errors
+    /// If the metadata store failed.
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        let now = self.wall_ms();
+        let mut swept = Swept::default();
+        let unreferenced = self.store().unreferenced(OBJECTS_PER_PASS).await?;
+        if !unreferenced.is_empty() {
+            swept.tombstoned = unreferenced.len();
+            self.store().tombstone(&unreferenced, now).await?;
+        }
+        let grace_ms = i64::try_from(self.settings.object_grace.as_millis()).unwrap_or(i64::MAX);
+        let due = self.store().tombstones_before(now.saturating_sub(grace_ms), OBJECTS_PER_PASS).await?;
+        let mut gone = Vec::new();
+        for row in due {
+            if self.store().is_tombstone(row.id).await? && self.delete_bytes(&row).await {
+                gone.push(row.id);
+            }
+        }
+        if !gone.is_empty() {
+            swept.deleted = gone.len();
+            self.store().forget(&gone).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Gives up an object that was written but not committed. A late commit of it fails from now on.
+    pub(crate) async fn abandon(&self, id: ObjectId) {
+        if let Err(error) = self.store().tombstone(&[id], self.wall_ms()).await {
+            tracing::warn!(object = %id, %error, "an object without a manifest was not given up; a sweep of orphans will find it");
+        }
+    }
+
+    async fn delete_bytes(&self, row: &ObjectRow) -> bool {
+        // A row without a key was never committed; its id alone does not say what it was to hold.
+        let keys = match row.key.as_deref().and_then(|key| ObjectKey::parse(key).ok()) {
+            Some(key) => vec![key],
+            None => vec![object_id(row.id).key(ObjectKind::L0), object_id(row.id).key(ObjectKind::Checkpoint)],
+        };
+        for key in keys {
+            if let Err(error) = self.objects().delete(&key).await {
+                tracing::warn!(object = %row.id, %error, "an object was not deleted; the next pass tries again");
+                return false;
+            }
+            self.cache().forget(&key, row.bytes);
+        }
+        true
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the batches from an offset on lie. One step under the shard's lock; what it returns stays readable without it:
+//! tail bytes are shared, WAL files are pinned by their read, objects are kept through the grace.
+
+use bytes::Bytes;
+use streamhouse_storage::wal::WalLocation;
+
+use super::{Isolation, Offsets, PartitionAddress, ReadError};
+use crate::Log;
+use crate::format::wal_record::HEAD_BYTES;
+use crate::shard::Inner;
+use crate::state::locations::RunLocation;
+use streamhouse_protocol::ids::TopicPartition;
+
+/// The batches to read, on one tier.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Nothing to read at this offset yet.
+    Nothing,
+    /// In memory.
+    Tail(Vec<Bytes>),
+    /// In the WAL, consecutive batches.
+    Wal(Vec<WalBatch>),
+    /// In objects, consecutive runs.
+    Objects(Vec<RunLocation>),
+}
+
+/// A batch in the WAL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WalBatch {
+    pub(crate) location: WalLocation,
+    pub(crate) base_offset: i64,
+}
+
+/// How much a read may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Bytes.
+    pub(crate) bytes: usize,
+    /// Whether the first batch is returned even if it is larger (KIP-74).
+    pub(crate) at_least_one: bool,
+}
+
+impl Budget {
+    fn takes(&self, taken: usize, next: usize, count: usize) -> bool {
+        taken.saturating_add(next) <= self.bytes || (count == 0 && self.at_least_one)
+    }
+}
+
+impl Log {
+    pub(crate) fn locate(
+        &self,
+        address: PartitionAddress,
+        offset: i64,
+        isolation: Isolation,
+        budget: Budget,
+    ) -> Result<(Offsets, Place), ReadError> {
+        let inner = self.shard(address.shard)?.lock();
+        inner.readable(address.at)?;
+        let offsets = inner.offsets(address.at);
+        offsets.check(offset)?;
+        let end = offsets.readable_end(isolation);
+        if offset >= end {
+            return Ok((offsets, Place::Nothing));
+        }
+        Ok((offsets, inner.place(address.at, offset, end, budget)))
+    }
+}
+
+impl Inner {
+    fn place(&self, at: TopicPartition, offset: i64, end: i64, budget: Budget) -> Place {
+        if let Some(partition) = self.partitions.get(&at) {
+            if let Some(batches) = partition.tail_from(offset) {
+                let mut taken = 0;
+                let mut found = Vec::new();
+                for batch in batches.take_while(|batch| batch.base_offset < end) {
+                    if !budget.takes(taken, batch.bytes.len(), found.len()) {
+                        break;
+                    }
+                    taken += batch.bytes.len();
+                    found.push(batch.bytes.clone());
+                }
+                return Place::Tail(found);
+            }
+            if let Some(entries) = partition.unrecorded_from(offset) {
+                let mut taken = 0;
+                let mut found = Vec::new();
+                for entry in entries {
+                    let Some(base_offset) = entry.run_start() else { continue };
+                    let bytes = (entry.location.len as usize).saturating_sub(HEAD_BYTES);
+                    if base_offset >= end || !budget.takes(taken, bytes, found.len()) {
+                        break;
+                    }
+                    taken += bytes;
+                    found.push(WalBatch { location: entry.location, base_offset });
+                }
+                return Place::Wal(found);
+            }
+        }
+        let mut taken = 0;
+        let mut found = Vec::new();
+        for run in self.recorded.locations.from_offset(at, offset) {
+            if run.base_offset >= end || (taken >= budget.bytes && !found.is_empty()) {
+                break;
+            }
+            taken = taken.saturating_add(usize::try_from(run.bytes).unwrap_or(usize::MAX));
+            found.push(run.clone());
+        }
+        Place::Objects(found)
+    }
+}

@@ -1,0 +1,59 @@
+//! Leader epochs and sizes of a partition.
+
+use streamhouse_protocol::ids::LeaderEpoch;
+
+use super::{PartitionAddress, ReadError};
+use crate::Log;
+use crate::format::entry::Entry;
+
+/// Where a partition's bytes lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes that only the WAL holds.
+    pub wal_bytes: u64,
+    /// Bytes in objects.
+    pub object_bytes: u64,
+    /// How many runs they form.
+    pub runs: u64,
+}
+
+impl Log {
+    /// The largest leader epoch of the partition that is at most `wanted`, and the offset where it ends
+    /// (OffsetForLeaderEpoch); `None` if the log knows none.
+    ///
+    /// # Errors
+    /// If the topic was deleted or the shard has stopped.
+    pub fn epoch_end(
+        &self,
+        address: PartitionAddress,
+        wanted: LeaderEpoch,
+    ) -> Result<Option<(LeaderEpoch, i64)>, ReadError> {
+        let inner = self.shard(address.shard)?.lock();
+        inner.readable(address.at)?;
+        if wanted == inner.epoch {
+            // Kafka answers the current epoch with the log end, even before the first record of that epoch.
+            return Ok(Some((wanted, inner.high_watermark(address.at))));
+        }
+        Ok(inner.live.partitions.get(&address.at).and_then(|partition| partition.epoch_end(wanted)))
+    }
+
+    /// How many bytes a partition holds, and where.
+    ///
+    /// # Errors
+    /// If the topic was deleted or the shard has stopped.
+    pub fn sizes(&self, address: PartitionAddress) -> Result<Sizes, ReadError> {
+        let inner = self.shard(address.shard)?.lock();
+        inner.readable(address.at)?;
+        let unrecorded = inner.partitions.get(&address.at).into_iter().flat_map(|partition| &partition.unrecorded);
+        let wal_bytes = unrecorded.map(|entry| match &entry.entry {
+            Entry::Run(run) => run.bytes,
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
+        });
+        let runs = inner.recorded.locations.runs(address.at);
+        Ok(Sizes {
+            wal_bytes: wal_bytes.sum(),
+            object_bytes: inner.recorded.locations.bytes(address.at),
+            runs: runs.map_or(0, |runs| runs.len() as u64),
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Finding offsets by time (ListOffsets): by record, not by batch, as Kafka does.
+//!
+//! Batches and runs know their largest timestamp only, and those need not grow. The first batch whose largest timestamp
+//! is at least the wanted one holds the answer; the record in it is found by decoding that one batch.
+
+use bytes::Bytes;
+use streamhouse_protocol::compression::Limits;
+use streamhouse_protocol::ids::{Timestamp, TopicPartition};
+use streamhouse_protocol::record::{RecordError, Records};
+use streamhouse_protocol::record_batch::RecordBatch;
+
+use super::locate::Budget;
+use super::{Isolation, PartitionAddress, ReadError};
+use crate::Log;
+use crate::format::entry::{Entry, Run};
+use crate::shard::Inner;
+use crate::state::locations::RunLocation;
+
+/// A record found by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// The record's offset.
+    pub offset: i64,
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// Where the wanted batch lies.
+enum Candidate {
+    /// A batch that begins at this offset, in memory or in the WAL.
+    Batch(i64),
+    /// Somewhere in a run: the first batch in it that reaches the time.
+    Run(RunLocation),
+}
+
+impl Log {
+    /// The first record with a timestamp of at least `wanted` that a reader may see; `None` if there is none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn first_at_or_after(
+        &self,
+        address: PartitionAddress,
+        wanted: Timestamp,
+        isolation: Isolation,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let (candidates, log_start, end) = {
+            let inner = self.shard(address.shard)?.lock();
+            inner.readable(address.at)?;
+            let offsets = inner.offsets(address.at);
+            let found = inner.candidates(address.at, |max| max >= wanted);
+            (found, offsets.log_start, offsets.readable_end(isolation))
+        };
+        for candidate in candidates {
+            let found = self.search(address, candidate, |batch| first_record(batch, wanted, log_start)).await?;
+            if let Some(found) = found {
+                return Ok((found.offset < end).then_some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record with the largest timestamp of the partition; `None` if it is empty.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn max_timestamp(
+        &self,
+        address: PartitionAddress,
+        isolation: Isolation,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let (whole, cut) = {
+            let inner = self.shard(address.shard)?.lock();
+            inner.readable(address.at)?;
+            (inner.max_timestamp(address.at), inner.cut_by_log_start(address.at))
+        };
+        let mut best = match cut {
+            Some((log_start, end)) => self.max_between(address, log_start, end).await?,
+            None => None,
+        };
+        if let Some(whole) = whole
+            && best.is_none_or(|best| best.timestamp < whole)
+        {
+            best = self.first_at_or_after(address, whole, isolation).await?;
+        }
+        Ok(best)
+    }
+
+    /// The first record with the largest timestamp of the records `from..end`, which are looked at one by one.
+    async fn max_between(
+        &self,
+        address: PartitionAddress,
+        from: i64,
+        end: i64,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        let mut best: Option<TimedOffset> = None;
+        let mut offset = from;
+        while offset < end {
+            let fetched = self.read(address, offset, Isolation::ReadUncommitted, 1 << 20, true).await?;
+            if fetched.batches.is_empty() {
+                break;
+            }
+            for bytes in fetched.batches {
+                for batch in streamhouse_protocol::record_batch::iterate(bytes) {
+                    let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
+                    offset = batch.next_offset();
+                    for record in &Records::unpack(&batch, &Limits::DEFAULT).map_err(damaged)? {
+                        let record = record.map_err(damaged)?;
+                        let is_in = (from..end).contains(&record.offset);
+                        if is_in && best.is_none_or(|best| best.timestamp < record.timestamp) {
+                            best = Some(TimedOffset { offset: record.offset, timestamp: record.timestamp });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(best)
+    }
+
+    /// The record that `pick` finds first in the candidate's batches.
+    async fn search(
+        &self,
+        address: PartitionAddress,
+        candidate: Candidate,
+        pick: impl Fn(&RecordBatch) -> Result<Option<TimedOffset>, RecordError>,
+    ) -> Result<Option<TimedOffset>, ReadError> {
+        match candidate {
+            Candidate::Batch(base_offset) => {
+                let fetched = self.read(address, base_offset, Isolation::ReadUncommitted, 1, true).await?;
+                first_of(fetched.batches, &pick)
+            }
+            Candidate::Run(run) => {
+                let mut offset = run.base_offset;
+                while offset < run.next_offset {
+                    let budget = Budget { bytes: 1 << 20, at_least_one: true };
+                    let piece = self.read_run(&run, offset, budget).await?;
+                    let mut last = offset;
+                    for batch in streamhouse_protocol::record_batch::iterate(piece.bytes.clone()) {
+                        let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
+                        last = batch.next_offset();
+                        if let Some(found) = pick(&batch).map_err(damaged)? {
+                            return Ok(Some(found));
+                        }
+                    }
+                    if last <= offset {
+                        return Err(ReadError::Storage("a run ends before its last offset".to_owned()));
+                    }
+                    offset = last;
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn first_of(
+    batches: Vec<Bytes>,
+    pick: &impl Fn(&RecordBatch) -> Result<Option<TimedOffset>, RecordError>,
+) -> Result<Option<TimedOffset>, ReadError> {
+    for bytes in batches {
+        let batch = RecordBatch::parse(bytes).map_err(|error| ReadError::Storage(error.to_string()))?;
+        if let Some(found) = pick(&batch).map_err(damaged)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The first record of a batch with a timestamp of at least `wanted`. Records below the log start are gone although
+/// their batch may still be there.
+fn first_record(batch: &RecordBatch, wanted: Timestamp, log_start: i64) -> Result<Option<TimedOffset>, RecordError> {
+    if batch.max_timestamp() < wanted || batch.next_offset() <= log_start {
+        return Ok(None);
+    }
+    if batch.base_offset() >= log_start {
+        let found = batch.first_record_at_or_after(wanted, &Limits::DEFAULT)?;
+        return Ok(found.map(|found| TimedOffset { offset: found.offset, timestamp: found.timestamp }));
+    }
+    for record in &Records::unpack(batch, &Limits::DEFAULT)? {
+        let record = record?;
+        if record.offset >= log_start && record.timestamp >= wanted {
+            return Ok(Some(TimedOffset { offset: record.offset, timestamp: record.timestamp }));
+        }
+    }
+    Ok(None)
+}
+
+fn damaged(error: RecordError) -> ReadError {
+    ReadError::Storage(error.to_string())
+}
+
+impl Inner {
+    /// Runs and batches whose largest timestamp passes, in offset order.
+    fn candidates(&self, at: TopicPartition, passes: impl Fn(Timestamp) -> bool) -> Vec<Candidate> {
+        let log_start = self.log_start(at);
+        let runs = self.recorded.locations.runs(at).into_iter().flatten();
+        let recorded = runs
+            .filter(|run| run.next_offset > log_start && passes(run.max_timestamp))
+            .map(|run| Candidate::Run(run.clone()));
+        let live = self
+            .unrecorded_runs(at)
+            .filter(|run| run.next_offset() > log_start && passes(run.max_timestamp))
+            .map(|run| Candidate::Batch(run.base_offset.max(log_start)));
+        recorded.chain(live).collect()
+    }
+
+    /// The largest timestamp of the runs and batches that lie wholly behind the log start.
+    fn max_timestamp(&self, at: TopicPartition) -> Option<Timestamp> {
+        let log_start = self.log_start(at);
+        let runs = self.recorded.locations.runs(at).into_iter().flatten();
+        let recorded = runs.filter(|run| run.base_offset >= log_start).map(|run| run.max_timestamp);
+        let live = self.unrecorded_runs(at).filter(|run| run.base_offset >= log_start).map(|run| run.max_timestamp);
+        recorded.chain(live).max()
+    }
+
+    /// The log start and the end of the run or batch that it cuts in two: its largest timestamp may be gone.
+    fn cut_by_log_start(&self, at: TopicPartition) -> Option<(i64, i64)> {
+        let log_start = self.log_start(at);
+        let runs = self.recorded.locations.runs(at).into_iter().flatten();
+        let recorded = runs.map(|run| (run.base_offset, run.next_offset));
+        let live = self.unrecorded_runs(at).map(|run| (run.base_offset, run.next_offset()));
+        let mut all = recorded.chain(live);
+        all.find(|(base, end)| *base < log_start && log_start < *end).map(|(_, end)| (log_start, end))
+    }
+
+    fn unrecorded_runs(&self, at: TopicPartition) -> impl Iterator<Item = &Run> {
+        let unrecorded = self.partitions.get(&at).into_iter().flat_map(|partition| &partition.unrecorded);
+        unrecorded.filter_map(|entry| match &entry.entry {
+            Entry::Run(run) => Some(run),
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => None,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! Retention: old runs leave by time and size, idle producers are forgotten, deleted topics are dropped.
+//!
+//! All of it is entries: a trim, an eviction, a drop. The log start moves by whole recorded runs, so a partition keeps at
+//! least what its settings ask for and at most one run more.
+
+use std::collections::BTreeMap;
+
+use streamhouse_metadata::store::StoreError;
+use streamhouse_protocol::ids::{ProducerId, TopicId, TopicPartition};
+
+use crate::Log;
+use crate::append::{AppendError, AppendLost};
+use crate::format::entry::Entry;
+use crate::read::{PartitionAddress, ReadError};
+use crate::shard::{Inner, Shard};
+
+/// What a topic keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `retention.ms`; `None` keeps for ever.
+    pub ms: Option<i64>,
+    /// `retention.bytes` of one partition; `None` keeps all.
+    pub bytes: Option<u64>,
+}
+
+/// Why a trim was refused or not finished.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrimError {
+    /// The offset lies outside the log. Nothing happened.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It could not be staged. Nothing happened.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The broker stopped meanwhile. It may have happened.
+    #[error(transparent)]
+    Lost(#[from] AppendLost),
+}
+
+impl Log {
+    /// Moves the log start of a partition up to `offset`, or to the high watermark with `None` (DeleteRecords). Returns
+    /// the log start when it is durable.
+    ///
+    /// # Errors
+    /// See [`TrimError`].
+    pub async fn delete_records(&self, address: PartitionAddress, offset: Option<i64>) -> Result<i64, TrimError> {
+        let offsets = self.offsets(address)?;
+        let to = offset.unwrap_or(offsets.high_watermark);
+        if to < 0 || to > offsets.high_watermark {
+            let (log_start, log_end) = (offsets.log_start, offsets.high_watermark);
+            return Err(ReadError::OutOfRange { offset: to, log_start, log_end }.into());
+        }
+        if to > offsets.log_start {
+            let entry = Entry::Trim { at: address.at, log_start: to };
+            self.stage_entry(self.shard(address.shard)?, entry)?.acknowledged().await?;
+        }
+        Ok(self.offsets(address)?.log_start)
+    }
+
+    /// One pass of retention over all partitions. `rules` says what each topic keeps; a topic that is not in it keeps
+    /// everything. Returns how many partitions were trimmed.
+    pub fn apply_retention(&self, rules: &BTreeMap<TopicId, Retention>) -> usize {
+        let now = self.wall_ms();
+        let mut trimmed = 0;
+        for shard in self.shards() {
+            // Staging locks the shard again.
+            let due = shard.lock().due_trims(rules, now);
+            for entry in due {
+                trimmed += usize::from(self.stage_quietly(shard, entry));
+            }
+        }
+        trimmed
+    }
+
+    /// Forgets producers that wrote nothing for `idle_ms` (`producer.id.expiration.ms`). Returns how many.
+    pub fn evict_producers(&self, idle_ms: i64) -> usize {
+        let oldest = self.wall_ms().saturating_sub(idle_ms);
+        let mut evicted = 0;
+        for shard in self.shards() {
+            let idle = shard.lock().idle_producers(oldest);
+            for entry in idle {
+                evicted += usize::from(self.stage_quietly(shard, entry));
+            }
+        }
+        evicted
+    }
+
+    /// Drops the partitions of a deleted topic. When it returns, the drops are durable; they are recorded by the next
+    /// flush.
+    ///
+    /// # Errors
+    /// If a drop could not be staged, or the broker stopped; call it again on the next start.
+    pub async fn drop_topic(&self, partitions: &[PartitionAddress]) -> Result<(), TrimError> {
+        let mut staged = Vec::new();
+        for address in partitions {
+            let shard = self.shard(address.shard)?;
+            staged.push(self.stage_entry(shard, Entry::DropPartition { at: address.at })?);
+        }
+        for drop in staged {
+            drop.acknowledged().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the database which drops of deleted topics are recorded, so that their tombstones may go. Drops that a crash
+    /// kept from being recorded are staged again.
+    ///
+    /// # Errors
+    /// If the metadata store failed; the next call goes on.
+    pub async fn settle_tombstones(&self) -> Result<(), StoreError> {
+        for tombstone in self.store().topics().await?.tombstones {
+            for pending in &tombstone.pending {
+                let Ok(shard) = self.shard(*pending) else { continue };
+                let held = shard.lock().partitions_of(tombstone.id);
+                if held.is_empty() {
+                    self.store().drop_recorded(tombstone.id, *pending).await?;
+                } else {
+                    for at in held {
+                        self.stage_quietly(shard, Entry::DropPartition { at });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_quietly(&self, shard: &Shard, entry: Entry) -> bool {
+        let at = entry.at();
+        match self.stage_entry(shard, entry) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(partition = %at, %error, "an entry of the upkeep was not staged; the next pass tries again");
+                false
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn due_trims(&self, rules: &BTreeMap<TopicId, Retention>, now: i64) -> Vec<Entry> {
+        let partitions = self.recorded.locations.iter();
+        let due = partitions.filter_map(|(at, runs)| {
+            let rule = rules.get(&at.topic)?;
+            let mut left: u64 = runs.iter().map(|run| run.bytes).sum();
+            let mut log_start = 0;
+            for run in runs {
+                let too_old = rule.ms.is_some_and(|ms| run.max_timestamp.0 >= 0 && now - run.max_timestamp.0 > ms);
+                let too_much = rule.bytes.is_some_and(|bytes| left - run.bytes >= bytes);
+                if !too_old && !too_much {
+                    break;
+                }
+                left -= run.bytes;
+                log_start = run.next_offset;
+            }
+            (log_start > self.log_start(*at)).then_some(Entry::Trim { at: *at, log_start })
+        });
+        due.collect()
+    }
+
+    fn idle_producers(&self, oldest: i64) -> Vec<Entry> {
+        let mut idle = Vec::new();
+        for (at, partition) in &self.live.partitions {
+            let staged = self.partitions.get(at).map(|partition| &partition.staged_producers);
+            for (id, producer) in &partition.producers {
+                let writes_now = staged.is_some_and(|staged| staged.contains_key(id));
+                if producer.last_stamp.0 < oldest && producer.open_transaction.is_none() && !writes_now {
+                    idle.push(Entry::EvictProducer { at: *at, producer: ProducerId(id.0) });
+                }
+            }
+        }
+        idle
+    }
+
+    /// Partitions of a topic that the shard still holds, in any state before a recorded drop.
+    fn partitions_of(&self, topic: TopicId) -> Vec<TopicPartition> {
+        let live = self.live.partitions.keys();
+        let recorded = self.recorded.state.partitions.keys();
+        let unrecorded = self.partitions.iter().filter(|(_, partition)| !partition.unrecorded.is_empty());
+        let all = live.chain(recorded).chain(unrecorded.map(|(at, _)| at));
+        let mut held: Vec<TopicPartition> = all.filter(|at| at.topic == topic).copied().collect();
+        held.sort_unstable();
+        held.dedup();
+        held
+    }
+}

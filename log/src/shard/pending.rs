@@ -1,0 +1,48 @@
+//! Entries between staging and the fsync of the WAL, and those who wait for them.
+
+use bytes::Bytes;
+use streamhouse_protocol::ids::Timestamp;
+use streamhouse_storage::wal::WalLocation;
+use tokio::sync::oneshot;
+
+use crate::append::{Appended, Durable};
+use crate::format::entry::Entry;
+
+/// A staged entry.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) location: WalLocation,
+    pub(crate) stamp: Timestamp,
+    pub(crate) entry: Entry,
+    /// The batch as it lies in the WAL; none for entries that are not batches.
+    pub(crate) batch: Option<Bytes>,
+    /// What its waiters are told.
+    pub(crate) answer: Appended,
+    pub(crate) waiters: Vec<Waiting>,
+}
+
+/// One who waits for a staged entry.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Told after the write into the WAL (acks=1) instead of after the fsync.
+    pub(crate) at_write: bool,
+    pub(crate) tell: oneshot::Sender<Durable>,
+}
+
+impl Pending {
+    /// Tells those who only wait for the write.
+    pub(crate) fn written(&mut self) {
+        for waiting in self.waiters.extract_if(.., |waiting| waiting.at_write) {
+            // A waiter that is gone closed its connection: nobody is left to tell.
+            let _ = waiting.tell.send(Durable(self.answer));
+        }
+    }
+
+    /// Tells everyone.
+    pub(crate) fn durable(self) {
+        for waiting in self.waiters {
+            // See above.
+            let _ = waiting.tell.send(Durable(self.answer));
+        }
+    }
+}

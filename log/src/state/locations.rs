@@ -1,0 +1,129 @@
+//! Where recorded batches lie: for each partition its runs in offset order, each a byte range of an object.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use streamhouse_metadata::store::ObjectId;
+use streamhouse_protocol::ids::{Timestamp, TopicPartition};
+
+use crate::format::entry::{Entry, Point};
+
+/// A run and where its bytes lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunLocation {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Offset behind the last record.
+    pub next_offset: i64,
+    /// The object.
+    pub object: ObjectId,
+    /// First byte of the run in it.
+    pub first_byte: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Largest record timestamp.
+    pub max_timestamp: Timestamp,
+    /// CRC32C of the bytes.
+    pub crc: u32,
+    /// Places inside, for seeks.
+    pub points: Vec<Point>,
+}
+
+/// All recorded runs of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locations {
+    partitions: BTreeMap<TopicPartition, VecDeque<RunLocation>>,
+    /// How many runs keep each object.
+    objects: BTreeMap<ObjectId, u64>,
+}
+
+impl Locations {
+    /// The runs of a partition, oldest first.
+    #[must_use]
+    pub fn runs(&self, at: TopicPartition) -> Option<&VecDeque<RunLocation>> {
+        self.partitions.get(&at)
+    }
+
+    /// All partitions and their runs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &VecDeque<RunLocation>)> {
+        self.partitions.iter()
+    }
+
+    /// The objects that hold at least one run.
+    pub fn objects(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.objects.keys().copied()
+    }
+
+    /// The runs of a partition from the one that holds `offset` on.
+    pub fn from_offset(&self, at: TopicPartition, offset: i64) -> impl Iterator<Item = &RunLocation> {
+        let runs = self.partitions.get(&at);
+        let first = runs.map_or(0, |runs| runs.partition_point(|run| run.next_offset <= offset));
+        runs.into_iter().flat_map(move |runs| runs.range(first..))
+    }
+
+    /// Bytes of a partition's recorded runs.
+    #[must_use]
+    pub fn bytes(&self, at: TopicPartition) -> u64 {
+        self.partitions.get(&at).map_or(0, |runs| runs.iter().map(|run| run.bytes).sum())
+    }
+
+    pub(crate) fn push(&mut self, at: TopicPartition, run: RunLocation) {
+        *self.objects.entry(run.object).or_default() += 1;
+        self.partitions.entry(at).or_default().push_back(run);
+    }
+
+    /// Forgets the runs that lie wholly below `log_start`.
+    pub(crate) fn trim(&mut self, at: TopicPartition, log_start: i64) {
+        let Some(runs) = self.partitions.get_mut(&at) else { return };
+        while runs.front().is_some_and(|run| run.next_offset <= log_start) {
+            if let Some(run) = runs.pop_front() {
+                release(&mut self.objects, run.object);
+            }
+        }
+        if runs.is_empty() {
+            self.partitions.remove(&at);
+        }
+    }
+
+    pub(crate) fn drop_partition(&mut self, at: TopicPartition) {
+        for run in self.partitions.remove(&at).into_iter().flatten() {
+            release(&mut self.objects, run.object);
+        }
+    }
+
+    /// The objects that no run will need any more once `entries` are applied: their release belongs into the same
+    /// statement as the manifest of these entries.
+    #[must_use]
+    pub fn released_by(&self, entries: &[Entry]) -> Vec<ObjectId> {
+        let mut lost: BTreeMap<ObjectId, u64> = BTreeMap::new();
+        let mut gone_to: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Trim { at, log_start } => {
+                    let to = gone_to.entry(*at).or_insert(i64::MIN);
+                    *to = (*to).max(*log_start);
+                }
+                Entry::DropPartition { at } => {
+                    gone_to.insert(*at, i64::MAX);
+                }
+                Entry::Run(_) | Entry::EvictProducer { .. } => {}
+            }
+        }
+        for (at, to) in gone_to {
+            let runs = self.partitions.get(&at).into_iter().flatten();
+            for run in runs.take_while(|run| run.next_offset <= to) {
+                *lost.entry(run.object).or_default() += 1;
+            }
+        }
+        let unused = |(object, lost): (ObjectId, u64)| (self.objects.get(&object) == Some(&lost)).then_some(object);
+        lost.into_iter().filter_map(unused).collect()
+    }
+}
+
+fn release(objects: &mut BTreeMap<ObjectId, u64>, object: ObjectId) {
+    if let Some(runs) = objects.get_mut(&object) {
+        *runs -= 1;
+        if *runs == 0 {
+            objects.remove(&object);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The log as a whole: a WAL that can be killed or lose power, objects in memory, the readable metadata store.
+
+mod append;
+mod recovery;
+mod retention;
+mod times;
+mod world;

@@ -1,0 +1,54 @@
+//! The test command: format, lints, build, tests. One profile, so that the binary that the tests start is the one that was
+//! built.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::capabilities::CAPABILITIES;
+use crate::run::{self, Shares};
+
+/// Runs everything that the machine's means allow.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let missing: Vec<_> = CAPABILITIES.iter().filter(|capability| !capability.is_there()).collect();
+    if is_ci() && !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|capability| format!("{} ({})", capability.name, capability.remedy)).collect();
+        bail!("CI needs: {}", names.join(", "));
+    }
+    let mut shares = Shares::default();
+    let outcome = steps(root, &mut shares);
+    shares.tell();
+    for capability in &missing {
+        run::say(&format!(
+            "left out for want of {}: {}; to run it: {}",
+            capability.name, capability.used_by, capability.remedy
+        ));
+    }
+    outcome
+}
+
+fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
+    shares.part("format", || run::check(root, "cargo", &["fmt", "--all", "--check"]))?;
+    shares.part("build", || run::check(root, "cargo", &["build", "--workspace", "--all-targets", "--locked"]))?;
+    shares.part("lints", || {
+        run::check(root, "cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
+    })?;
+    shares.part("tests: unit, properties, conformance, tidy", || {
+        run::check(root, "cargo", &["test", "--workspace", "--locked", "--exclude", "streamhouse-compat-tests"])
+    })?;
+    shares.part("tests: real clients", || {
+        run::check(root, "cargo", &["test", "--locked", "--package", "streamhouse-compat-tests"])
+    })?;
+    shares.part("documentation", || {
+        run::check_with(
+            root,
+            "cargo",
+            &["doc", "--workspace", "--no-deps", "--locked", "--quiet"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        )
+    })
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
