@@ -16,12 +16,15 @@ use super::format::{FILE_HEADER_BYTES, FileHeader, Predecessor};
 use super::queue::{EntryCount, Gate, Queue};
 use super::replay::{POSITION_GAP, Replay, ReplayedFile, replay};
 use super::shared::Shared;
-use super::upkeep::{SPARES_MIN, make_spare};
+use super::upkeep::make_spare;
 use super::writer::{Writer, enter_log};
 use super::{
     Bytes, Recovery, ReplayVerdict, Replayed, WalIdentity, WalIo, WalOpenError, WalPosition,
     WalSettings, names,
 };
+
+/// Spares that exist when `open` returns, below the cap.
+const SPARES_AT_START: u64 = 2;
 
 /// What `open` was called with.
 pub(super) struct Opening {
@@ -199,10 +202,10 @@ impl Opening {
 }
 
 impl Shared {
-    /// Sees to the two spares that must exist from the start. Without room for them the broker starts all the same:
-    /// what frees space must be able to run.
+    /// Sees to the two spares that must exist from the start; more of them are upkeep's work. Without room for them the
+    /// broker starts all the same: what frees space must be able to run.
     fn prepare_spares(&self) {
-        while self.queue.lock().spares < SPARES_MIN {
+        while self.queue.lock().spares < SPARES_AT_START && self.is_short_of_spares() {
             let retired = self.files.lock().take_unpinned();
             let is_made = match retired {
                 Some(retired) => self.recycle(retired),

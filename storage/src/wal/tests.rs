@@ -18,12 +18,19 @@ use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
 use super::crash::CrashIo;
 use super::*;
 
-pub(super) const IDENTITY: WalIdentity = WalIdentity { cluster: 0xc1, dir: 0xd1, incarnation: 1 };
+pub(super) const IDENTITY: WalIdentity = WalIdentity {
+    cluster: 0xc1,
+    dir: 0xd1,
+    incarnation: 1,
+};
 pub(super) const FILE: u64 = 8192;
 
 /// How many times the default number of generated cases to run: `STREAMHOUSE_TEST_SCALE`, default 1.
 pub(super) fn scale() -> usize {
-    std::env::var("STREAMHOUSE_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    std::env::var("STREAMHOUSE_TEST_SCALE")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1)
 }
 
 /// Files of two blocks, so that a few records fill one.
@@ -61,7 +68,11 @@ impl Heard {
     }
 
     pub(super) fn failures(&self) -> usize {
-        self.events.lock().iter().filter(|event| matches!(event, Event::Failed(_))).count()
+        self.events
+            .lock()
+            .iter()
+            .filter(|event| matches!(event, Event::Failed(_)))
+            .count()
     }
 }
 
@@ -92,7 +103,14 @@ pub(super) struct Broker {
 pub(super) fn ambient(seed: u64) -> (Ambient, ManualClock) {
     let clock = ManualClock::new(0);
     let chance = Arc::new(SeededChance::new(seed));
-    (Ambient { clock: Arc::new(clock.clone()), chance, tasks: Tasks::new() }, clock)
+    (
+        Ambient {
+            clock: Arc::new(clock.clone()),
+            chance,
+            tasks: Tasks::new(),
+        },
+        clock,
+    )
 }
 
 pub(super) fn try_open(
@@ -106,7 +124,13 @@ pub(super) fn try_open(
         replayed.push(record);
         ReplayVerdict::Keep
     })?;
-    Ok(Broker { wal, recovery, replayed, heard: Arc::default(), clock })
+    Ok(Broker {
+        wal,
+        recovery,
+        replayed,
+        heard: Arc::default(),
+        clock,
+    })
 }
 
 pub(super) fn open(io: &CrashIo) -> Broker {
@@ -115,7 +139,11 @@ pub(super) fn open(io: &CrashIo) -> Broker {
 
 impl Broker {
     pub(super) fn try_append(&self, payload: &[u8]) -> Result<WalLocation, AppendError> {
-        self.wal.append(AppendClass::Run, Bytes::new(), Bytes::copy_from_slice(payload))
+        self.wal.append(
+            AppendClass::Run,
+            Bytes::new(),
+            Bytes::copy_from_slice(payload),
+        )
     }
 
     /// Appends; when there is no spare for the next file, lets the WAL make one first.
@@ -145,6 +173,9 @@ impl Broker {
     }
 
     pub(super) fn payloads(&self) -> Vec<&[u8]> {
-        self.replayed.iter().map(|record| record.payload.as_ref()).collect()
+        self.replayed
+            .iter()
+            .map(|record| record.payload.as_ref())
+            .collect()
     }
 }

@@ -14,7 +14,7 @@ use super::{WalFile, names};
 
 const FILL_BYTES: usize = 1 << 20;
 /// The two spares that exist even when the WAL is at its cap.
-pub(super) const SPARES_MIN: u64 = 2;
+const SPARES_MIN: u64 = 2;
 
 impl Shared {
     /// Does one piece of upkeep; false if nothing is to be done, or nothing can be done now.
@@ -32,15 +32,16 @@ impl Shared {
         make_spare(self, true).is_ok()
     }
 
-    /// How many spares there should be: fewer near the cap, so that the folder never holds more than two files beyond.
-    fn spares_target(&self) -> u64 {
-        let left = self
-            .settings
-            .cap_files()
-            .saturating_sub(self.queue.lock().files);
-        (self.settings.pool_files as u64)
-            .min(SPARES_MIN + left)
-            .max(SPARES_MIN)
+    /// How many spares there should be beside `files` files in use: fewer near the cap, so that the folder never holds
+    /// more than two files beyond it.
+    fn spares_target(&self, files: u64) -> u64 {
+        let cap_files = self.settings.cap_files();
+        if files > cap_files {
+            // The file in reserve is in use; one more for the next recovery.
+            SPARES_MIN - 1
+        } else {
+            (self.settings.pool_files as u64).min(SPARES_MIN + cap_files - files)
+        }
     }
 
     /// Whether upkeep has work that it could not do.
@@ -49,17 +50,23 @@ impl Shared {
         has_retired || self.is_short_of_spares()
     }
 
-    fn is_short_of_spares(&self) -> bool {
-        let spares = self.queue.lock().spares;
-        spares < self.spares_target()
+    pub(super) fn is_short_of_spares(&self) -> bool {
+        let (spares, files) = {
+            let queue = self.queue.lock();
+            (queue.spares, queue.files)
+        };
+        spares < self.spares_target(files)
     }
 
     /// Makes a file spare, or removes it if there are enough. One file at a time, each made to last before the next: a
     /// crash must never leave an older file behind without its successor.
     pub(super) fn recycle(&self, retired: RetiredFile) -> bool {
-        let target = self.spares_target().max(SPARES_MIN + 1);
+        let (spares, files_left) = {
+            let queue = self.queue.lock();
+            (queue.spares, queue.files.saturating_sub(1))
+        };
         let is_wanted = retired.live.file_bytes == self.settings.file_bytes
-            && self.queue.lock().spares < target;
+            && spares < self.spares_target(files_left);
         let name = retired.live.name.clone();
         let spare_name = names::spare_file(self.files.lock().take_serial());
         let moved = if is_wanted {

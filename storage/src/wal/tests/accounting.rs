@@ -17,7 +17,9 @@ fn fill(broker: &Broker) -> Vec<WalLocation> {
 }
 
 fn append_other(broker: &Broker, len: usize) -> Result<WalLocation, AppendError> {
-    broker.wal.append(AppendClass::Other, Bytes::new(), Bytes::from(vec![8; len]))
+    broker
+        .wal
+        .append(AppendClass::Other, Bytes::new(), Bytes::from(vec![8; len]))
 }
 
 #[test]
@@ -35,10 +37,20 @@ fn the_cap_refuses_runs_and_the_reserve_takes_what_frees_space() {
         trims += 1;
     }
     assert_eq!(trims, 3, "one file in reserve");
-    assert_eq!(broker.try_append(b""), Err(AppendError::Full), "no run in the reserve");
+    assert_eq!(
+        broker.try_append(b""),
+        Err(AppendError::Full),
+        "no run in the reserve"
+    );
     drop(broker);
     let broker = open(&io);
     assert_eq!(broker.replayed.len(), 27, "recovery has a file of its own");
+    broker.keep_up();
+    assert_eq!(
+        io.names().len(),
+        11,
+        "the reserve and the recovery's file are in use, one spare"
+    );
     assert_eq!(broker.try_append(b""), Err(AppendError::Full));
     assert!(append_other(&broker, 1000).is_ok());
     broker.write_all();
@@ -68,7 +80,10 @@ fn a_small_cap_never_uses_more_disk_than_promised() {
 #[test]
 fn the_count_of_entries_is_bounded_and_falls_with_recycling() {
     let io = CrashIo::new();
-    let settings = WalSettings { entries_max: 5, ..small() };
+    let settings = WalSettings {
+        entries_max: 5,
+        ..small()
+    };
     let broker = try_open(Arc::new(io.clone()), settings.clone(), 1).unwrap();
     let locations: Vec<WalLocation> = (0..5u8).map(|n| broker.append(&[n])).collect();
     assert_eq!(broker.try_append(b"6"), Err(AppendError::Full));
@@ -80,13 +95,20 @@ fn the_count_of_entries_is_bounded_and_falls_with_recycling() {
     broker.write_all();
     drop(broker);
     let broker = try_open(Arc::new(io), settings, 1).unwrap();
-    assert_eq!(broker.wal.usage().entries, 6, "every record that replay kept counts");
+    assert_eq!(
+        broker.wal.usage().entries,
+        6,
+        "every record that replay kept counts"
+    );
     assert_eq!(broker.try_append(b"7"), Err(AppendError::Full));
 }
 
 #[test]
 fn the_queue_is_bounded_for_runs() {
-    let settings = WalSettings { queue_bytes_max: 100, ..small() };
+    let settings = WalSettings {
+        queue_bytes_max: 100,
+        ..small()
+    };
     let broker = try_open(Arc::new(CrashIo::new()), settings, 1).unwrap();
     broker.append(&[0; 200]);
     assert_eq!(broker.try_append(&[0; 1]), Err(AppendError::Full));

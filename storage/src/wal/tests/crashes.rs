@@ -50,7 +50,8 @@ fn judge_states(
         let style = style(chance);
         let state = cursor.crash(style, chance);
         let say = |error: String| format!("{style:?} at {moment} of {}: {error}", history.len());
-        life.judge(moment, &recovered(&state).map_err(say)?).map_err(say)?;
+        life.judge(moment, &recovered(&state).map_err(say)?)
+            .map_err(say)?;
     }
     Ok(())
 }
@@ -176,7 +177,11 @@ fn a_recovery_killed_at_any_call_twice_in_a_row_changes_nothing() {
         let expected = recovered(&state).unwrap();
         let mut n = 1;
         while let Some(once) = interrupted(&state, n, &chance) {
-            assert_eq!(recovered(&once).unwrap(), expected, "case {case}, killed at call {n}");
+            assert_eq!(
+                recovered(&once).unwrap(),
+                expected,
+                "case {case}, killed at call {n}"
+            );
             let again = 1 + chance.below(12);
             if let Some(twice) = interrupted(&once, again, &chance) {
                 assert_eq!(

@@ -47,7 +47,10 @@ fn loss(io: &CrashIo) -> (String, WalLoss) {
 }
 
 fn accepting(io: &CrashIo, lost: WalLoss) -> Result<Broker, WalOpenError> {
-    let settings = WalSettings { accept_loss: Some(lost), ..small() };
+    let settings = WalSettings {
+        accept_loss: Some(lost),
+        ..small()
+    };
     try_open(Arc::new(io.clone()), settings, 5)
 }
 
@@ -59,10 +62,14 @@ fn offset(location: WalLocation) -> usize {
 fn every_flipped_bit_of_the_acknowledged_area_is_named() {
     let (io, locations) = sealed();
     let acknowledged = offset(*locations.last().unwrap()) + 40 + 164 + 4;
-    assert_eq!(4096 + usize::try_from(locations[4].end().0).unwrap(), acknowledged);
+    assert_eq!(
+        4096 + usize::try_from(locations[4].end().0).unwrap(),
+        acknowledged
+    );
     // Most of a header is zeros: at the default scale one bit of each byte of them is enough.
-    let bits = (0..acknowledged * 8)
-        .filter(|bit| scale() > 1 || *bit < 256 * 8 || *bit >= 4090 * 8 || bit % 64 == bit / 64 % 8);
+    let bits = (0..acknowledged * 8).filter(|bit| {
+        scale() > 1 || *bit < 256 * 8 || *bit >= 4090 * 8 || bit % 64 == bit / 64 % 8
+    });
     for bit in bits {
         let damaged = io.after_kill();
         damaged.flip_bit(FIRST, bit);
@@ -70,9 +77,13 @@ fn every_flipped_bit_of_the_acknowledged_area_is_named() {
         assert_eq!(file, FIRST);
         if bit >= 4096 * 8 {
             let hit = locations.iter().find(|location| {
-                bit / 8 >= offset(**location) && bit / 8 < 4096 + usize::try_from(location.end().0).unwrap()
+                bit / 8 >= offset(**location)
+                    && bit / 8 < 4096 + usize::try_from(location.end().0).unwrap()
             });
-            assert!(lost.from <= hit.unwrap().position && hit.unwrap().end() <= lost.to, "bit {bit}");
+            assert!(
+                lost.from <= hit.unwrap().position && hit.unwrap().end() <= lost.to,
+                "bit {bit}"
+            );
         }
     }
 }
@@ -106,7 +117,10 @@ fn damage_to_the_last_unsealed_group_costs_that_group_at_most() {
         damaged.flip_bit(FIRST, bit);
         match opened(&damaged) {
             Ok(broker) => {
-                assert!(bit / 8 >= offset(last), "bit {bit} is before the last group");
+                assert!(
+                    bit / 8 >= offset(last),
+                    "bit {bit} is before the last group"
+                );
                 assert!(matches!(broker.replayed.len(), 1 | 2));
             }
             Err(WalOpenError::Corrupt { .. }) => assert!(bit / 8 < offset(last)),
@@ -149,16 +163,33 @@ fn a_loss_that_is_accepted_costs_only_what_is_damaged() {
         let damaged = io.after_kill();
         damaged.flip_bit(FIRST, (offset(locations[hit]) + 45) * 8);
         let (_, lost) = loss(&damaged);
-        assert_eq!(lost, WalLoss { from: locations[hit].position, to: locations[hit].end() });
+        assert_eq!(
+            lost,
+            WalLoss {
+                from: locations[hit].position,
+                to: locations[hit].end()
+            }
+        );
         let broker = accepting(&damaged, lost).unwrap();
         assert_eq!(broker.recovery.accepted_loss, Some(lost));
-        let found: Vec<WalLocation> = broker.replayed.iter().map(|record| record.location).collect();
+        let found: Vec<WalLocation> = broker
+            .replayed
+            .iter()
+            .map(|record| record.location)
+            .collect();
         let mut kept = locations.clone();
         kept.remove(hit);
         assert_eq!(found, kept);
-        assert!(matches!(broker.wal.read_now(locations[hit]), Err(WalReadError::Corrupt(_))));
+        assert!(matches!(
+            broker.wal.read_now(locations[hit]),
+            Err(WalReadError::Corrupt(_))
+        ));
         drop(broker);
-        assert_eq!(loss(&damaged).1, lost, "it must be accepted as long as the file is there");
+        assert_eq!(
+            loss(&damaged).1,
+            lost,
+            "it must be accepted as long as the file is there"
+        );
         assert_eq!(accepting(&damaged, lost).unwrap().replayed.len(), 4);
     }
 }
@@ -170,13 +201,29 @@ fn another_loss_than_the_one_that_was_named_is_not_accepted() {
     let second = "00000000000000000002.wal";
     io.flip_bit(second, (4096 + 50) * 8);
     let (_, lost) = loss(&io);
-    assert_eq!((lost.from, lost.to), (locations[0].position, locations[3].end()), "all of it");
+    assert_eq!(
+        (lost.from, lost.to),
+        (locations[0].position, locations[3].end()),
+        "all of it"
+    );
     for other in [
-        WalLoss { from: lost.from, to: locations[0].end() },
-        WalLoss { from: lost.from, to: WalPosition(u64::MAX) },
-        WalLoss { from: WalPosition(8), to: lost.to },
+        WalLoss {
+            from: lost.from,
+            to: locations[0].end(),
+        },
+        WalLoss {
+            from: lost.from,
+            to: WalPosition(u64::MAX),
+        },
+        WalLoss {
+            from: WalPosition(8),
+            to: lost.to,
+        },
     ] {
-        assert!(matches!(accepting(&io, other), Err(WalOpenError::Corrupt { .. })));
+        assert!(matches!(
+            accepting(&io, other),
+            Err(WalOpenError::Corrupt { .. })
+        ));
     }
     assert_eq!(accepting(&io, lost).unwrap().replayed.len(), 7);
 }
@@ -187,7 +234,10 @@ fn a_missing_file_in_the_middle_is_named() {
     io.remove("00000000000000000002.wal").unwrap();
     let (file, lost) = loss(&io);
     assert_eq!(file, "00000000000000000002.wal");
-    assert_eq!((lost.from, lost.to), (locations[3].position, locations[6].position));
+    assert_eq!(
+        (lost.from, lost.to),
+        (locations[3].position, locations[6].position)
+    );
     let broker = accepting(&io, lost).unwrap();
     assert_eq!(broker.replayed.len(), 6);
 }
@@ -216,7 +266,8 @@ fn an_unreadable_header_is_named_with_the_range_of_its_file() {
 fn damaged_bytes_are_never_read_back() {
     let (io, locations) = sealed();
     let broker = open(&io);
-    for bit in offset(locations[2]) * 8..(4096 + usize::try_from(locations[2].end().0).unwrap()) * 8 {
+    for bit in offset(locations[2]) * 8..(4096 + usize::try_from(locations[2].end().0).unwrap()) * 8
+    {
         io.flip_bit(FIRST, bit);
         let read = broker.wal.read_now(locations[2]);
         assert!(matches!(read, Err(WalReadError::Corrupt(_))), "bit {bit}");
@@ -233,14 +284,31 @@ fn a_file_of_a_newer_format_is_refused() {
     let crc = crc32c::crc32c(&bytes[..4092]);
     bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
     io.set_contents(FIRST, bytes);
-    assert!(matches!(opened(&io), Err(WalOpenError::Newer { version: 2, newest: 1, .. })));
+    assert!(matches!(
+        opened(&io),
+        Err(WalOpenError::Newer {
+            version: 2,
+            newest: 1,
+            ..
+        })
+    ));
 }
 
 /// Law 13, for bytes whose checksums are right: whoever wrote them meant harm.
 #[test]
 fn hostile_headers_and_records_do_not_panic() {
     let chance = chance(9, 0);
-    let extremes = [0, 1, 8, 4096, 8192, u64::from(u32::MAX), u64::MAX / 2, u64::MAX - 7, u64::MAX];
+    let extremes = [
+        0,
+        1,
+        8,
+        4096,
+        8192,
+        u64::from(u32::MAX),
+        u64::MAX / 2,
+        u64::MAX - 7,
+        u64::MAX,
+    ];
     let pick = || extremes[usize::try_from(chance.below(extremes.len() as u64)).unwrap()];
     for case in 0..4000 * scale() {
         let io = CrashIo::new();
@@ -300,7 +368,9 @@ fn random_damage_never_panics_and_never_serves_wrong_bytes() {
             let mut bytes = damaged.contents(name);
             let at = usize::try_from(chance.below(8192)).unwrap();
             let len = usize::try_from(chance.below(600)).unwrap().min(8192 - at);
-            bytes[at..at + len].iter_mut().for_each(|byte| *byte = chance.next_u64() as u8);
+            bytes[at..at + len]
+                .iter_mut()
+                .for_each(|byte| *byte = chance.next_u64() as u8);
             damaged.set_contents(name, bytes);
         }
         let lost = match opened(&damaged) {
@@ -308,7 +378,9 @@ fn random_damage_never_panics_and_never_serves_wrong_bytes() {
             Err(WalOpenError::Corrupt { lost, .. }) => lost,
             Err(other) => panic!("{other}"),
         };
-        let Ok(broker) = accepting(&damaged, lost) else { panic!("the named loss is acceptable") };
+        let Ok(broker) = accepting(&damaged, lost) else {
+            panic!("the named loss is acceptable")
+        };
         for record in &broker.replayed {
             assert_eq!(record.payload.len(), 1200);
             assert!(record.payload.iter().all(|byte| *byte == record.payload[0]));

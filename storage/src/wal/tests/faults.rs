@@ -33,8 +33,15 @@ fn live_with_fault(case: u64, n: u64, fault: IoFault) -> bool {
 
 fn check_that_failure_is_final(broker: &Broker) {
     let events = broker.heard.events.lock().clone();
-    let failed = events.iter().position(|event| matches!(event, Event::Failed(_))).unwrap();
-    assert_eq!(failed, events.len() - 1, "nothing is heard after the failure");
+    let failed = events
+        .iter()
+        .position(|event| matches!(event, Event::Failed(_)))
+        .unwrap();
+    assert_eq!(
+        failed,
+        events.len() - 1,
+        "nothing is heard after the failure"
+    );
     assert_eq!(broker.try_append(b"late"), Err(AppendError::Closed));
     let durable = broker.wal.durable_to();
     assert_eq!(broker.wal.turn(broker.heard.as_ref()), Turn::Stopped);
@@ -100,10 +107,16 @@ fn a_disk_that_is_full_refuses_appends_and_recovers_without_a_restart() {
         taken.push(location);
         broker.write_all();
     }
-    assert_eq!(taken.len(), 3, "the file in use, and not the two reserved ones");
+    assert_eq!(
+        taken.len(),
+        3,
+        "the file in use, and not the two reserved ones"
+    );
     assert_eq!(broker.heard.failures(), 0);
     assert!(broker.wal.usage().disk_full);
-    let trim = broker.wal.append(AppendClass::Other, Bytes::new(), Bytes::from(vec![2; 1200]));
+    let trim = broker
+        .wal
+        .append(AppendClass::Other, Bytes::new(), Bytes::from(vec![2; 1200]));
     assert!(trim.is_ok(), "what frees space has its file");
     broker.write_all();
     io.clear_fault();
@@ -129,7 +142,10 @@ fn a_fault_during_open_is_reported_and_a_later_open_succeeds() {
         if copy.fault_is_pending() {
             break;
         }
-        assert!(matches!(&opened, Ok(_) | Err(WalOpenError::Io { .. })), "{opened:?}");
+        assert!(
+            matches!(&opened, Ok(_) | Err(WalOpenError::Io { .. })),
+            "{opened:?}"
+        );
         drop(opened);
         assert_eq!(open(&copy).replayed.len(), 9, "after a fault at call {n}");
         n += 1;

@@ -94,7 +94,10 @@ fn records_are_replayed_in_the_order_of_append(folder: &dyn Folder) {
         }
     }
     broker.write_all();
-    assert!(folder.log_files().len() > 2, "the records span several files");
+    assert!(
+        folder.log_files().len() > 2,
+        "the records span several files"
+    );
     drop(broker);
     assert_eq!(folder.open().payloads(), written);
 }
@@ -144,14 +147,22 @@ fn a_record_is_replayed_with_its_class_and_place(folder: &dyn Folder) {
     let run = broker.append(b"run");
     let wal = &broker.wal;
     let other = wal
-        .append(AppendClass::Other, Bytes::from_static(b"head"), Bytes::from_static(b"body"))
+        .append(
+            AppendClass::Other,
+            Bytes::from_static(b"head"),
+            Bytes::from_static(b"body"),
+        )
         .unwrap();
     assert_eq!(run.end(), other.position, "neighbours");
     broker.write_all();
     drop(broker);
     let again = folder.open();
     let expected = [
-        Replayed { location: run, class: AppendClass::Run, payload: Bytes::from_static(b"run") },
+        Replayed {
+            location: run,
+            class: AppendClass::Run,
+            payload: Bytes::from_static(b"run"),
+        },
         Replayed {
             location: other,
             class: AppendClass::Other,
@@ -174,7 +185,10 @@ fn an_empty_payload_is_a_record(folder: &dyn Folder) {
 fn the_largest_record_fits_and_one_byte_more_does_not(folder: &dyn Folder) {
     let broker = folder.open();
     let max = usize::try_from(small().payload_bytes_max()).unwrap();
-    assert_eq!(broker.try_append(&vec![1; max + 1]), Err(AppendError::TooLarge));
+    assert_eq!(
+        broker.try_append(&vec![1; max + 1]),
+        Err(AppendError::TooLarge)
+    );
     let largest = vec![2; max];
     broker.append(&largest);
     broker.seal();
@@ -194,34 +208,67 @@ fn a_read_gives_what_was_appended(folder: &dyn Folder) {
     drop(broker);
     let broker = folder.open();
     for (n, location) in (0..40u8).zip(&locations) {
-        assert_eq!(broker.wal.read_now(*location).unwrap(), vec![n; 200], "after a restart");
+        assert_eq!(
+            broker.wal.read_now(*location).unwrap(),
+            vec![n; 200],
+            "after a restart"
+        );
     }
 }
 
 fn a_read_of_what_is_not_written_or_not_there_says_so(folder: &dyn Folder) {
     let broker = folder.open();
     let location = broker.append(b"0123456789");
-    assert!(matches!(broker.wal.read_now(location), Err(WalReadError::NotWritten(_))));
+    assert!(matches!(
+        broker.wal.read_now(location),
+        Err(WalReadError::NotWritten(_))
+    ));
     broker.write_all();
     let shorter = WalLocation { len: 9, ..location };
-    assert!(matches!(broker.wal.read_now(shorter), Err(WalReadError::Corrupt(_))));
-    let longer = WalLocation { len: u32::MAX, ..location };
-    assert!(matches!(broker.wal.read_now(longer), Err(WalReadError::Corrupt(_))));
-    let inside = WalLocation { position: WalPosition(location.position.0 + 8), len: 2 };
-    assert!(matches!(broker.wal.read_now(inside), Err(WalReadError::Corrupt(_))));
-    let beyond = WalLocation { position: location.end(), len: 1 };
-    assert!(matches!(broker.wal.read_now(beyond), Err(WalReadError::NotWritten(_))));
+    assert!(matches!(
+        broker.wal.read_now(shorter),
+        Err(WalReadError::Corrupt(_))
+    ));
+    let longer = WalLocation {
+        len: u32::MAX,
+        ..location
+    };
+    assert!(matches!(
+        broker.wal.read_now(longer),
+        Err(WalReadError::Corrupt(_))
+    ));
+    let inside = WalLocation {
+        position: WalPosition(location.position.0 + 8),
+        len: 2,
+    };
+    assert!(matches!(
+        broker.wal.read_now(inside),
+        Err(WalReadError::Corrupt(_))
+    ));
+    let beyond = WalLocation {
+        position: location.end(),
+        len: 1,
+    };
+    assert!(matches!(
+        broker.wal.read_now(beyond),
+        Err(WalReadError::NotWritten(_))
+    ));
 }
 
 fn a_pinned_file_is_not_recycled(folder: &dyn Folder) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let broker = folder.open();
     let first = broker.append(&[1; 3000]);
     let second = broker.append(&[2; 3000]);
     broker.write_all();
     let reading = broker.wal.read(first);
     broker.wal.recycle_to(second.position);
-    assert!(matches!(broker.wal.read_now(first), Err(WalReadError::Recycled(_))));
+    assert!(matches!(
+        broker.wal.read_now(first),
+        Err(WalReadError::Recycled(_))
+    ));
     broker.keep_up();
     assert_eq!(folder.log_files().len(), 2, "the pinned file stays");
     assert_eq!(runtime.block_on(reading).unwrap(), vec![1; 3000]);
@@ -236,16 +283,27 @@ fn only_whole_files_below_the_position_are_recycled(folder: &dyn Folder) {
     assert_eq!(folder.log_files().len(), 4, "three records in a file");
     broker.wal.recycle_to(locations[5].position);
     broker.keep_up();
-    assert_eq!(folder.log_files().len(), 3, "the second file is needed for its last record");
+    assert_eq!(
+        folder.log_files().len(),
+        3,
+        "the second file is needed for its last record"
+    );
     broker.wal.recycle_to(locations[5].end());
     broker.keep_up();
     assert_eq!(folder.log_files().len(), 2);
     broker.wal.recycle_to(locations[11].end());
     broker.keep_up();
-    assert_eq!(folder.log_files().len(), 1, "the file that is written stays");
+    assert_eq!(
+        folder.log_files().len(),
+        1,
+        "the file that is written stays"
+    );
     drop(broker);
     let again = folder.open();
-    assert_eq!(again.replayed.first().map(|record| record.payload[0]), Some(9));
+    assert_eq!(
+        again.replayed.first().map(|record| record.payload[0]),
+        Some(9)
+    );
 }
 
 fn recycling_never_passes_what_is_durable(folder: &dyn Folder) {
@@ -269,7 +327,10 @@ fn what_a_recycled_file_held_does_not_come_back(folder: &dyn Folder) {
         broker.wal.recycle_to(location.position);
         broker.keep_up();
     }
-    assert!(folder.log_files().last().unwrap().ends_with("015.wal"), "two records in a file");
+    assert!(
+        folder.log_files().last().unwrap().ends_with("015.wal"),
+        "two records in a file"
+    );
     drop(broker);
     let again = folder.open();
     assert_eq!(again.payloads(), [&[28; 1900], &[29; 1900]]);
@@ -278,23 +339,42 @@ fn what_a_recycled_file_held_does_not_come_back(folder: &dyn Folder) {
 
 fn an_idle_wal_writes_one_seal_and_rests(folder: &dyn Folder) {
     let broker = folder.open();
-    assert_eq!(broker.wal.turn(broker.heard.as_ref()), Turn::Idle { until: None });
+    assert_eq!(
+        broker.wal.turn(broker.heard.as_ref()),
+        Turn::Idle { until: None }
+    );
     broker.append(b"x");
     broker.write_all();
-    assert!(matches!(broker.wal.turn(broker.heard.as_ref()), Turn::Idle { until: Some(_) }));
+    assert!(matches!(
+        broker.wal.turn(broker.heard.as_ref()),
+        Turn::Idle { until: Some(_) }
+    ));
     broker.clock.advance(Duration::from_millis(20));
-    assert_eq!(broker.wal.turn(broker.heard.as_ref()), Turn::Wrote { records: 1 });
+    assert_eq!(
+        broker.wal.turn(broker.heard.as_ref()),
+        Turn::Wrote { records: 1 }
+    );
     broker.clock.advance(Duration::from_secs(3600));
-    assert_eq!(broker.wal.turn(broker.heard.as_ref()), Turn::Idle { until: None });
+    assert_eq!(
+        broker.wal.turn(broker.heard.as_ref()),
+        Turn::Idle { until: None }
+    );
     drop(broker);
     let again = folder.open();
     assert_eq!(again.payloads(), [b"x"], "a seal is not a record");
     again.clock.advance(Duration::from_secs(3600));
-    assert_eq!(again.wal.turn(again.heard.as_ref()), Turn::Idle { until: None });
+    assert_eq!(
+        again.wal.turn(again.heard.as_ref()),
+        Turn::Idle { until: None }
+    );
 }
 
 fn a_full_group_is_written_before_the_next(folder: &dyn Folder) {
-    let settings = WalSettings { group_records_max: 4, group_bytes_max: 100, ..small() };
+    let settings = WalSettings {
+        group_records_max: 4,
+        group_bytes_max: 100,
+        ..small()
+    };
     let broker = folder.open_with(settings);
     for _ in 0..6 {
         broker.append(b"x");
@@ -316,7 +396,11 @@ fn closing_writes_what_is_queued_and_refuses_more(folder: &dyn Folder) {
     assert_eq!(broker.try_append(b"late"), Err(AppendError::Closed));
     broker.wal.close();
     let again = folder.open();
-    assert_eq!(again.payloads(), [b"queued"], "and the folder is free before the drop");
+    assert_eq!(
+        again.payloads(),
+        [b"queued"],
+        "and the folder is free before the drop"
+    );
 }
 
 fn the_listener_hears_written_before_durable(folder: &dyn Folder) {
@@ -339,10 +423,15 @@ fn one_process_per_folder(folder: &dyn Folder) {
 fn a_foreign_cluster_or_folder_is_refused(folder: &dyn Folder) {
     drop(folder.open());
     for (cluster, dir, which) in [(0xc2, 0xd1, "cluster"), (0xc1, 0xd2, "folder")] {
-        let identity = WalIdentity { cluster, dir, incarnation: 2 };
+        let identity = WalIdentity {
+            cluster,
+            dir,
+            incarnation: 2,
+        };
         let (ambient, _) = ambient(1);
-        let opened =
-            Wal::open(folder.io(), small(), identity, ambient, &mut |_| ReplayVerdict::Keep);
+        let opened = Wal::open(folder.io(), small(), identity, ambient, &mut |_| {
+            ReplayVerdict::Keep
+        });
         assert!(matches!(opened, Err(WalOpenError::Foreign { what, .. }) if what == which));
     }
     assert_eq!(folder.open().recovery.last_incarnation, Some(1));
@@ -352,19 +441,37 @@ fn the_note_is_found_again(folder: &dyn Folder) {
     let broker = folder.open();
     assert_eq!(broker.recovery.note, "");
     let long = Bytes::from(vec![0; 2049]);
-    assert_eq!(broker.wal.set_note(long), Err(NoteTooLong { len: 2049, max: 2048 }));
-    broker.wal.set_note(Bytes::from_static(b"timeline 3")).unwrap();
+    assert_eq!(
+        broker.wal.set_note(long),
+        Err(NoteTooLong {
+            len: 2049,
+            max: 2048
+        })
+    );
+    broker
+        .wal
+        .set_note(Bytes::from_static(b"timeline 3"))
+        .unwrap();
     broker.append(&[1; 3000]);
     broker.append(&[2; 3000]);
     broker.write_all();
     drop(broker);
     assert_eq!(folder.open().recovery.note, "timeline 3");
-    assert_eq!(folder.open().recovery.note, "timeline 3", "and it is handed on");
+    assert_eq!(
+        folder.open().recovery.note,
+        "timeline 3",
+        "and it is handed on"
+    );
 }
 
 fn what_lies_about_in_the_folder_is_left_alone_or_cleaned_up(folder: &dyn Folder) {
     let io = folder.io();
-    for name in ["notes.txt", "1.wal", "00000000000000000000.wal", "99999999999999999999.wal"] {
+    for name in [
+        "notes.txt",
+        "1.wal",
+        "00000000000000000000.wal",
+        "99999999999999999999.wal",
+    ] {
         io.create(name).unwrap();
     }
     io.create("spare-00000000000000000009.tmp").unwrap();
@@ -375,6 +482,13 @@ fn what_lies_about_in_the_folder_is_left_alone_or_cleaned_up(folder: &dyn Folder
     let kind = |name: &str| io.open(name).map(|_| ()).map_err(|error| error.kind());
     assert_eq!(kind("notes.txt"), Ok(()));
     assert_eq!(kind("99999999999999999999.wal"), Ok(()));
-    assert_eq!(kind("spare-00000000000000000009.tmp"), Err(io::ErrorKind::NotFound));
-    assert_eq!(kind("spare-00000000000000000004.wal"), Err(io::ErrorKind::NotFound), "wrong size");
+    assert_eq!(
+        kind("spare-00000000000000000009.tmp"),
+        Err(io::ErrorKind::NotFound)
+    );
+    assert_eq!(
+        kind("spare-00000000000000000004.wal"),
+        Err(io::ErrorKind::NotFound),
+        "wrong size"
+    );
 }

@@ -7,7 +7,10 @@ use streamhouse_runtime::{OsChance, SystemClock};
 use super::*;
 
 fn log_files(io: &CrashIo) -> usize {
-    io.names().iter().filter(|name| !name.starts_with("spare")).count()
+    io.names()
+        .iter()
+        .filter(|name| !name.starts_with("spare"))
+        .count()
 }
 
 #[test]
@@ -38,20 +41,32 @@ fn files_whose_records_are_all_recorded_go_at_the_next_start() {
     drop(broker);
     let (ambient, _) = ambient(1);
     let recorded_to = locations[4].position;
-    let (wal, _) = Wal::open(Arc::new(io.clone()), small(), IDENTITY, ambient, &mut |record| {
-        if record.location.position < recorded_to {
-            ReplayVerdict::Recorded
-        } else {
-            ReplayVerdict::Keep
-        }
-    })
+    let (wal, _) = Wal::open(
+        Arc::new(io.clone()),
+        small(),
+        IDENTITY,
+        ambient,
+        &mut |record| {
+            if record.location.position < recorded_to {
+                ReplayVerdict::Recorded
+            } else {
+                ReplayVerdict::Keep
+            }
+        },
+    )
     .unwrap();
     assert_eq!(wal.usage().entries, 5);
     while wal.upkeep() {}
-    assert!(matches!(wal.read_now(locations[2]), Err(WalReadError::Recycled(_))));
+    assert!(matches!(
+        wal.read_now(locations[2]),
+        Err(WalReadError::Recycled(_))
+    ));
     assert_eq!(wal.read_now(locations[3]).unwrap(), vec![3; 1200]);
     drop(wal);
-    assert_eq!(open(&io).replayed.first().map(|record| record.payload[0]), Some(3));
+    assert_eq!(
+        open(&io).replayed.first().map(|record| record.payload[0]),
+        Some(3)
+    );
 }
 
 #[test]
@@ -63,14 +78,22 @@ fn files_of_another_size_are_read_and_not_used_again() {
     }
     broker.write_all();
     drop(broker);
-    let settings = WalSettings { file_bytes: 2 * FILE, cap_bytes: 16 * FILE, ..small() };
+    let settings = WalSettings {
+        file_bytes: 2 * FILE,
+        cap_bytes: 16 * FILE,
+        ..small()
+    };
     let broker = try_open(Arc::new(io.clone()), settings, 9).unwrap();
     assert_eq!(broker.replayed.len(), 6);
     let end = broker.append(&[9; 9000]).end();
     broker.write_all();
     broker.wal.recycle_to(end);
     broker.keep_up();
-    let lens: Vec<usize> = io.names().iter().map(|name| io.contents(name).len()).collect();
+    let lens: Vec<usize> = io
+        .names()
+        .iter()
+        .map(|name| io.contents(name).len())
+        .collect();
     assert!(lens.iter().all(|len| *len == 16384), "{lens:?}");
 }
 
@@ -83,7 +106,11 @@ fn spares_that_a_full_disk_cannot_hold_do_not_prevent_a_start() {
     broker.write_all();
     assert!(broker.wal.usage().disk_full);
     assert_eq!(broker.try_append(&[1; 2500]), Err(AppendError::Full));
-    assert_eq!(broker.try_append(&[1; 100]).map(|_| ()), Ok(()), "the file in use has room");
+    assert_eq!(
+        broker.try_append(&[1; 100]).map(|_| ()),
+        Ok(()),
+        "the file in use has room"
+    );
     io.set_room(None);
     broker.keep_up();
     assert!(!broker.wal.usage().disk_full);
@@ -96,12 +123,31 @@ fn spares_that_a_full_disk_cannot_hold_do_not_prevent_a_start() {
 #[test]
 fn a_setting_that_makes_no_sense_is_named() {
     for settings in [
-        WalSettings { file_bytes: 4096, ..small() },
-        WalSettings { file_bytes: 10_000, ..small() },
-        WalSettings { file_bytes: 1 << 32, cap_bytes: 1 << 33, ..small() },
-        WalSettings { cap_bytes: FILE - 1, ..small() },
-        WalSettings { pool_files: 1, ..small() },
-        WalSettings { group_records_max: 0, ..small() },
+        WalSettings {
+            file_bytes: 4096,
+            ..small()
+        },
+        WalSettings {
+            file_bytes: 10_000,
+            ..small()
+        },
+        WalSettings {
+            file_bytes: 1 << 32,
+            cap_bytes: 1 << 33,
+            ..small()
+        },
+        WalSettings {
+            cap_bytes: FILE - 1,
+            ..small()
+        },
+        WalSettings {
+            pool_files: 1,
+            ..small()
+        },
+        WalSettings {
+            group_records_max: 0,
+            ..small()
+        },
     ] {
         let opened = try_open(Arc::new(CrashIo::new()), settings, 1);
         assert!(matches!(opened, Err(WalOpenError::Settings { .. })));
@@ -149,14 +195,19 @@ fn appends_of_many_threads_are_acknowledged_and_replayed_in_one_order() {
         chance: Arc::new(OsChance),
         tasks: tasks.clone(),
     };
-    let settings =
-        WalSettings { file_bytes: 1 << 16, cap_bytes: 1 << 24, ..WalSettings::new(dir.path()) };
+    let settings = WalSettings {
+        file_bytes: 1 << 16,
+        cap_bytes: 1 << 24,
+        ..WalSettings::new(dir.path())
+    };
     let io = Arc::new(crate::wal::SystemIo::open(dir.path()).unwrap());
-    let (wal, _) =
-        Wal::open(io, settings.clone(), IDENTITY, real.clone(), &mut |_| ReplayVerdict::Keep)
-            .unwrap();
+    let (wal, _) = Wal::open(io, settings.clone(), IDENTITY, real.clone(), &mut |_| {
+        ReplayVerdict::Keep
+    })
+    .unwrap();
     let (wal, gate) = (Arc::new(wal), Arc::new(Gate::default()));
-    wal.start(Arc::clone(&gate) as Arc<dyn WalListener>).unwrap();
+    wal.start(Arc::clone(&gate) as Arc<dyn WalListener>)
+        .unwrap();
     let workers: Vec<_> = (0..4u8)
         .map(|worker| {
             let (wal, gate) = (Arc::clone(&wal), Arc::clone(&gate));
@@ -191,7 +242,10 @@ fn appends_of_many_threads_are_acknowledged_and_replayed_in_one_order() {
     let mut next = [0u8; 4];
     let (_, recovery) = Wal::open(io, settings, IDENTITY, real, &mut |record| {
         let worker = usize::from(record.payload[0]);
-        assert_eq!(record.payload[1], next[worker], "each thread's records in its order");
+        assert_eq!(
+            record.payload[1], next[worker],
+            "each thread's records in its order"
+        );
         next[worker] += 1;
         ReplayVerdict::Keep
     })
@@ -203,7 +257,10 @@ fn appends_of_many_threads_are_acknowledged_and_replayed_in_one_order() {
 fn dropping_a_started_wal_stops_its_threads_and_frees_the_folder() {
     let io = CrashIo::new();
     let broker = open(&io);
-    broker.wal.start(Arc::clone(&broker.heard) as Arc<dyn WalListener>).unwrap();
+    broker
+        .wal
+        .start(Arc::clone(&broker.heard) as Arc<dyn WalListener>)
+        .unwrap();
     drop(broker);
     open(&io);
 }

@@ -33,7 +33,12 @@ pub(super) struct Bounds {
 }
 
 fn at(marks: &[(usize, u64)], moment: usize) -> u64 {
-    marks.iter().filter(|(when, _)| *when <= moment).map(|(_, value)| *value).max().unwrap_or(0)
+    marks
+        .iter()
+        .filter(|(when, _)| *when <= moment)
+        .map(|(_, value)| *value)
+        .max()
+        .unwrap_or(0)
 }
 
 impl Life {
@@ -48,11 +53,26 @@ impl Life {
         // What a recovery has replayed is as good as acknowledged: whoever was told stays told.
         let durable = vec![(0, broker.wal.durable_to().0)];
         let appended = vec![(0, records.len())];
-        (Self { records, since: io.moment(), durable, recycled: Vec::new(), appended }, broker)
+        (
+            Self {
+                records,
+                since: io.moment(),
+                durable,
+                recycled: Vec::new(),
+                appended,
+            },
+            broker,
+        )
     }
 
     /// Lives for `steps` random steps.
-    pub(super) fn live(&mut self, io: &CrashIo, broker: &Broker, steps: usize, chance: &dyn Chance) {
+    pub(super) fn live(
+        &mut self,
+        io: &CrashIo,
+        broker: &Broker,
+        steps: usize,
+        chance: &dyn Chance,
+    ) {
         for _ in 0..steps {
             self.step(io, broker, chance);
         }
@@ -88,7 +108,11 @@ impl Life {
             payload.extend_from_slice(&chance.next_u64().to_le_bytes());
         }
         payload.truncate(usize::try_from(len).unwrap());
-        let class = if chance.below(4) == 0 { AppendClass::Other } else { AppendClass::Run };
+        let class = if chance.below(4) == 0 {
+            AppendClass::Other
+        } else {
+            AppendClass::Run
+        };
         let payload = Bytes::from(payload);
         let head = payload.slice(..payload.len() / 3);
         let body = payload.slice(payload.len() / 3..);
@@ -108,17 +132,21 @@ impl Life {
     }
 
     fn recycle(&mut self, io: &CrashIo, broker: &Broker, chance: &dyn Chance) {
-        let Some(last) = self.records.len().checked_sub(1) else { return };
+        let Some(last) = self.records.len().checked_sub(1) else {
+            return;
+        };
         let back = usize::try_from(chance.below(20)).unwrap();
         let position = self.records[last.saturating_sub(back)].0.position;
-        self.recycled.push((io.moment(), position.0.min(broker.wal.durable_to().0)));
+        self.recycled
+            .push((io.moment(), position.0.min(broker.wal.durable_to().0)));
         broker.wal.recycle_to(position);
     }
 
     pub(super) fn bounds(&self, moment: usize) -> Bounds {
         let (durable, recycled) = (at(&self.durable, moment), at(&self.recycled, moment));
         let below = |position: u64| {
-            self.records.partition_point(|(location, _)| location.end().0 <= position)
+            self.records
+                .partition_point(|(location, _)| location.end().0 <= position)
         };
         let appended = self.appended.iter().filter(|(when, _)| *when <= moment);
         Bounds {
@@ -137,10 +165,16 @@ impl Life {
             [first, ..] => self.place_of(first, replayed)?,
         };
         if found.start > bounds.may_start {
-            return Err(format!("records {}..{} are lost", bounds.may_start, found.start));
+            return Err(format!(
+                "records {}..{} are lost",
+                bounds.may_start, found.start
+            ));
         }
         if found.end < bounds.must_end {
-            return Err(format!("durable records {}..{} are lost", found.end, bounds.must_end));
+            return Err(format!(
+                "durable records {}..{} are lost",
+                found.end, bounds.must_end
+            ));
         }
         if found.end > bounds.may_end {
             return Err(format!("record {} came from the future", found.end));
@@ -160,7 +194,10 @@ impl Life {
                 return Err(format!("a ghost at {:?}", record.location));
             };
             if *location != record.location {
-                return Err(format!("{location:?} is missing before {:?}", record.location));
+                return Err(format!(
+                    "{location:?} is missing before {:?}",
+                    record.location
+                ));
             }
             if *payload != record.payload {
                 return Err(format!("{location:?} holds other bytes"));
