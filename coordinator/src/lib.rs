@@ -11,4 +11,7 @@
 pub mod group;
 pub mod service;
 
+#[cfg(test)]
+mod scale;
+
 pub use service::Groups;

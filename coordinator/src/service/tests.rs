@@ -1,5 +1,6 @@
 //! The driver on a metadata store in memory, with a clock that the test moves and a store that fails when told to.
 
+mod chaos;
 mod failing;
 mod offsets;
 mod serving;

@@ -3,14 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-/// How many cases a property runs: `base` times the variable `STREAMHOUSE_TEST_SCALE`.
-pub(super) fn cases(base: u32) -> u32 {
-    let scale = std::env::var("STREAMHOUSE_TEST_SCALE")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    base.saturating_mul(scale.unwrap_or(1_u32))
-}
+use crate::scale::cases;
 
 const CLIENTS: usize = 6;
 

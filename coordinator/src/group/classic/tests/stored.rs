@@ -69,13 +69,18 @@ fn a_generation_that_was_not_synced_is_synced_after_the_restart() {
 }
 
 #[test]
-fn a_generation_that_nobody_syncs_after_the_restart_ends() {
+fn a_leader_that_never_syncs_after_the_restart_does_not_hold_up_the_others() {
     let mut bench = Bench::new();
     bench.completing(&["a", "b"]);
     let mut bench = restarted(bench);
     let parked = bench.sync("b", &[]);
-    bench.pass(REBALANCE);
+    for _ in 0..12 {
+        assert!(!bench.syncs.contains_key(&parked));
+        assert_eq!(bench.heartbeat("a"), Ok(()));
+        bench.pass(Duration::from_secs(5));
+    }
     assert_eq!(bench.syncs[&parked], Err(SyncError::RebalanceInProgress));
+    assert_eq!(bench.heartbeat("a"), Err(HeartbeatError::UnknownMemberId));
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn contradictions_are_noticed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(super::properties::cases(256)))]
+    #![proptest_config(ProptestConfig::with_cases(crate::scale::cases(256)))]
 
     #[test]
     fn hostile_bytes_are_refused_or_read_but_never_break_anything(
