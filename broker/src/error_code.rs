@@ -6,6 +6,8 @@
 //! Two rules stand behind the choice of codes. A code that clients retry is used only where trying again can help. A write
 //! whose outcome is unknown never gets a code that says that it did not happen.
 
+pub mod log;
+
 use std::borrow::Cow;
 
 use streamhouse_config::TopicConfigError;

@@ -19,6 +19,8 @@ pub mod reach;
 
 pub mod topics;
 
+pub mod partitions;
+
 pub mod producer_ids;
 
 pub mod error_code;

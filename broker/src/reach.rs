@@ -9,6 +9,7 @@ use streamhouse_coordinator::Groups;
 use streamhouse_metadata::{ShardId, TopicCatalogue};
 use streamhouse_protocol::ids::{BrokerId, LeaderEpoch};
 
+use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::security::Access;
 use crate::topics::Topics;
@@ -28,6 +29,8 @@ pub struct Broker {
     pub producers: Producers,
     /// Consumer groups.
     pub groups: GroupReach,
+    /// The log.
+    pub partitions: Partitions,
 }
 
 impl Broker {
@@ -42,6 +45,7 @@ impl Broker {
             settings,
             producer_ids,
             groups,
+            partitions,
         } = parts;
         let access = cluster.access.clone();
         Self {
@@ -70,6 +74,7 @@ impl Broker {
                 cluster: cluster.clone(),
                 access,
             },
+            partitions,
             cluster,
         }
     }
@@ -92,6 +97,8 @@ pub struct Parts {
     pub producer_ids: Arc<ProducerIds>,
     /// The group coordinator.
     pub groups: Groups,
+    /// The log, by the names that clients use.
+    pub partitions: Partitions,
 }
 
 /// A part of the [`Broker`] that a handler asks for.

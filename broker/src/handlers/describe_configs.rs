@@ -83,7 +83,13 @@ fn entries(
                 &configs.topics.rules().defaults,
             ))
         }
-        ConfigResource::Broker => Ok(configs.settings.to_vec()),
+        ConfigResource::Broker => {
+            let fixed = |entry: &ConfigEntry| ConfigEntry {
+                is_read_only: true,
+                ..entry.clone()
+            };
+            Ok(configs.settings.iter().map(fixed).collect())
+        }
         ConfigResource::AllBrokers => Ok(Vec::new()),
     }
 }

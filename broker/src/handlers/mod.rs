@@ -6,10 +6,13 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -17,10 +20,13 @@ pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
+pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod sync_group;
 
 mod config_resource;
@@ -30,6 +36,9 @@ use crate::api::Api;
 
 /// Every API that is served. Dispatch, the ApiVersions answer, metric labels, the reference page and the tests come from here.
 pub static APIS: &[Api] = &[
+    Api::of::<produce::Produce>(),
+    Api::of::<fetch::Fetch>(),
+    Api::of::<list_offsets::ListOffsets>(),
     Api::of::<metadata::Metadata>(),
     Api::of::<offset_commit::OffsetCommit>(),
     Api::of::<offset_fetch::OffsetFetch>(),
@@ -43,9 +52,12 @@ pub static APIS: &[Api] = &[
     Api::of::<api_versions::ApiVersions>(),
     Api::of::<create_topics::CreateTopics>(),
     Api::of::<delete_topics::DeleteTopics>(),
+    Api::of::<delete_records::DeleteRecords>(),
     Api::of::<init_producer_id::InitProducerId>(),
+    Api::of::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
     Api::of::<describe_configs::DescribeConfigs>(),
     Api::of::<alter_configs::AlterConfigs>(),
+    Api::of::<describe_log_dirs::DescribeLogDirs>(),
     Api::of::<create_partitions::CreatePartitions>(),
     Api::of::<incremental_alter_configs::IncrementalAlterConfigs>(),
     Api::of::<list_partition_reassignments::ListPartitionReassignments>(),

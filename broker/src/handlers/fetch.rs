@@ -1,0 +1,295 @@
+//! Fetch (key 1): reads record batches.
+//!
+//! Kafka's rules we keep: READ on each topic; partitions in the order asked for; the first partition that has something
+//! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are there, `max_wait_ms` have passed
+//! or a partition has an error; an append wakes it. Where we differ: no fetch session is ever made (session id 0, which
+//! every client accepts); batches are returned whole. Replicas do not fetch from here: a replica id is treated as a consumer's.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use streamhouse_log::read::waiters::Waiter;
+use streamhouse_log::read::{Isolation, Offsets, PartitionAddress};
+use streamhouse_protocol::api_key::ApiKey;
+use streamhouse_protocol::messages::fetch_request::FetchPartition;
+use streamhouse_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
+use streamhouse_runtime::deadline;
+
+use crate::api::{Handler, Lane, Reply, RequestContext};
+use crate::error_code::{self, NONE, Refusal};
+use crate::partitions::Partitions;
+use crate::security::{Operation, ResourceKind};
+
+/// The handler.
+#[derive(Debug)]
+pub struct Fetch;
+
+/// The epoch of a fetch that wants no session, or a new one.
+const SESSION_EPOCHS_WITHOUT: [i32; 2] = [0, -1];
+
+impl Handler for Fetch {
+    const KEY: ApiKey = ApiKey::Fetch;
+    const VERSIONS: RangeInclusive<i16> = 4..=12;
+    const LANE: Lane = Lane::Parked;
+    const OPERATION: Option<(Operation, ResourceKind)> =
+        Some((Operation::Read, ResourceKind::Topic));
+    type Reach = Partitions;
+    type Request = FetchRequest;
+    type Response = FetchResponse;
+
+    async fn handle(
+        partitions: &Partitions,
+        cx: &RequestContext,
+        request: FetchRequest,
+    ) -> Reply<FetchResponse> {
+        if request.session_id != 0 || !SESSION_EPOCHS_WITHOUT.contains(&request.session_epoch) {
+            let code = error_code::log::FETCH_SESSION_ID_NOT_FOUND.code();
+            // A client that closes a session it believes in wants no error, and there is nothing to close.
+            let code = if request.session_epoch == -1 {
+                NONE
+            } else {
+                code
+            };
+            return Reply::now(FetchResponse::default().with_error_code(code));
+        }
+        let (partitions, plan) = (partitions.clone(), Plan::new(partitions, cx, &request));
+        Reply::later(async move { plan.answer(&partitions).await })
+    }
+}
+
+/// A fetch, taken apart: it may run several times.
+struct Plan {
+    wanted: Vec<Wanted>,
+    isolation: Isolation,
+    bytes_min: usize,
+    bytes_max: usize,
+    wait: Duration,
+    version: i16,
+}
+
+struct Wanted {
+    topic: messages::TopicName,
+    index: i32,
+    offset: i64,
+    bytes_max: usize,
+    believed_epoch: i32,
+    address: Result<PartitionAddress, Refusal>,
+}
+
+/// One partition's part of the answer.
+struct Found {
+    offsets: Option<Offsets>,
+    outcome: Result<Vec<Bytes>, Refusal>,
+}
+
+impl Plan {
+    fn new(partitions: &Partitions, cx: &RequestContext, request: &FetchRequest) -> Self {
+        let mut wanted = Vec::new();
+        for topic in &request.topics {
+            let may_read = partitions
+                .access
+                .to_topic(cx, Operation::Read, &topic.topic);
+            let found = partitions.topics.find(&topic.topic);
+            for partition in &topic.partitions {
+                let address = if may_read {
+                    partitions.address(found.as_ref(), partition.partition)
+                } else {
+                    Err(error_code::TOPIC_AUTHORIZATION_FAILED)
+                };
+                wanted.push(Wanted::new(&topic.topic, partition, address));
+            }
+        }
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        Self {
+            wanted,
+            isolation: if request.isolation_level == 1 {
+                Isolation::ReadCommitted
+            } else {
+                Isolation::ReadUncommitted
+            },
+            bytes_min: size(request.min_bytes),
+            bytes_max: size(request.max_bytes).min(partitions.limits.bytes_max),
+            wait: wait.min(partitions.limits.wait_max),
+            version: cx.api_version,
+        }
+    }
+
+    async fn answer(self, partitions: &Partitions) -> FetchResponse {
+        let until = partitions.clock.monotonic() + self.wait;
+        let found = self.collect(partitions).await;
+        let missing = self.missing(&found);
+        if self.wait.is_zero() || self.wanted.is_empty() || missing == 0 {
+            return self.respond(found);
+        }
+        drop(found);
+        let waiter = Arc::new(Waiter::wanting(i64::try_from(missing).unwrap_or(i64::MAX)));
+        for address in self
+            .wanted
+            .iter()
+            .filter_map(|wanted| wanted.address.as_ref().ok())
+        {
+            // A partition that cannot be waited for has an error by now, which the next look finds.
+            let _ = partitions.log.park(*address, &waiter);
+        }
+        // What arrived before the waiter was registered did not wake it: look again.
+        let found = self.collect(partitions).await;
+        if self.missing(&found) == 0 {
+            return self.respond(found);
+        }
+        drop(found);
+        let _woken_or_late = deadline(&*partitions.clock, until, waiter.enough()).await;
+        let found = self.collect(partitions).await;
+        self.respond(found)
+    }
+
+    /// How many bytes are missing to what the client waits for; none if a partition has an error.
+    fn missing(&self, found: &[Found]) -> usize {
+        if found.iter().any(|found| found.outcome.is_err()) {
+            return 0;
+        }
+        let bytes = found
+            .iter()
+            .flat_map(|found| found.outcome.iter().flatten())
+            .map(Bytes::len)
+            .sum();
+        self.bytes_min.saturating_sub(bytes)
+    }
+
+    async fn collect(&self, partitions: &Partitions) -> Vec<Found> {
+        let mut left = self.bytes_max;
+        let mut is_empty = true;
+        let mut found = Vec::with_capacity(self.wanted.len());
+        for wanted in &self.wanted {
+            let bytes_max = wanted.bytes_max.min(left);
+            let one = wanted
+                .read(partitions, self.isolation, bytes_max, is_empty)
+                .await;
+            let bytes: usize = one.outcome.iter().flatten().map(Bytes::len).sum();
+            left = left.saturating_sub(bytes);
+            is_empty &= bytes == 0;
+            found.push(one);
+        }
+        found
+    }
+
+    fn respond(self, found: Vec<Found>) -> FetchResponse {
+        let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+        for (wanted, found) in self.wanted.into_iter().zip(found) {
+            let data = found.shown(wanted.index, self.isolation, self.version);
+            match topics
+                .last_mut()
+                .filter(|topic| topic.topic == wanted.topic)
+            {
+                Some(topic) => topic.partitions.push(data),
+                None => topics.push(
+                    FetchableTopicResponse::default()
+                        .with_topic(wanted.topic)
+                        .with_partitions(vec![data]),
+                ),
+            }
+        }
+        FetchResponse::default().with_responses(topics)
+    }
+}
+
+impl Wanted {
+    fn new(
+        topic: &messages::TopicName,
+        partition: &FetchPartition,
+        address: Result<PartitionAddress, Refusal>,
+    ) -> Self {
+        Self {
+            topic: topic.clone(),
+            index: partition.partition,
+            offset: partition.fetch_offset,
+            bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+            believed_epoch: partition.current_leader_epoch,
+            address,
+        }
+    }
+
+    async fn read(
+        &self,
+        partitions: &Partitions,
+        isolation: Isolation,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Found {
+        let address = match &self.address {
+            Ok(address) => *address,
+            Err(refusal) => {
+                return Found {
+                    offsets: None,
+                    outcome: Err(refusal.clone()),
+                };
+            }
+        };
+        let offsets = match partitions.log.offsets(address) {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                return Found {
+                    offsets: None,
+                    outcome: Err(Refusal::from(&error)),
+                };
+            }
+        };
+        if let Err(refusal) = Partitions::check_epoch(offsets.leader_epoch, self.believed_epoch) {
+            return Found {
+                offsets: Some(offsets),
+                outcome: Err(refusal),
+            };
+        }
+        match partitions
+            .log
+            .read(address, self.offset, isolation, bytes_max, at_least_one)
+            .await
+        {
+            Ok(fetched) => Found {
+                offsets: Some(fetched.offsets),
+                outcome: Ok(fetched.batches),
+            },
+            Err(error) => Found {
+                offsets: Some(offsets),
+                outcome: Err(Refusal::from(&error)),
+            },
+        }
+    }
+}
+
+impl Found {
+    fn shown(self, index: i32, isolation: Isolation, version: i16) -> PartitionData {
+        let offsets = self.offsets;
+        let corner = |pick: fn(&Offsets) -> i64| offsets.as_ref().map_or(-1, pick);
+        let aborted = match isolation {
+            Isolation::ReadUncommitted => None,
+            Isolation::ReadCommitted => Some(Vec::new()),
+        };
+        let code = self.outcome.as_ref().map_or_else(Refusal::code, |_| NONE);
+        let records = joined(self.outcome.unwrap_or_default());
+        let data = PartitionData::default()
+            .with_partition_index(index)
+            .with_error_code(code)
+            .with_high_watermark(corner(|offsets| offsets.high_watermark))
+            .with_last_stable_offset(corner(|offsets| offsets.last_stable))
+            .with_aborted_transactions(aborted)
+            .with_records(Some(records));
+        if version >= 5 {
+            data.with_log_start_offset(corner(|offsets| offsets.log_start))
+        } else {
+            data
+        }
+    }
+}
+
+/// Batches as one piece; a single one is not copied.
+fn joined(mut batches: Vec<Bytes>) -> Bytes {
+    match batches.len() {
+        0 => Bytes::new(),
+        1 => batches.swap_remove(0),
+        _ => batches.concat().into(),
+    }
+}

@@ -1,0 +1,148 @@
+//! ListOffsets (key 2): the corners of partitions, and offsets by time.
+//!
+//! Kafka's rules we keep: DESCRIBE on each topic; a partition that is asked for twice is INVALID_REQUEST; times are looked up by
+//! record, and a time after the last record gives -1 without error; the latest offset is the last stable one for readers of
+//! committed records. Where we differ: nothing is tiered in Kafka's sense, so the earliest local offset is the log start.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use streamhouse_log::read::times::TimedOffset;
+use streamhouse_log::read::{Isolation, ReadError};
+use streamhouse_protocol::api_key::ApiKey;
+use streamhouse_protocol::ids::Timestamp;
+use streamhouse_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use streamhouse_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use streamhouse_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use crate::api::{Handler, Lane, Reply, RequestContext};
+use crate::error_code::{self, Refusal};
+use crate::partitions::Partitions;
+use crate::security::{Operation, ResourceKind};
+
+/// The handler.
+#[derive(Debug)]
+pub struct ListOffsets;
+
+/// Kafka's special timestamps (`ListOffsetsRequest`).
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+
+impl Handler for ListOffsets {
+    const KEY: ApiKey = ApiKey::ListOffsets;
+    const VERSIONS: RangeInclusive<i16> = 1..=8;
+    const LANE: Lane = Lane::Parked;
+    const OPERATION: Option<(Operation, ResourceKind)> =
+        Some((Operation::Describe, ResourceKind::Topic));
+    type Reach = Partitions;
+    type Request = ListOffsetsRequest;
+    type Response = ListOffsetsResponse;
+
+    async fn handle(
+        partitions: &Partitions,
+        cx: &RequestContext,
+        request: ListOffsetsRequest,
+    ) -> Reply<ListOffsetsResponse> {
+        let (partitions, cx) = (partitions.clone(), cx.clone());
+        Reply::later(async move {
+            let mut topics = Vec::with_capacity(request.topics.len());
+            let isolation = if request.isolation_level == 1 {
+                Isolation::ReadCommitted
+            } else {
+                Isolation::ReadUncommitted
+            };
+            let mut seen = BTreeSet::new();
+            for topic in &request.topics {
+                let mut answers = Vec::with_capacity(topic.partitions.len());
+                for asked in &topic.partitions {
+                    let is_twice = !seen.insert((topic.name.clone(), asked.partition_index));
+                    let found = if is_twice {
+                        Err(error_code::INVALID_REQUEST)
+                    } else {
+                        find(&partitions, &cx, &topic.name, asked, isolation).await
+                    };
+                    answers.push(shown(asked.partition_index, found, cx.api_version));
+                }
+                topics.push(
+                    ListOffsetsTopicResponse::default()
+                        .with_name(topic.name.clone())
+                        .with_partitions(answers),
+                );
+            }
+            ListOffsetsResponse::default().with_topics(topics)
+        })
+    }
+}
+
+/// What is answered for one partition.
+struct Found {
+    at: Option<TimedOffset>,
+    leader_epoch: i32,
+}
+
+async fn find(
+    partitions: &Partitions,
+    cx: &RequestContext,
+    name: &str,
+    asked: &ListOffsetsPartition,
+    isolation: Isolation,
+) -> Result<Found, Refusal> {
+    if !partitions.access.to_topic(cx, Operation::Describe, name) {
+        return Err(error_code::TOPIC_AUTHORIZATION_FAILED);
+    }
+    let address =
+        partitions.address(partitions.topics.find(name).as_ref(), asked.partition_index)?;
+    let refused = |error: ReadError| Refusal::from(&error);
+    let offsets = partitions.log.offsets(address).map_err(refused)?;
+    Partitions::check_epoch(offsets.leader_epoch, asked.current_leader_epoch)?;
+    let corner = |offset: i64| {
+        Ok(Some(TimedOffset {
+            offset,
+            timestamp: Timestamp::NONE,
+        }))
+    };
+    let at = match asked.timestamp {
+        LATEST => corner(offsets.readable_end(isolation)),
+        EARLIEST => corner(offsets.log_start),
+        MAX_TIMESTAMP if cx.api_version >= 7 => {
+            partitions.log.max_timestamp(address, isolation).await
+        }
+        EARLIEST_LOCAL if cx.api_version >= 8 => corner(offsets.log_start),
+        time if time >= 0 => {
+            partitions
+                .log
+                .first_at_or_after(address, Timestamp(time), isolation)
+                .await
+        }
+        _ => return Err(error_code::UNSUPPORTED_VERSION),
+    };
+    Ok(Found {
+        at: at.map_err(refused)?,
+        leader_epoch: offsets.leader_epoch.0,
+    })
+}
+
+fn shown(index: i32, found: Result<Found, Refusal>, version: i16) -> ListOffsetsPartitionResponse {
+    let answer = ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(error_code::code_of(&found))
+        .with_offset(-1)
+        .with_timestamp(-1);
+    let Ok(Found { at, leader_epoch }) = found else {
+        return answer;
+    };
+    let answer = match at {
+        Some(at) => answer.with_offset(at.offset).with_timestamp(at.timestamp.0),
+        None => answer,
+    };
+    // Without an offset there is no epoch that it belongs to.
+    if version >= 4 && at.is_some() {
+        answer.with_leader_epoch(leader_epoch)
+    } else {
+        answer
+    }
+}

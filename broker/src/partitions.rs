@@ -1,0 +1,160 @@
+//! Partitions as clients name them: from topic name and index to the log, with the rules of the topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use streamhouse_config::topic::{TimestampType, TopicConfigs};
+use streamhouse_log::Log;
+use streamhouse_log::append::validate::AppendRules;
+use streamhouse_log::read::PartitionAddress;
+use streamhouse_metadata::{Catalogue, Topic};
+use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
+use streamhouse_runtime::Clock;
+
+use crate::error_code::{self, Refusal};
+use crate::reach::{Cluster, Reach};
+use crate::security::Access;
+use crate::topics::Topics;
+
+/// Topics whose rules are kept; above it all are worked out again.
+const RULES_MAX: usize = 10_000;
+
+/// The log, by the names that clients use.
+#[derive(Clone, Debug)]
+pub struct Partitions {
+    /// The log.
+    pub log: Log,
+    /// The topics.
+    pub topics: Topics,
+    /// Who may do what.
+    pub access: Access,
+    /// The cluster and this broker's place in it.
+    pub cluster: Cluster,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Limits.
+    pub limits: FetchLimits,
+    rules: Arc<Mutex<HashMap<TopicId, (u64, TopicRule)>>>,
+}
+
+/// Bounds of one fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// `fetch.max.bytes`: record bytes of one answer.
+    pub bytes_max: usize,
+    /// The longest that a fetch waits, whatever the client asks for.
+    pub wait_max: Duration,
+}
+
+/// What a topic's configs mean for its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicRule {
+    /// For appends.
+    pub append: AppendRules,
+    /// Whether old records may be deleted.
+    pub deletes: bool,
+    /// `retention.ms`; `None` keeps for ever.
+    pub retention: Option<Duration>,
+    /// `retention.bytes`; `None` keeps all.
+    pub retention_bytes: Option<u64>,
+}
+
+impl Reach for Partitions {
+    fn of(broker: &crate::reach::Broker) -> &Self {
+        &broker.partitions
+    }
+}
+
+impl Partitions {
+    /// Partitions of `log`.
+    #[must_use]
+    pub fn new(
+        log: Log,
+        topics: Topics,
+        cluster: Cluster,
+        clock: Arc<dyn Clock>,
+        limits: FetchLimits,
+    ) -> Self {
+        let access = cluster.access.clone();
+        Self {
+            log,
+            topics,
+            access,
+            cluster,
+            clock,
+            limits,
+            rules: Arc::default(),
+        }
+    }
+
+    /// The partition `index` of `topic`.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION.
+    pub fn address(&self, topic: Option<&Topic>, index: i32) -> Result<PartitionAddress, Refusal> {
+        let found = topic.and_then(|topic| {
+            let shard = *topic.partitions.get(usize::try_from(index).ok()?)?;
+            let at = TopicPartition::new(topic.id, PartitionIndex(index));
+            Some(PartitionAddress { at, shard })
+        });
+        found.ok_or(error_code::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
+    /// What the configs of a topic mean, worked out once per change of the catalogue.
+    #[must_use]
+    pub fn rule(&self, catalogue: &Catalogue, topic: &Topic) -> TopicRule {
+        let revision = catalogue.revision().number;
+        let mut rules = self.rules.lock();
+        if let Some((known, rule)) = rules.get(&topic.id)
+            && *known == revision
+        {
+            return *rule;
+        }
+        let rule = rule_of(&TopicConfigs::resolve(
+            &topic.configs,
+            &self.topics.rules().defaults,
+        ));
+        if rules.len() >= RULES_MAX {
+            rules.clear();
+        }
+        rules.insert(topic.id, (revision, rule));
+        rule
+    }
+
+    /// Compares the leader epoch that a client believes in with the partition's; -1 is not compared.
+    ///
+    /// # Errors
+    /// FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH.
+    pub fn check_epoch(current: LeaderEpoch, believed: i32) -> Result<(), Refusal> {
+        if believed < 0 || believed == current.0 {
+            Ok(())
+        } else if believed < current.0 {
+            Err(error_code::log::FENCED_LEADER_EPOCH)
+        } else {
+            Err(error_code::log::UNKNOWN_LEADER_EPOCH)
+        }
+    }
+}
+
+fn rule_of(configs: &TopicConfigs) -> TopicRule {
+    TopicRule {
+        append: AppendRules {
+            batch_bytes_max: configs.max_message_bytes as usize,
+            segment_bytes: configs.segment_bytes as usize,
+            is_compacted: configs.cleanup_policy.is_compact,
+            stamps_append_time: configs.timestamp_type == TimestampType::LogAppendTime,
+            before_max_ms: millis(configs.timestamp_before_max),
+            after_max_ms: millis(configs.timestamp_after_max),
+        },
+        // Until compaction exists nothing of a compacted topic is ever removed.
+        deletes: configs.cleanup_policy.is_delete && !configs.cleanup_policy.is_compact,
+        retention: configs.retention,
+        retention_bytes: configs.retention_bytes,
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
