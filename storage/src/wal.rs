@@ -23,10 +23,10 @@
 //!    that is being written.
 //! 9. **Reads.** `read` gives exactly the payload that was appended at that location, or an error.
 //! 10. **Failure is final.** After the first failed write or fsync nothing becomes durable any more, `failed` is called
-//!    once, and every append is refused. A failed fsync is never repeated: the second one may lie.
+//!     once, and every append is refused. A failed fsync is never repeated: the second one may lie.
 //! 11. **Full is not failure.** At the cap, or without room on the disk for another file, appends are refused before
-//!    anything is written, and pass again when room is back. `AppendClass::Other` has a file in reserve, recovery
-//!    another.
+//!     anything is written, and pass again when room is back. `AppendClass::Other` has a file in reserve, recovery
+//!     another.
 //! 12. **Rest.** An idle WAL writes one seal and then nothing.
 //! 13. **Distrust.** No bytes on disk make this room panic or allocate more than a file's size.
 //! 14. **Ownership.** One process per folder; files of another cluster or folder are refused.
@@ -79,8 +79,8 @@ pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
 pub use settings::WalSettings;
 pub use system_io::SystemIo;
 
-/// Hears what the WAL thread did. Called on that thread, in order, without a lock held; it must return quickly, because
-/// nothing is written meanwhile.
+/// Hears what the WAL thread did. Called on that thread, in order; it must return quickly, because nothing is written
+/// meanwhile. It may append, read and recycle, but not drive turns or close the WAL.
 pub trait WalListener: Send + Sync {
     /// Every record that ends at or below `up_to` survives the death of this process (but not yet a power cut).
     fn written(&self, up_to: WalPosition);

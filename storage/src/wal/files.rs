@@ -22,6 +22,8 @@ pub(super) struct LiveFile {
 pub(super) struct SpareFile {
     pub(super) name: String,
     pub(super) file: Arc<dyn WalFile>,
+    /// Whether its blocks were written before, so that syncs into it are fast.
+    pub(super) is_filled: bool,
 }
 
 /// A live file and where its records end; `None` for the file that is being written.
@@ -140,8 +142,13 @@ impl Files {
     }
 
     pub(super) fn take_spare(&mut self) -> Option<SpareFile> {
-        // The oldest spare first: those that were filled with zeros ahead come before those made in haste.
-        self.spares.pop_front()
+        // Those that were made in haste are left for when there is nothing better.
+        let best = self
+            .spares
+            .iter()
+            .position(|spare| spare.is_filled)
+            .unwrap_or(0);
+        self.spares.remove(best)
     }
 
     pub(super) fn spare_count(&self) -> usize {

@@ -68,7 +68,11 @@ impl Opening {
         for (_, name, len) in std::mem::take(&mut folder.spares) {
             if len == self.settings.file_bytes {
                 let file = self.io.open(&name).map_err(io_error("open", &name))?;
-                files.add_spare(SpareFile { name, file });
+                files.add_spare(SpareFile {
+                    name,
+                    file,
+                    is_filled: true,
+                });
             } else {
                 self.io.remove(&name).map_err(io_error("remove", &name))?;
             }
@@ -121,7 +125,11 @@ impl Opening {
         let file = self.io.create(&name).map_err(io_error("create", &name))?;
         file.reserve(self.settings.file_bytes)
             .map_err(io_error("reserve", &name))?;
-        Ok(SpareFile { name, file })
+        Ok(SpareFile {
+            name,
+            file,
+            is_filled: false,
+        })
     }
 
     fn assemble(

@@ -11,7 +11,7 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use super::names::LOCK_FILE;
 use super::{WalDirEntry, WalDirLock, WalFile, WalIo};
 
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A folder on a real file system.
 #[derive(Clone, Debug)]

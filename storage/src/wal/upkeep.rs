@@ -89,6 +89,7 @@ impl Shared {
             self.files.lock().add_spare(SpareFile {
                 name: spare_name,
                 file,
+                is_filled: true,
             });
         }
         let mut queue = self.queue.lock();
@@ -105,7 +106,11 @@ pub(super) fn make_spare(shared: &Shared, fill: bool) -> io::Result<()> {
     let (unfinished, name) = (names::unfinished_file(serial), names::spare_file(serial));
     match try_make(shared, &unfinished, &name, fill) {
         Ok(file) => {
-            shared.files.lock().add_spare(SpareFile { name, file });
+            shared.files.lock().add_spare(SpareFile {
+                name,
+                file,
+                is_filled: fill,
+            });
             let mut queue = shared.queue.lock();
             queue.spares += 1;
             queue.disk_full = false;

@@ -7,7 +7,7 @@ use super::*;
 use crate::wal::crash::{CrashStyle, History, IoFault};
 
 /// Crash states per default run; `STREAMHOUSE_TEST_SCALE` multiplies.
-const STATES: usize = 40_000;
+const STATES: usize = 60_000;
 /// States drawn per history.
 const STATES_PER_HISTORY: usize = 60;
 
@@ -25,7 +25,7 @@ fn style(chance: &dyn Chance) -> CrashStyle {
 fn recovered(state: &CrashIo) -> Result<Vec<Replayed>, String> {
     let copy = state.after_kill();
     try_open(Arc::new(copy), small(), 99)
-        .map(|broker| broker.replayed.clone())
+        .map(|mut broker| std::mem::take(&mut broker.replayed))
         .map_err(|error| format!("false alarm: {error}"))
 }
 

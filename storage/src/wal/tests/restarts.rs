@@ -32,6 +32,60 @@ fn a_restart_loop_without_appends_does_not_grow_the_folder() {
     assert_eq!(sizes[0].1, 2);
 }
 
+/// A folder restored from a backup gives positions again that a lost future had given; only the salt tells the spare's
+/// old records from those of the present.
+#[test]
+fn a_spare_with_records_at_the_very_same_positions_brings_none_back() {
+    let past = CrashIo::new();
+    let broker = open(&past);
+    broker.keep_up();
+    drop(broker);
+    let live = |io: &CrashIo, seed: u64, lens: &[usize]| {
+        let broker = try_open(Arc::new(io.clone()), small(), seed).unwrap();
+        for len in lens {
+            broker.append(&vec![1; *len]);
+        }
+        broker.write_all();
+    };
+    let future = past.after_kill();
+    live(&future, 1, &[3000, 1000, 1000]);
+    let logs = |io: &CrashIo| -> Vec<String> {
+        io.names()
+            .into_iter()
+            .filter(|name| !name.starts_with("spare"))
+            .collect()
+    };
+    let ghosts = future.contents(logs(&future).last().unwrap());
+    for spare in past.names().iter().filter(|name| name.starts_with("spare")) {
+        past.set_contents(spare, ghosts.clone());
+    }
+    live(&past, 2, &[3000, 1000]);
+    assert_eq!(
+        open(&past).replayed.len(),
+        2,
+        "the third record is of another time"
+    );
+
+    let restored = CrashIo::new();
+    open(&restored);
+    let ghosts = restored.after_kill();
+    live(&ghosts, 1, &[50]);
+    let ghosts = ghosts.contents(logs(&ghosts).last().unwrap());
+    for spare in restored
+        .names()
+        .iter()
+        .filter(|name| name.starts_with("spare"))
+    {
+        restored.set_contents(spare, ghosts.clone());
+    }
+    live(&restored, 2, &[]);
+    assert_eq!(
+        open(&restored).replayed.len(),
+        0,
+        "nor does recovery's own file hold any"
+    );
+}
+
 #[test]
 fn files_whose_records_are_all_recorded_go_at_the_next_start() {
     let io = CrashIo::new();
@@ -79,6 +133,7 @@ fn files_of_another_size_are_read_and_not_used_again() {
     broker.write_all();
     drop(broker);
     let settings = WalSettings {
+        pool_files: 6,
         file_bytes: 2 * FILE,
         cap_bytes: 16 * FILE,
         ..small()
