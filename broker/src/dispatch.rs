@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use metrics::{Counter, Histogram, counter, histogram};
 use streamhouse_protocol::api_key::ApiKey;
-use streamhouse_protocol::frame::{RequestHeader, take_header};
+use streamhouse_protocol::frame::{PREAMBLE_BYTES, Preamble, RequestHeader, take_header};
 use streamhouse_protocol::rope::Rope;
 use streamhouse_runtime::{Clock, Monotonic};
 
-use crate::api::{Answer, Api, Peer, Reply, RequestContext};
+use crate::api::{Answer, Api, Lane, Peer, Reply, RequestContext};
 use crate::handlers::api_versions;
 use crate::network::{Call, CloseReason, Service};
 use crate::reach::Broker;
@@ -58,6 +58,21 @@ impl Dispatch {
     }
 }
 
+impl Dispatch {
+    /// The answer to an ApiVersions request of a version that is not served. Nothing but its first eight bytes is looked at: what
+    /// follows may have any form.
+    fn unknown_api_versions(&self, frame: &[u8]) -> Option<Answer<Rope>> {
+        let preamble = Preamble::from_bytes(*frame.first_chunk::<PREAMBLE_BYTES>()?);
+        let served = self.served.get(&preamble.api_key)?;
+        let is_unknown = served.api.key == ApiKey::ApiVersions
+            && !served.api.versions.contains(&preamble.api_version);
+        is_unknown.then(|| {
+            served.requests.increment(1);
+            api_versions::unsupported_version(preamble.correlation_id)
+        })
+    }
+}
+
 impl Served {
     fn new(api: &'static Api) -> Self {
         Self {
@@ -70,6 +85,13 @@ impl Served {
 
 impl Service for Dispatch {
     fn call(&self, peer: &Arc<Peer>, mut frame: Bytes) -> Result<Call, CloseReason> {
+        if let Some(answer) = self.unknown_api_versions(&frame) {
+            let run = std::future::ready(Reply::Now(answer)).boxed();
+            return Ok(Call {
+                lane: Lane::Ordered,
+                run,
+            });
+        }
         let header = take_header(&mut frame).map_err(CloseReason::Header)?;
         let RequestHeader {
             api_key,
@@ -78,25 +100,16 @@ impl Service for Dispatch {
             client_id,
         } = header;
         let key = api_key as i16;
-        let unsupported = CloseReason::Unsupported {
-            key,
-            version: api_version,
-        };
-        let Some(served) = self.served.get(&key) else {
-            return Err(unsupported);
+        let served = self.served.get(&key);
+        let served = served.filter(|served| served.api.versions.contains(&api_version));
+        let Some(served) = served else {
+            return Err(CloseReason::Unsupported {
+                key,
+                version: api_version,
+            });
         };
         served.requests.increment(1);
         let lane = served.api.lane;
-        if !served.api.versions.contains(&api_version) {
-            if api_key != ApiKey::ApiVersions {
-                return Err(unsupported);
-            }
-            let answer = api_versions::unsupported_version(correlation_id);
-            return Ok(Call {
-                lane,
-                run: std::future::ready(Reply::Now(answer)).boxed(),
-            });
-        }
         let cx = RequestContext {
             peer: Arc::clone(peer),
             client_id,
