@@ -77,6 +77,12 @@ impl Listener {
         })
     }
 
+    /// Its name as in `listeners`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it listens, with the port that was picked.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
