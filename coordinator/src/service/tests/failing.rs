@@ -89,6 +89,26 @@ async fn a_write_that_did_not_happen_is_a_definite_error() {
 }
 
 #[tokio::test]
+async fn commits_behind_a_write_that_did_not_happen_are_refused_with_it() {
+    let world = World::new().await;
+    world.stop_store();
+    let first = world.begin_commit(commits("g", &[(0, 1)]));
+    settle().await;
+    let second = world.begin_commit(commits("g", &[(0, 2)]));
+    settle().await;
+    world.fail_next(Fault::Refuse);
+    world.resume_store().await;
+    for mut commit in [first, second] {
+        let answer = commit
+            .try_recv()
+            .expect("nobody waits for a store that is not there");
+        assert_eq!(answer, Err(CoordinatorError::NotAvailable.into()));
+    }
+    world.pass(RETRY).await;
+    assert_eq!(world.offset("g", 0).await, None);
+}
+
+#[tokio::test]
 async fn a_refused_first_commit_leaves_no_group_behind() {
     let world = World::new().await;
     world.fail_next(Fault::Refuse);

@@ -298,6 +298,25 @@ async fn only_the_expired_offsets_of_a_simple_consumer_go() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_on_its_way_keeps_its_group() {
+    let world = World::new().await;
+    world
+        .groups
+        .commit_offsets(commits("g", &[(0, 1)]))
+        .await
+        .unwrap();
+    world.pass(DAY * 6).await;
+    world.stop_store();
+    let commit = world.begin_commit(commits("g", &[(0, 2)]));
+    settle().await;
+    world.pass(DAY + Duration::from_secs(660)).await;
+    world.resume_store().await;
+    let unknown = Err(CoordinatorError::OutcomeUnknown.into());
+    assert_eq!(commit.await.unwrap(), unknown, "the store hung for a day");
+    assert_eq!(world.offset("g", 0).await, Some(2));
+}
+
+#[tokio::test]
 async fn a_simple_consumer_that_commits_the_same_offset_for_weeks_keeps_it() {
     let world = World::new().await;
     for _ in 0..30 {
