@@ -92,11 +92,9 @@ impl Opening {
             salt: file.header.salt,
             end: WalPosition(file.end),
         });
-        let dead = folder.dead.iter().filter_map(|file| file.header.as_ref());
-        let bases = replayed.files.iter().map(|file| &file.header).chain(dead);
-        let highest = bases
-            .map(|header| header.base.0)
-            .fold(replayed.end, u64::max);
+        // The newest file has the highest base of all, used or not.
+        let bases = replayed.files.iter().map(|file| file.header.base.0);
+        let highest = bases.fold(replayed.end, u64::max);
         let base = match folder.newest_number {
             0 => 0,
             // A sound header never holds a position near the end of the numbers.

@@ -1,3 +1,5 @@
+//! The disk in memory keeps what was synced, and forgets the rest in every way it promises.
+
 use streamhouse_runtime::SeededChance;
 
 use super::*;

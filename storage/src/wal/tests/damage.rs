@@ -190,6 +190,50 @@ fn a_loss_that_is_accepted_costs_only_what_is_damaged() {
     }
 }
 
+/// Files larger than what recovery holds in memory at once: it looks ahead, and comes back.
+#[test]
+fn damage_in_a_large_file_costs_one_record() {
+    let settings = || WalSettings {
+        file_bytes: 4 << 20,
+        cap_bytes: 8 << 20,
+        ..small()
+    };
+    let io = CrashIo::new();
+    let broker = try_open(Arc::new(io.clone()), settings(), 1).unwrap();
+    let locations: Vec<WalLocation> = (0..12u8)
+        .map(|n| {
+            let location = broker.append(&vec![n; 300_000 + usize::from(n)]);
+            broker.write_all();
+            location
+        })
+        .collect();
+    drop(broker);
+    for hit in [0, 3, 10] {
+        let damaged = io.after_kill();
+        damaged.flip_bit(FIRST, (offset(locations[hit]) + 200_000) * 8);
+        let opened = try_open(Arc::new(damaged.clone()), settings(), 1);
+        let Err(WalOpenError::Corrupt { lost, .. }) = opened else {
+            panic!("{opened:?}")
+        };
+        assert_eq!(
+            (lost.from, lost.to),
+            (locations[hit].position, locations[hit].end())
+        );
+        let accepting = WalSettings {
+            accept_loss: Some(lost),
+            ..settings()
+        };
+        let broker = try_open(Arc::new(damaged), accepting, 1).unwrap();
+        assert_eq!(broker.replayed.len(), 11);
+        assert!(
+            broker
+                .replayed
+                .iter()
+                .all(|record| record.payload[0] != hit as u8)
+        );
+    }
+}
+
 #[test]
 fn another_loss_than_the_one_that_was_named_is_not_accepted() {
     let (io, locations) = three_files();
