@@ -21,8 +21,18 @@ pub mod topics;
 
 pub mod partitions;
 
+pub mod background;
+
+pub mod data_dir;
+
+pub mod ops;
+
+pub mod assembly;
+
 pub mod producer_ids;
 
 pub mod error_code;
 
 pub mod security;
+
+pub mod cli;

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use streamhouse_config::topic::check_overrides;
 use streamhouse_config::{TopicConfigError, TopicDefaults, TopicOverrides};
+use streamhouse_log::shard_for_partition;
 use streamhouse_metadata::{
     AddPartitions, AddPartitionsError, Catalogue, CreateTopicError, DeleteTopicError,
-    MetadataStore, NewTopic, ShardId, StoreError, Topic, TopicCatalogue,
+    MetadataStore, NewTopic, Revision, ShardId, StoreError, Topic, TopicCatalogue,
 };
-use streamhouse_protocol::ids::{BrokerId, TopicId};
+use streamhouse_protocol::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_protocol::names::{TopicName, TopicNameError};
 use streamhouse_runtime::Ambient;
 use tracing::{info, warn};
-use xxhash_rust::xxh3::xxh3_64;
 
 pub use configs::{AlterTopicError, ConfigOperation};
 
@@ -278,6 +278,12 @@ impl Topics {
         self.catalogue.current()
     }
 
+    /// Tells of every change of the topics.
+    #[must_use]
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.catalogue.watch()
+    }
+
     /// The topic of this name, which need not be a legal one.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Topic> {
@@ -428,7 +434,7 @@ impl Topics {
     }
 
     /// Takes the store's state into the catalogue, so that the next request sees the change that was just made.
-    async fn refresh(&self) {
+    pub(crate) async fn refresh(&self) {
         if let Err(error) = self.catalogue.refresh(&*self.store).await {
             warn!(%error, "the change is made, but this broker shows it only after the next refresh");
         }
@@ -554,12 +560,11 @@ impl Topics {
 
     /// The shards of partitions: spread from a start that the topic's id chooses. Stored, never computed again.
     fn shards_of(&self, id: TopicId, partitions: std::ops::Range<usize>) -> Vec<ShardId> {
-        let start = xxh3_64(&id.as_u128().to_be_bytes());
         partitions
             .map(|partition| {
-                let partition = u64::try_from(partition).unwrap_or(u64::MAX);
-                let shard = start.wrapping_add(partition) % u64::from(self.shards);
-                ShardId(u32::try_from(shard).expect("a remainder of a u32 fits into a u32"))
+                let index = i32::try_from(partition).unwrap_or(i32::MAX);
+                let at = TopicPartition::new(id, PartitionIndex(index));
+                shard_for_partition(at, self.shards)
             })
             .collect()
     }

@@ -199,6 +199,19 @@ impl Log {
         self.tail.bytes()
     }
 
+    /// Partitions that hold something.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().live.partitions.len()).sum()
+    }
+
+    /// Shards that do not serve, and why.
+    #[must_use]
+    pub fn stopped_shards(&self) -> Vec<(ShardId, String)> {
+        let stopped = self.shards.iter().filter_map(|shard| Some((shard.id, shard.lock().stopped.clone()?)));
+        stopped.collect()
+    }
+
     /// Flushes what is queued into the WAL and closes it. Unrecorded entries are replayed on the next start.
     pub fn close(&self) {
         self.wal.close();

@@ -1,0 +1,173 @@
+//! The data folder of a broker: one process at a time, of one cluster, of one format.
+//!
+//! ```text
+//! meta.properties   what the folder is; written once
+//! .lock             held while a broker runs on it
+//! wal/              the write-ahead log
+//! objects/          the object store, unless it lies elsewhere
+//! metadata.db       the embedded metadata store
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::fs::FlockOperation;
+use streamhouse_runtime::Chance;
+
+/// The layout of the folder that this release writes and reads.
+const VERSION: &str = "1";
+
+/// An opened data folder. The lock is let go with it.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The id of the cluster, as clients see it.
+    pub cluster_id: String,
+    /// The id of the WAL folder.
+    pub wal_dir: u128,
+    _lock: File,
+}
+
+/// Why a data folder cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process runs on it.
+    #[error("data folder {path} is in use by another broker process; stop it or choose another folder with --data", path = .path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It cannot be created, read or written.
+    #[error("data folder {path} cannot be used: {what}: {source}; check its owner, its rights and the space on its disk", path = .path.display())]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("data folder {path} is not a data folder of StreamHouse: {reason}; choose an empty folder", path = .path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another release wrote it.
+    #[error("data folder {path} has version {found}, this release knows version {VERSION}; start the release that wrote it", path = .path.display())]
+    OtherVersion {
+        /// The folder.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// It belongs to another cluster than the settings say.
+    #[error("data folder {path} belongs to cluster {found}, broker.cluster_id is {wanted}; correct the setting or choose another folder", path = .path.display())]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// Its cluster.
+        found: String,
+        /// The setting.
+        wanted: String,
+    },
+}
+
+impl DataDir {
+    /// Opens or creates the folder and locks it.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open(path: &Path, wanted: Option<&str>, chance: &dyn Chance) -> Result<Self, DataDirError> {
+        let unusable = |what| move |source| DataDirError::Unusable { path: path.to_path_buf(), what, source };
+        std::fs::create_dir_all(path).map_err(unusable("create it"))?;
+        let lock = lock(path)?;
+        let meta = path.join("meta.properties");
+        match std::fs::read_to_string(&meta) {
+            Ok(text) => Self::existing(path, &text, wanted, lock),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                refuse_foreign(path)?;
+                let cluster_id = match wanted {
+                    Some(wanted) => wanted.to_owned(),
+                    None => URL_SAFE_NO_PAD.encode(chance.next_u128().to_be_bytes()),
+                };
+                let wal_dir = chance.next_u128();
+                let text = format!(
+                    "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\n"
+                );
+                write_durably(path, &meta, &text).map_err(unusable("write meta.properties"))?;
+                Ok(Self { path: path.to_path_buf(), cluster_id, wal_dir, _lock: lock })
+            }
+            Err(error) => Err(unusable("read meta.properties")(error)),
+        }
+    }
+
+    fn existing(path: &Path, text: &str, wanted: Option<&str>, lock: File) -> Result<Self, DataDirError> {
+        let foreign = |reason: &str| DataDirError::Foreign { path: path.to_path_buf(), reason: reason.to_owned() };
+        let value = |key: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once('='));
+            lines.find(|(name, _)| *name == key).map(|(_, value)| value.trim())
+        };
+        let found = value("version").ok_or_else(|| foreign("meta.properties names no version"))?;
+        if found != VERSION {
+            return Err(DataDirError::OtherVersion { path: path.to_path_buf(), found: found.to_owned() });
+        }
+        let cluster_id = value("cluster.id").ok_or_else(|| foreign("meta.properties names no cluster.id"))?;
+        if let Some(wanted) = wanted
+            && wanted != cluster_id
+        {
+            return Err(DataDirError::OtherCluster {
+                path: path.to_path_buf(),
+                found: cluster_id.to_owned(),
+                wanted: wanted.to_owned(),
+            });
+        }
+        let wal_dir = value("wal.dir.id").and_then(|id| u128::from_str_radix(id, 16).ok());
+        let wal_dir = wal_dir.ok_or_else(|| foreign("meta.properties names no wal.dir.id"))?;
+        Ok(Self { path: path.to_path_buf(), cluster_id: cluster_id.to_owned(), wal_dir, _lock: lock })
+    }
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".lock"));
+    let unusable =
+        |source| DataDirError::Unusable { path: path.to_path_buf(), what: "open its lock", source };
+    let file = opened.map_err(unusable)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: path.to_path_buf() }),
+        Err(error) => Err(unusable(error.into())),
+    }
+}
+
+/// A folder without `meta.properties` must be empty but for the lock: a start that died before writing it left no more.
+fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
+    let unusable = |source| DataDirError::Unusable { path: path.to_path_buf(), what: "list it", source };
+    for entry in std::fs::read_dir(path).map_err(unusable)? {
+        let name = entry.map_err(unusable)?.file_name();
+        let is_ours = name == ".lock" || name == "meta.properties.tmp" || name == "lost+found";
+        if !is_ours {
+            let reason = format!("it holds {} but no meta.properties", name.to_string_lossy());
+            return Err(DataDirError::Foreign { path: path.to_path_buf(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn write_durably(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("properties.tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! What operators look at: metrics and health over HTTP, on a port of their own.
+//!
+//! `/metrics` is Prometheus text with real histogram buckets, `/livez` says that the process answers, `/readyz` that it serves
+//! clients, with the reasons when it does not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics::{describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use streamhouse_log::Log;
+use streamhouse_runtime::Ambient;
+use tokio::net::TcpListener;
+
+/// Upper bounds of every histogram, in seconds: 0.1 ms to 10 s.
+const BUCKETS: [f64; 16] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How often histograms are tidied.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The process's metrics. Installed before anything counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+impl Metrics {
+    /// Installs the recorder of this process; `None` if there is one already.
+    #[must_use]
+    pub fn install() -> Option<Self> {
+        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?;
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        describe_gauge!("streamhouse_wal_bytes", "bytes in the WAL that are not recycled yet");
+        describe_gauge!("streamhouse_wal_entries", "record batches in the WAL that are not recycled yet");
+        describe_gauge!("streamhouse_wal_cap_bytes", "the most bytes that the WAL may hold");
+        describe_gauge!("streamhouse_log_tail_bytes", "bytes of the newest record batches in memory");
+        describe_gauge!("streamhouse_log_partitions", "partitions that hold something");
+        Some(Self { handle })
+    }
+}
+
+/// What the operators' port knows.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    metrics: Option<Metrics>,
+    log: Log,
+    ready: Arc<AtomicBool>,
+    ambient: Ambient,
+}
+
+impl Ops {
+    /// Tells about `log`. Not ready until [`Ops::set_ready`].
+    #[must_use]
+    pub fn new(metrics: Option<Metrics>, log: Log, ambient: Ambient) -> Self {
+        Self { metrics, log, ready: Arc::new(AtomicBool::new(false)), ambient }
+    }
+
+    /// Says whether clients are served.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Serves HTTP on a bound socket until shutdown.
+    pub async fn serve(self, socket: TcpListener) {
+        let tasks = self.ambient.tasks.clone();
+        let router = Router::new()
+            .route("/metrics", get(render))
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readiness))
+            .with_state(self);
+        let stopped = async move { tasks.shutdown_requested().await };
+        if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the port for metrics and health failed; the broker goes on without it");
+        }
+    }
+
+    /// Tidies histograms until shutdown.
+    pub async fn upkeep(self) {
+        loop {
+            tokio::select! {
+                () = self.ambient.clock.sleep(UPKEEP) => {}
+                () = self.ambient.tasks.shutdown_requested() => return,
+            }
+            if let Some(metrics) = &self.metrics {
+                metrics.handle.run_upkeep();
+            }
+        }
+    }
+
+    fn observe(&self) {
+        let usage = self.log.wal_usage();
+        gauge!("streamhouse_wal_bytes").set(usage.bytes as f64);
+        gauge!("streamhouse_wal_entries").set(usage.entries as f64);
+        gauge!("streamhouse_wal_cap_bytes").set(usage.cap_bytes as f64);
+        gauge!("streamhouse_log_tail_bytes").set(self.log.tail_bytes() as f64);
+        gauge!("streamhouse_log_partitions").set(self.log.partition_count() as f64);
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.ready.load(Ordering::Acquire) {
+            reasons.push("not serving: starting or stopping".to_owned());
+        }
+        reasons.extend(self.log.stopped_shards().into_iter().map(|(shard, reason)| format!("shard {shard}: {reason}")));
+        if self.log.wal_usage().disk_full {
+            reasons.push("the disk has no room for another WAL file".to_owned());
+        }
+        reasons
+    }
+}
+
+async fn render(State(ops): State<Ops>) -> Result<String, StatusCode> {
+    ops.observe();
+    let metrics = ops.metrics.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(metrics.handle.render())
+}
+
+async fn readiness(State(ops): State<Ops>) -> (StatusCode, String) {
+    let reasons = ops.reasons();
+    if reasons.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    }
+}
+
+/// Binds the operators' port.
+///
+/// # Errors
+/// What the system said.
+pub async fn bind(address: &str) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let socket = TcpListener::bind(address).await?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
