@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("metadata", 2),
     ("log", 3),
     ("coordinator", 4),
+    ("client", 4),
     ("broker", 5),
 ];
 

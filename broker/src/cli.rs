@@ -1,0 +1,91 @@
+//! The command line: one binary that is the broker and the tools that speak to any Kafka broker.
+//!
+//! The tool verbs speak plain Kafka through `streamhouse-client` and know nothing of the broker behind it. Results go to
+//! standard output, as text for people or as JSON; logs and errors go to standard error. Every way to end has a number
+//! in [`exit_code`].
+
+pub mod exit_code;
+
+mod failure;
+mod logs;
+mod output;
+mod table;
+
+mod config;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::failure::Failure;
+use self::output::Output;
+
+/// StreamHouse: a Kafka broker that keeps its data in an object store and a SQL database.
+#[derive(Debug, Parser)]
+#[command(
+    name = "streamhouse",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = exit_code::HELP,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(run::Dev),
+    Serve(run::Serve),
+    Config(config::Config),
+}
+
+/// Settings given on the command line.
+#[derive(Args, Clone, Debug, Default)]
+struct SetArgs {
+    /// Set one setting, stronger than every file and variable: `section.field=value`, or a Kafka key
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs the command line of this process and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
+    let mut output = Output::stdout();
+    let result = dispatch(cli.command, &mut output).and_then(|()| output.finish());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough: `| head` is no failure.
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are answers; everything else that clap says is a usage error.
+fn refused(error: &clap::Error) -> ExitCode {
+    // If even that cannot be printed, nobody reads us.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(exit_code::Exit::Usage.number())
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Dev(dev) => run::dev(&dev, output),
+        Command::Serve(serve) => run::serve(&serve, output),
+        Command::Config(config) => config::run(&config, output),
+    }
+}

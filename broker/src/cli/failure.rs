@@ -1,0 +1,104 @@
+//! Why a command failed, in one sentence for people, and with which exit code.
+
+use std::io;
+
+use streamhouse_client::{ClientError, ErrorKind};
+use streamhouse_config::Problems;
+
+use super::exit_code::Exit;
+use crate::assembly::StartError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Arguments contradict each other in a way that only their values show.
+    #[error("{0}")]
+    Usage(String),
+    /// The settings are wrong.
+    #[error("the settings cannot be used:\n{0}")]
+    Settings(#[from] Problems),
+    /// A folder is needed and there is none.
+    #[error("{0}")]
+    NoFolder(String),
+    /// The broker did not start, or ended.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A request to a broker failed.
+    #[error("{}", chain(_0))]
+    Client(#[from] ClientError),
+    /// What was read cannot be used.
+    #[error("{0}")]
+    Data(String),
+    /// Input or output broke.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The reader of our output is gone.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl Failure {
+    /// The number that the process ends with.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(error) => error.exit_code(),
+            Self::Usage(_)
+            | Self::Settings(_)
+            | Self::NoFolder(_)
+            | Self::Client(_)
+            | Self::Data(_)
+            | Self::Io { .. }
+            | Self::OutputClosed => self.exit().number(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Settings(_) => Exit::Config,
+            Self::NoFolder(_) => Exit::CannotCreate,
+            Self::Start(_) => Exit::Software,
+            Self::Client(error) => match error.kind() {
+                ErrorKind::Caller => Exit::Usage,
+                ErrorKind::Unavailable => Exit::Unavailable,
+                ErrorKind::Refused => Exit::Refused,
+                ErrorKind::Protocol => Exit::Protocol,
+            },
+            Self::Data(_) => Exit::Data,
+            Self::Io { .. } => Exit::Io,
+            Self::OutputClosed => Exit::Success,
+        }
+    }
+
+    /// An error of standard output: a closed pipe ends us quietly.
+    pub(super) fn output(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::Io {
+                what: "the output cannot be written",
+                source,
+            }
+        }
+    }
+}
+
+/// An error with its causes, as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let words = source.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = source.source();
+    }
+    text
+}
