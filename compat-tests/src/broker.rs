@@ -1,0 +1,124 @@
+//! The broker as a user runs it: the `streamhouse` binary that was built beside this test, on a free port and a folder of its
+//! own. It can be killed as by `kill -9` and started again on the same folder and port, so that clients find it again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::process::{Process, tail};
+use crate::wire;
+
+/// From the start to the first answer. A start takes a fraction of a second; builds may run beside the test.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// From the signal to the exit.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The address that the broker prints begins so: it listens on the loopback interface only.
+const ADDRESS: &str = "127.0.0.1:";
+
+/// A broker process and its folder.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    binary: PathBuf,
+    folder: TempDir,
+    process: Process,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts a broker on an empty folder and a free port, and waits until it answers.
+    pub(crate) fn start(binary: &Path) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let (process, port) = start(binary, folder.path(), 0)?;
+        Ok(Self {
+            binary: binary.to_path_buf(),
+            folder,
+            process,
+            port,
+        })
+    }
+
+    /// `host:port` for `bootstrap.servers`.
+    pub(crate) fn bootstrap(&self) -> String {
+        format!("{ADDRESS}{}", self.port)
+    }
+
+    /// Ends the process as `kill -9` does and starts it again on the same folder and port.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        let (process, port) = start(&self.binary, self.folder.path(), self.port)?;
+        ensure!(
+            port == self.port,
+            "the broker came back on port {port}, not {}",
+            self.port
+        );
+        self.process = process;
+        Ok(())
+    }
+
+    /// Asks the process to end; it must do so without an error.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let status = self.process.terminate(STOP_DEADLINE)?;
+        ensure!(
+            status.success(),
+            self.process
+                .tale(&format!("ended with {status} when asked to stop"))
+        );
+        Ok(())
+    }
+
+    /// The last lines that the broker logged.
+    pub(crate) fn last_words(&self) -> String {
+        tail(&log(self.folder.path()))
+    }
+}
+
+/// The binary beside this test: the one of the same build.
+pub(crate) fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .context("a test lies in target/PROFILE/deps")?;
+    let binary = profile.join("streamhouse");
+    ensure!(
+        binary.is_file(),
+        "{} is missing; build it: cargo build -p streamhouse-broker",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+fn start(binary: &Path, folder: &Path, port: u16) -> Result<(Process, u16)> {
+    let mut command = Command::new(binary);
+    command
+        .args(["dev", "--port", &port.to_string(), "--data"])
+        .arg(folder.join("data"));
+    let mut process = Process::start("streamhouse", &mut command, &log(folder))?;
+    loop {
+        let Some(line) = process.next_line(READY_DEADLINE)? else {
+            bail!(process.tale("ended before it was ready"));
+        };
+        if let Some(port) = port_in(&line) {
+            wire::greet(&format!("{ADDRESS}{port}"))?;
+            return Ok((process, port));
+        }
+    }
+}
+
+/// The port of the first address in a line.
+fn port_in(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once(ADDRESS)?;
+    let digits = rest
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("broker.log")
+}

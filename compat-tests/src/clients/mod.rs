@@ -1,0 +1,81 @@
+//! The clients: what each is called, where it lies, what it cannot do by itself, and how it performs an operation.
+
+mod driver;
+mod group_process;
+mod kcat;
+mod python;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::operation::{Answer, Record, Refusal, Request};
+
+/// How long a program may take to tell its version or to be compiled.
+const START_DEADLINE: Duration = Duration::from_secs(300);
+
+/// A client of Kafka that is not ours.
+pub(crate) trait Client: Debug + Send + Sync {
+    /// Its name in cells, topics and the page.
+    fn name(&self) -> &'static str;
+
+    /// What it is, for people.
+    fn title(&self) -> &'static str;
+
+    /// Makes it ready once per run; its version, or why it is not there.
+    fn prepare(&mut self) -> Result<String>;
+
+    /// Why it cannot play a scenario, whatever the broker does: the client's own limitation.
+    fn limitation(&self, scenario: &str) -> Option<&'static str>;
+
+    /// Starts it; files of its own go into `folder`.
+    fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>>;
+}
+
+/// A client that runs.
+pub(crate) trait Session: Debug + Send {
+    /// Performs an operation. An error that is a `Refusal` is the client's own answer; any other means that the harness or the
+    /// client is broken.
+    fn perform(&mut self, request: &Request) -> Result<Answer>;
+
+    /// Whether this client has a way to send such a record.
+    fn can_send(&self, _record: &Record) -> bool {
+        true
+    }
+}
+
+/// Every client of the matrix.
+pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
+    let cache = cache()?;
+    Ok(vec![
+        Box::new(kcat::Kcat),
+        Box::new(python::Python::new(&cache)),
+    ])
+}
+
+/// Kafka's code of an error, where it is a client's answer with one.
+pub(crate) fn refusal_code(error: &anyhow::Error) -> Option<i16> {
+    error
+        .downcast_ref::<Refusal>()
+        .and_then(|refusal| refusal.code)
+}
+
+/// Where the clients were installed.
+fn cache() -> Result<PathBuf> {
+    let folder = match std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(
+            std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
+        )
+        .join(".cache"),
+    };
+    Ok(folder.join("streamhouse").join("clients"))
+}
+
+/// A file of this crate, such as a driver program.
+fn source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}

@@ -1,0 +1,96 @@
+//! Topics: seen, created, refused, deleted, and made by the first record.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
+
+use super::{ensure_holds, numbered, produce};
+use crate::clients::{Session, refusal_code};
+use crate::operation::{Producer, Request};
+use crate::stage::Stage;
+
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+pub(super) fn metadata(stage: &Stage<'_>) -> Result<()> {
+    let mut session = stage.open()?;
+    let topic = stage.topic(3, &[])?;
+    let seen = session.perform(&Request::Metadata { topic })?;
+    ensure!(
+        seen.partitions == Some(3),
+        "{:?} partitions instead of 3",
+        seen.partitions
+    );
+    let addresses: Vec<String> = seen
+        .brokers
+        .iter()
+        .map(|broker| format!("{}:{}", broker.host, broker.port))
+        .collect();
+    ensure!(
+        addresses.iter().any(|address| address == stage.bootstrap()),
+        "{} is not among the brokers {addresses:?}",
+        stage.bootstrap()
+    );
+    // Twice: asking must not create it.
+    for _ in 0..2 {
+        ensure_unknown(session.as_mut(), &stage.name("unknown"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn create(stage: &Stage<'_>) -> Result<()> {
+    let mut session = stage.open()?;
+    let topic = stage.name("topic");
+    let configs = BTreeMap::from([("retention.ms".to_owned(), "86400000".to_owned())]);
+    let request = Request::CreateTopic {
+        topic: topic.clone(),
+        partitions: 3,
+        configs,
+    };
+    session.perform(&request)?;
+    let seen = session.perform(&Request::Metadata {
+        topic: topic.clone(),
+    })?;
+    ensure!(
+        seen.partitions == Some(3),
+        "{:?} partitions instead of 3",
+        seen.partitions
+    );
+    let name = "retention.ms".to_owned();
+    let config = session.perform(&Request::TopicConfig {
+        topic: topic.clone(),
+        name,
+    })?;
+    ensure!(
+        config.value.as_deref() == Some("86400000"),
+        "retention.ms is {:?}",
+        config.value
+    );
+    match session.perform(&request) {
+        Err(error) if refusal_code(&error) == Some(TOPIC_ALREADY_EXISTS) => {}
+        outcome => bail!("creating it twice gives {outcome:?}, not error {TOPIC_ALREADY_EXISTS}"),
+    }
+    session.perform(&Request::DeleteTopic {
+        topic: topic.clone(),
+    })?;
+    ensure_unknown(session.as_mut(), &topic)
+}
+
+pub(super) fn auto_create(stage: &Stage<'_>) -> Result<()> {
+    let mut session = stage.open()?;
+    let topic = stage.name("topic");
+    let records = numbered("first", 0..3);
+    produce(session.as_mut(), &topic, &records, &Producer::default())?;
+    ensure_holds(session.as_mut(), &topic, &records)
+}
+
+fn ensure_unknown(session: &mut dyn Session, topic: &str) -> Result<()> {
+    match session.perform(&Request::Metadata {
+        topic: topic.to_owned(),
+    }) {
+        Err(error) if refusal_code(&error) == Some(UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
+        outcome => {
+            bail!("an unknown topic gives {outcome:?}, not error {UNKNOWN_TOPIC_OR_PARTITION}")
+        }
+    }
+}
