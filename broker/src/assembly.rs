@@ -4,41 +4,45 @@
 //! objects and the log (recovery), load the groups, and only then accept connections. Backwards at the end: stop accepting,
 //! answer what was accepted, let the tasks end, close the WAL, close the database.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use streamhouse_config::{Loaded, Settings};
-use streamhouse_coordinator::service::{Grant, LoadError, Shelves};
 use streamhouse_coordinator::Groups;
+use streamhouse_coordinator::service::{Grant, Shelves};
 use streamhouse_log::open::LogParts;
 use streamhouse_log::recovery::Recovered;
 use streamhouse_log::{Log, LogSettings};
 use streamhouse_metadata::sqlite::SqliteStore;
 use streamhouse_metadata::{
-    Durability, Incarnation, InitialiseError, MetadataStore, NewCluster, ShardId, StoreError, TopicCatalogue,
+    Durability, Incarnation, MetadataStore, NewCluster, ShardId, TopicCatalogue,
 };
 use streamhouse_protocol::ids::BrokerId;
 use streamhouse_runtime::Ambient;
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
-use streamhouse_storage::objects::{Objects, OpenFolderError};
+use streamhouse_storage::objects::Objects;
 use streamhouse_storage::wal::{EXIT_WAL_FAILED, SystemIo, WalFailure, WalSettings};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::background::Background;
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
-use crate::network::{ConnectionQuota, Connections, Limits, ListenError, Listener, RequestMemory};
-use crate::ops::{self, Metrics, Ops};
+use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
+use crate::ops::{Metrics, Ops};
 use crate::partitions::{FetchLimits, Partitions};
 use crate::producer_ids::ProducerIds;
-use crate::reach::{Broker, Cluster, Endpoint, Parts, ShardLeader, ShardLeaders};
+use crate::reach::{Broker, Cluster, Parts, ShardLeader, ShardLeaders};
 use crate::security::{Access, AllowAll};
 use crate::topics::{TopicRules, Topics};
+
+mod listen;
+mod start_error;
+
+use listen::{advertised, bind_listeners, bind_ops};
+pub use start_error::StartError;
 
 /// The longest that a fetch waits, whatever the client asks for.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -67,90 +71,6 @@ pub struct Ready {
     pub took: Duration,
 }
 
-/// Why a broker did not start, or ended. Nothing that was acknowledged is lost.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// A port.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// An address that does not resolve.
-    #[error("listener address {address} cannot be used: {source}")]
-    Address {
-        /// As configured.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The port for metrics and health.
-    #[error("telemetry.metrics_address {address} cannot be used: {source}; set it to another port, or to none")]
-    MetricsAddress {
-        /// As configured.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The metadata store.
-    #[error(transparent)]
-    MetadataOpen(#[from] streamhouse_metadata::sqlite::OpenError),
-    /// The metadata store failed.
-    #[error("the metadata store failed: {0}")]
-    Metadata(#[from] StoreError),
-    /// The cluster could not be set up in it.
-    #[error(transparent)]
-    Initialise(#[from] InitialiseError),
-    /// Another number of shards than the cluster has.
-    #[error("metadata.shards is {wanted}, the cluster was created with {found} shards; the number is fixed: set it to {found}")]
-    Shards {
-        /// The setting.
-        wanted: u32,
-        /// What the cluster has.
-        found: u32,
-    },
-    /// The folder of objects.
-    #[error(transparent)]
-    Objects(#[from] OpenFolderError),
-    /// The WAL's folder.
-    #[error("the WAL folder {path} cannot be used: {source}", path = .path.display())]
-    WalDir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The log could not be recovered.
-    #[error(transparent)]
-    Log(#[from] streamhouse_log::open::OpenError),
-    /// The groups could not be loaded.
-    #[error(transparent)]
-    Groups(#[from] LoadError),
-    /// Signals cannot be heard.
-    #[error("signals cannot be heard: {0}")]
-    Signals(std::io::Error),
-    /// A task broke an invariant while the broker ran.
-    #[error("a task of the broker broke an invariant; see the log")]
-    TaskFailed,
-}
-
-impl StartError {
-    /// The exit code of the process, after sysexits.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::DataDir(DataDirError::InUse { .. }) => 75,
-            Self::DataDir(DataDirError::OtherCluster { .. }) | Self::Shards { .. } | Self::Address { .. } => 78,
-            Self::DataDir(DataDirError::Foreign { .. } | DataDirError::OtherVersion { .. }) => 65,
-            Self::DataDir(DataDirError::Unusable { .. }) | Self::WalDir { .. } | Self::Objects(_) => 73,
-            Self::Listen(_) | Self::MetricsAddress { .. } => 69,
-            Self::MetadataOpen(_) | Self::Metadata(_) | Self::Initialise(_) | Self::Log(_) | Self::Groups(_) => 65,
-            Self::Signals(_) => 71,
-            Self::TaskFailed => 70,
-        }
-    }
-}
-
 /// Runs a broker until SIGINT or SIGTERM, or until a task of it fails. `announce` is called once, when clients are served.
 ///
 /// # Errors
@@ -170,7 +90,11 @@ pub async fn serve(
         () = ambient.tasks.shutdown_requested() => {}
     }
     running.stop().await;
-    if ambient.tasks.has_failed() { Err(StartError::TaskFailed) } else { Ok(()) }
+    if ambient.tasks.has_failed() {
+        Err(StartError::TaskFailed)
+    } else {
+        Ok(())
+    }
 }
 
 fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
@@ -200,8 +124,16 @@ impl Running {
         self.ambient.tasks.shut_down();
         self.ambient.tasks.finished().await;
         let log = self.log.clone();
-        if self.ambient.tasks.blocking(move || log.close()).await.is_err() {
-            tracing::error!("closing the WAL failed; unrecorded records are replayed on the next start");
+        if self
+            .ambient
+            .tasks
+            .blocking(move || log.close())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "closing the WAL failed; unrecorded records are replayed on the next start"
+            );
         }
         self.store.close().await;
     }
@@ -216,7 +148,11 @@ async fn start(
     let began = ambient.clock.monotonic();
     let settings = &loaded.settings;
     let path = &settings.storage.data_dir;
-    let data_dir = DataDir::open(path, settings.broker.cluster_id.as_deref(), &*ambient.chance)?;
+    let data_dir = DataDir::open(
+        path,
+        settings.broker.cluster_id.as_deref(),
+        &*ambient.chance,
+    )?;
     let listeners = bind_listeners(settings)?;
     let ops_socket = bind_ops(settings, mode).await?;
     let stores = Stores::open(settings, &data_dir, &ambient).await?;
@@ -238,7 +174,13 @@ async fn start(
         recovered,
         took: ambient.clock.monotonic() - began,
     };
-    let running = Running { ambient, ops, log, store: stores.metadata, _data_dir: data_dir };
+    let running = Running {
+        ambient,
+        ops,
+        log,
+        store: stores.metadata,
+        _data_dir: data_dir,
+    };
     Ok((running, ready))
 }
 
@@ -251,7 +193,11 @@ struct Stores {
 }
 
 impl Stores {
-    async fn open(settings: &Settings, data_dir: &DataDir, ambient: &Ambient) -> Result<Self, StartError> {
+    async fn open(
+        settings: &Settings,
+        data_dir: &DataDir,
+        ambient: &Ambient,
+    ) -> Result<Self, StartError> {
         let metadata = SqliteStore::open(&data_dir.path.join("metadata.db"), ambient.clone())?;
         let metadata: Arc<dyn MetadataStore> = Arc::new(metadata);
         let wanted = u32::from(settings.metadata.shards);
@@ -262,10 +208,18 @@ impl Stores {
         };
         let cluster = metadata.initialise(cluster).await?;
         if cluster.shards != wanted {
-            return Err(StartError::Shards { wanted, found: cluster.shards });
+            return Err(StartError::Shards {
+                wanted,
+                found: cluster.shards,
+            });
         }
         let objects = Objects::open_folder(&data_dir.path.join("objects"), ambient.clone())?;
-        Ok(Self { metadata, objects, cluster: cluster.cluster_id, shards: cluster.shards })
+        Ok(Self {
+            metadata,
+            objects,
+            cluster: cluster.cluster_id,
+            shards: cluster.shards,
+        })
     }
 }
 
@@ -276,7 +230,10 @@ async fn open_log(
     stores: &Stores,
 ) -> Result<(Log, Recovered), StartError> {
     let path = data_dir.path.join("wal");
-    let wal_io = SystemIo::open(&path).map_err(|source| StartError::WalDir { path: path.clone(), source })?;
+    let wal_io = SystemIo::open(&path).map_err(|source| StartError::WalDir {
+        path: path.clone(),
+        source,
+    })?;
     let cache_settings = BlockCacheSettings {
         capacity_bytes: settings.storage.block_cache_bytes.bytes(),
         ..BlockCacheSettings::default()
@@ -342,14 +299,25 @@ async fn parts(
     };
     let rules = TopicRules {
         num_partitions: settings.broker.num_partitions.unsigned_abs(),
-        replication_factor: i16::try_from(settings.broker.default_replication_factor).unwrap_or(i16::MAX),
+        replication_factor: i16::try_from(settings.broker.default_replication_factor)
+            .unwrap_or(i16::MAX),
         auto_create: settings.broker.auto_create_topics_enable,
         may_delete: settings.broker.delete_topic_enable,
         defaults: settings.topic_defaults.clone(),
     };
     let store = Arc::clone(&stores.metadata);
-    let topics = Topics::new(store, Arc::clone(&catalogue), ambient.clone(), rules, broker, stores.shards);
-    let fetch = FetchLimits { bytes_max: settings.broker.fetch_max_bytes.as_usize(), wait_max: FETCH_WAIT_MAX };
+    let topics = Topics::new(
+        store,
+        Arc::clone(&catalogue),
+        ambient.clone(),
+        rules,
+        broker,
+        stores.shards,
+    );
+    let fetch = FetchLimits {
+        bytes_max: settings.broker.fetch_max_bytes.as_usize(),
+        wait_max: FETCH_WAIT_MAX,
+    };
     let clock = Arc::clone(&ambient.clock);
     let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);
     Ok(Parts {
@@ -370,11 +338,25 @@ async fn load_groups(
     stores: &Stores,
     log: &Log,
 ) -> Result<Groups, StartError> {
-    let shelves = Shelves { groups: Arc::clone(&stores.metadata) as _, shards: Arc::clone(&stores.metadata) as _ };
-    let groups = Groups::start(shelves, ambient.clone(), (&settings.coordinator).into(), stores.shards);
+    let shelves = Shelves {
+        groups: Arc::clone(&stores.metadata) as _,
+        shards: Arc::clone(&stores.metadata) as _,
+    };
+    let groups = Groups::start(
+        shelves,
+        ambient.clone(),
+        (&settings.coordinator).into(),
+        stores.shards,
+    );
     for shard in (0..stores.shards).map(ShardId) {
         if let Ok((epoch, incarnation)) = log.grant(shard) {
-            groups.load(Grant { shard, epoch, incarnation }).await?;
+            groups
+                .load(Grant {
+                    shard,
+                    epoch,
+                    incarnation,
+                })
+                .await?;
         }
     }
     Ok(groups)
@@ -391,80 +373,18 @@ fn leaders(log: &Log, broker: BrokerId, shards: u32) -> Arc<ShardLeaders> {
     Arc::new(leaders)
 }
 
-fn bind_listeners(settings: &Settings) -> Result<Vec<Listener>, StartError> {
-    let mut bound = Vec::new();
-    for listener in &settings.listener.listeners {
-        let mut port = listener.address.port;
-        for host in listener.address.bind_hosts() {
-            let opened = resolve(&host.host, port).and_then(|address| Ok(Listener::bind(&listener.name, address)?));
-            match opened {
-                Ok(opened) => {
-                    // A port that was picked for the first address serves the second one too.
-                    port = opened.address().port();
-                    bound.push(opened);
-                }
-                Err(StartError::Listen(ListenError::System { .. })) if host.is_optional => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(bound)
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
-    use std::net::ToSocketAddrs;
-    let failed = |source| StartError::Address { address: format!("{host}:{port}"), source };
-    let mut found = (host, port).to_socket_addrs().map_err(failed)?;
-    found.next().ok_or_else(|| failed(std::io::Error::other("the name has no address")))
-}
-
-async fn bind_ops(settings: &Settings, mode: Mode) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
-    let Some(address) = &settings.telemetry.metrics_address else { return Ok(None) };
-    let shown = address.to_string();
-    match (ops::bind(&shown).await, mode) {
-        (Ok(bound), _) => Ok(Some(bound)),
-        // A second broker on a laptop must not fail for the sake of its metrics.
-        (Err(error), Mode::Dev) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            tracing::info!(address = shown, "the port for metrics is taken: not served by this process");
-            Ok(None)
-        }
-        (Err(source), _) => Err(StartError::MetricsAddress { address: shown, source }),
-    }
-}
-
-/// Where clients are told to connect to, by listener name.
-fn advertised(settings: &Settings, listeners: &[Listener]) -> BTreeMap<Arc<str>, Endpoint> {
-    let mut told = BTreeMap::new();
-    for (configured, bound) in settings.listener.listeners.iter().filter_map(|configured| {
-        Some((configured, listeners.iter().find(|bound| bound.name() == configured.name)?))
-    }) {
-        let explicit = settings.listener.advertised.iter().find(|listener| listener.name == configured.name);
-        let port = bound.address().port();
-        let endpoint = match explicit {
-            Some(explicit) => Endpoint {
-                host: explicit.address.host.clone(),
-                port: if explicit.address.port == 0 { port } else { explicit.address.port },
-            },
-            None => Endpoint { host: shown_host(&configured.address.host), port },
-        };
-        told.insert(Arc::from(configured.name.as_str()), endpoint);
-    }
-    told
-}
-
-/// A host that clients can use: all interfaces are told as the machine's name.
-fn shown_host(host: &str) -> String {
-    let is_every_interface = host.is_empty() || host == "0.0.0.0" || host == "::";
-    if !is_every_interface {
-        return host.to_owned();
-    }
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "localhost".to_owned() } else { name }
-}
-
-fn accept(settings: &Settings, ambient: &Ambient, parts: Parts, listeners: Vec<Listener>) -> Vec<SocketAddr> {
+fn accept(
+    settings: &Settings,
+    ambient: &Ambient,
+    parts: Parts,
+    listeners: Vec<Listener>,
+) -> Vec<SocketAddr> {
     let limits = Limits::new(&settings.listener, settings.broker.shutdown_timeout);
-    let dispatch = Dispatch::new(Arc::new(Broker::new(parts)), Arc::clone(&ambient.clock), APIS);
+    let dispatch = Dispatch::new(
+        Arc::new(Broker::new(parts)),
+        Arc::clone(&ambient.clock),
+        APIS,
+    );
     let connections = Connections {
         service: Arc::new(dispatch),
         ambient: ambient.clone(),
@@ -474,7 +394,9 @@ fn accept(settings: &Settings, ambient: &Ambient, parts: Parts, listeners: Vec<L
     let quota = ConnectionQuota::new(Arc::clone(&ambient.clock), limits);
     let addresses = listeners.iter().map(Listener::address).collect();
     for listener in listeners {
-        ambient.tasks.spawn("listener", listener.run(connections.clone(), quota.clone()));
+        ambient
+            .tasks
+            .spawn("listener", listener.run(connections.clone(), quota.clone()));
     }
     addresses
 }

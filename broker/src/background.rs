@@ -105,8 +105,16 @@ impl Background {
         let catalogue = self.partitions.topics.current();
         let kept = catalogue.topics().filter_map(|topic| {
             let rule = self.partitions.rule(&catalogue, topic);
-            let ms = rule.retention.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-            rule.deletes.then_some((topic.id, Retention { ms, bytes: rule.retention_bytes }))
+            let ms = rule
+                .retention
+                .map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+            rule.deletes.then_some((
+                topic.id,
+                Retention {
+                    ms,
+                    bytes: rule.retention_bytes,
+                },
+            ))
         });
         kept.collect()
     }

@@ -84,8 +84,18 @@ impl DataDir {
     ///
     /// # Errors
     /// See [`DataDirError`].
-    pub fn open(path: &Path, wanted: Option<&str>, chance: &dyn Chance) -> Result<Self, DataDirError> {
-        let unusable = |what| move |source| DataDirError::Unusable { path: path.to_path_buf(), what, source };
+    pub fn open(
+        path: &Path,
+        wanted: Option<&str>,
+        chance: &dyn Chance,
+    ) -> Result<Self, DataDirError> {
+        let unusable = |what| {
+            move |source| DataDirError::Unusable {
+                path: path.to_path_buf(),
+                what,
+                source,
+            }
+        };
         std::fs::create_dir_all(path).map_err(unusable("create it"))?;
         let lock = lock(path)?;
         let meta = path.join("meta.properties");
@@ -102,23 +112,42 @@ impl DataDir {
                     "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\n"
                 );
                 write_durably(path, &meta, &text).map_err(unusable("write meta.properties"))?;
-                Ok(Self { path: path.to_path_buf(), cluster_id, wal_dir, _lock: lock })
+                Ok(Self {
+                    path: path.to_path_buf(),
+                    cluster_id,
+                    wal_dir,
+                    _lock: lock,
+                })
             }
             Err(error) => Err(unusable("read meta.properties")(error)),
         }
     }
 
-    fn existing(path: &Path, text: &str, wanted: Option<&str>, lock: File) -> Result<Self, DataDirError> {
-        let foreign = |reason: &str| DataDirError::Foreign { path: path.to_path_buf(), reason: reason.to_owned() };
+    fn existing(
+        path: &Path,
+        text: &str,
+        wanted: Option<&str>,
+        lock: File,
+    ) -> Result<Self, DataDirError> {
+        let foreign = |reason: &str| DataDirError::Foreign {
+            path: path.to_path_buf(),
+            reason: reason.to_owned(),
+        };
         let value = |key: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once('='));
-            lines.find(|(name, _)| *name == key).map(|(_, value)| value.trim())
+            lines
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value.trim())
         };
         let found = value("version").ok_or_else(|| foreign("meta.properties names no version"))?;
         if found != VERSION {
-            return Err(DataDirError::OtherVersion { path: path.to_path_buf(), found: found.to_owned() });
+            return Err(DataDirError::OtherVersion {
+                path: path.to_path_buf(),
+                found: found.to_owned(),
+            });
         }
-        let cluster_id = value("cluster.id").ok_or_else(|| foreign("meta.properties names no cluster.id"))?;
+        let cluster_id =
+            value("cluster.id").ok_or_else(|| foreign("meta.properties names no cluster.id"))?;
         if let Some(wanted) = wanted
             && wanted != cluster_id
         {
@@ -130,31 +159,52 @@ impl DataDir {
         }
         let wal_dir = value("wal.dir.id").and_then(|id| u128::from_str_radix(id, 16).ok());
         let wal_dir = wal_dir.ok_or_else(|| foreign("meta.properties names no wal.dir.id"))?;
-        Ok(Self { path: path.to_path_buf(), cluster_id: cluster_id.to_owned(), wal_dir, _lock: lock })
+        Ok(Self {
+            path: path.to_path_buf(),
+            cluster_id: cluster_id.to_owned(),
+            wal_dir,
+            _lock: lock,
+        })
     }
 }
 
 fn lock(path: &Path) -> Result<File, DataDirError> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(".lock"));
-    let unusable =
-        |source| DataDirError::Unusable { path: path.to_path_buf(), what: "open its lock", source };
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(".lock"));
+    let unusable = |source| DataDirError::Unusable {
+        path: path.to_path_buf(),
+        what: "open its lock",
+        source,
+    };
     let file = opened.map_err(unusable)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: path.to_path_buf() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse {
+            path: path.to_path_buf(),
+        }),
         Err(error) => Err(unusable(error.into())),
     }
 }
 
 /// A folder without `meta.properties` must be empty but for the lock: a start that died before writing it left no more.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
-    let unusable = |source| DataDirError::Unusable { path: path.to_path_buf(), what: "list it", source };
+    let unusable = |source| DataDirError::Unusable {
+        path: path.to_path_buf(),
+        what: "list it",
+        source,
+    };
     for entry in std::fs::read_dir(path).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
         let is_ours = name == ".lock" || name == "meta.properties.tmp" || name == "lost+found";
         if !is_ours {
             let reason = format!("it holds {} but no meta.properties", name.to_string_lossy());
-            return Err(DataDirError::Foreign { path: path.to_path_buf(), reason });
+            return Err(DataDirError::Foreign {
+                path: path.to_path_buf(),
+                reason,
+            });
         }
     }
     Ok(())

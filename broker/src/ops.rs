@@ -19,8 +19,10 @@ use streamhouse_runtime::Ambient;
 use tokio::net::TcpListener;
 
 /// Upper bounds of every histogram, in seconds: 0.1 ms to 10 s.
-const BUCKETS: [f64; 16] =
-    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// How often histograms are tidied.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -39,11 +41,26 @@ impl Metrics {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
-        describe_gauge!("streamhouse_wal_bytes", "bytes in the WAL that are not recycled yet");
-        describe_gauge!("streamhouse_wal_entries", "record batches in the WAL that are not recycled yet");
-        describe_gauge!("streamhouse_wal_cap_bytes", "the most bytes that the WAL may hold");
-        describe_gauge!("streamhouse_log_tail_bytes", "bytes of the newest record batches in memory");
-        describe_gauge!("streamhouse_log_partitions", "partitions that hold something");
+        describe_gauge!(
+            "streamhouse_wal_bytes",
+            "bytes in the WAL that are not recycled yet"
+        );
+        describe_gauge!(
+            "streamhouse_wal_entries",
+            "record batches in the WAL that are not recycled yet"
+        );
+        describe_gauge!(
+            "streamhouse_wal_cap_bytes",
+            "the most bytes that the WAL may hold"
+        );
+        describe_gauge!(
+            "streamhouse_log_tail_bytes",
+            "bytes of the newest record batches in memory"
+        );
+        describe_gauge!(
+            "streamhouse_log_partitions",
+            "partitions that hold something"
+        );
         Some(Self { handle })
     }
 }
@@ -61,7 +78,12 @@ impl Ops {
     /// Tells about `log`. Not ready until [`Ops::set_ready`].
     #[must_use]
     pub fn new(metrics: Option<Metrics>, log: Log, ambient: Ambient) -> Self {
-        Self { metrics, log, ready: Arc::new(AtomicBool::new(false)), ambient }
+        Self {
+            metrics,
+            log,
+            ready: Arc::new(AtomicBool::new(false)),
+            ambient,
+        }
     }
 
     /// Says whether clients are served.
@@ -78,7 +100,10 @@ impl Ops {
             .route("/readyz", get(readiness))
             .with_state(self);
         let stopped = async move { tasks.shutdown_requested().await };
-        if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(socket, router)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             tracing::error!(%error, "the port for metrics and health failed; the broker goes on without it");
         }
     }
@@ -110,7 +135,12 @@ impl Ops {
         if !self.ready.load(Ordering::Acquire) {
             reasons.push("not serving: starting or stopping".to_owned());
         }
-        reasons.extend(self.log.stopped_shards().into_iter().map(|(shard, reason)| format!("shard {shard}: {reason}")));
+        reasons.extend(
+            self.log
+                .stopped_shards()
+                .into_iter()
+                .map(|(shard, reason)| format!("shard {shard}: {reason}")),
+        );
         if self.log.wal_usage().disk_full {
             reasons.push("the disk has no room for another WAL file".to_owned());
         }

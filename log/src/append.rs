@@ -53,7 +53,10 @@ impl Staged {
     pub async fn acknowledged(self) -> Result<Appended, AppendLost> {
         match self.outcome {
             None => Ok(self.expected),
-            Some(outcome) => outcome.await.map(|durable| durable.0).map_err(|_| AppendLost),
+            Some(outcome) => outcome
+                .await
+                .map(|durable| durable.0)
+                .map_err(|_| AppendLost),
         }
     }
 }
@@ -89,7 +92,9 @@ pub enum AppendError {
     #[error("the write-ahead log is full: uploads do not keep pace; try again")]
     Full,
     /// The batch does not fit into one WAL file.
-    #[error("the batch does not fit into a WAL file; raise wal.file_bytes or lower max.message.bytes")]
+    #[error(
+        "the batch does not fit into a WAL file; raise wal.file_bytes or lower max.message.bytes"
+    )]
     TooLarge,
     /// The shard does not take writes any more.
     #[error("the shard has stopped: {0}")]

@@ -52,15 +52,32 @@ impl Log {
     }
 
     async fn take_checkpoint(&self, shard: &Shard) -> Result<(), CheckpointTakeError> {
-        let failed = |reason: String| CheckpointTakeError { shard: shard.id.0, reason };
+        let failed = |reason: String| CheckpointTakeError {
+            shard: shard.id.0,
+            reason,
+        };
         let (bytes, epoch, incarnation, lsn) = {
             let inner = shard.lock();
             let bytes = checkpoint::encode(shard.id, &inner.recorded);
-            (bytes, inner.epoch, inner.incarnation, inner.recorded.next_lsn)
+            (
+                bytes,
+                inner.epoch,
+                inner.incarnation,
+                inner.recorded.next_lsn,
+            )
         };
-        let object = ObjectId { incarnation: incarnation.0, seq: self.next_object_seq(), attempt: 0 };
+        let object = ObjectId {
+            incarnation: incarnation.0,
+            seq: self.next_object_seq(),
+            attempt: 0,
+        };
         let key = object_id(object).key(ObjectKind::Checkpoint);
-        let row = CheckpointRow { object, lsn, bytes: bytes.len() as u64, state_hash: xxh3_64(&bytes) };
+        let row = CheckpointRow {
+            object,
+            lsn,
+            bytes: bytes.len() as u64,
+            state_hash: xxh3_64(&bytes),
+        };
         self.objects()
             .put(&key, ObjectClass::Checkpoint, vec![bytes])
             .await
@@ -73,7 +90,10 @@ impl Log {
             key: key.to_string(),
             prune_below: Lsn(lsn.0),
         };
-        self.store().set_checkpoint(request).await.map_err(|error| failed(error.to_string()))?;
+        self.store()
+            .set_checkpoint(request)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let mut inner = shard.lock();
         inner.flushing.manifests = 0;
         inner.flushing.body_bytes = 0;

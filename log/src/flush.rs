@@ -66,7 +66,10 @@ impl Log {
             self.recycle(cut);
             return Ok(Flushed::default());
         }
-        let mut flushed = Flushed { shards: parts.len(), ..Flushed::default() };
+        let mut flushed = Flushed {
+            shards: parts.len(),
+            ..Flushed::default()
+        };
         let sealed = self.write_object(parts, cut).await?;
         for part in &sealed.parts {
             flushed.bytes += part.data_bytes;
@@ -80,8 +83,13 @@ impl Log {
 
     /// Lets the WAL go up to the cut, or up to the first entry that a stopped shard could not record.
     fn recycle(&self, cut: WalPosition) {
-        let held = self.shards().iter().filter_map(|shard| shard.lock().first_unrecorded()).min();
-        self.wal().recycle_to(held.map_or(cut, |held| held.min(cut)));
+        let held = self
+            .shards()
+            .iter()
+            .filter_map(|shard| shard.lock().first_unrecorded())
+            .min();
+        self.wal()
+            .recycle_to(held.map_or(cut, |held| held.min(cut)));
     }
 
     /// Wakes the flusher when enough is unrecorded. Called after each group of the WAL.
@@ -112,7 +120,12 @@ impl Log {
             match self.flush().await {
                 Ok(flushed) => {
                     failures = 0;
-                    tracing::debug!(shards = flushed.shards, bytes = flushed.bytes, runs = flushed.runs, "flushed");
+                    tracing::debug!(
+                        shards = flushed.shards,
+                        bytes = flushed.bytes,
+                        runs = flushed.runs,
+                        "flushed"
+                    );
                 }
                 Err(error) => {
                     failures += 1;

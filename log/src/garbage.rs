@@ -36,7 +36,10 @@ impl Log {
             self.store().tombstone(&unreferenced, now).await?;
         }
         let grace_ms = i64::try_from(self.settings.object_grace.as_millis()).unwrap_or(i64::MAX);
-        let due = self.store().tombstones_before(now.saturating_sub(grace_ms), OBJECTS_PER_PASS).await?;
+        let due = self
+            .store()
+            .tombstones_before(now.saturating_sub(grace_ms), OBJECTS_PER_PASS)
+            .await?;
         let mut gone = Vec::new();
         for row in due {
             if self.store().is_tombstone(row.id).await? && self.delete_bytes(&row).await {
@@ -59,9 +62,16 @@ impl Log {
 
     async fn delete_bytes(&self, row: &ObjectRow) -> bool {
         // A row without a key was never committed; its id alone does not say what it was to hold.
-        let keys = match row.key.as_deref().and_then(|key| ObjectKey::parse(key).ok()) {
+        let keys = match row
+            .key
+            .as_deref()
+            .and_then(|key| ObjectKey::parse(key).ok())
+        {
             Some(key) => vec![key],
-            None => vec![object_id(row.id).key(ObjectKind::L0), object_id(row.id).key(ObjectKind::Checkpoint)],
+            None => vec![
+                object_id(row.id).key(ObjectKind::L0),
+                object_id(row.id).key(ObjectKind::Checkpoint),
+            ],
         };
         for key in keys {
             if let Err(error) = self.objects().delete(&key).await {

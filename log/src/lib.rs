@@ -125,7 +125,11 @@ struct DirtyShards {
 
 impl DirtyShards {
     fn new(shards: usize) -> Self {
-        Self { words: (0..shards.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            words: (0..shards.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        }
     }
 
     fn mark(&self, shard: usize) {
@@ -151,7 +155,12 @@ impl Log {
     ///
     /// # Errors
     /// See [`AppendError`]: nothing of the batch happened.
-    pub fn stage(&self, address: PartitionAddress, batch: Prepared, acks: Acks) -> Result<Staged, AppendError> {
+    pub fn stage(
+        &self,
+        address: PartitionAddress,
+        batch: Prepared,
+        acks: Acks,
+    ) -> Result<Staged, AppendError> {
         match self.shard(address.shard) {
             Ok(shard) => self.stage_batch(shard, address.at, batch, acks),
             Err(error) => Err(AppendError::Stopped(error.to_string())),
@@ -202,13 +211,19 @@ impl Log {
     /// Partitions that hold something.
     #[must_use]
     pub fn partition_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().live.partitions.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().live.partitions.len())
+            .sum()
     }
 
     /// Shards that do not serve, and why.
     #[must_use]
     pub fn stopped_shards(&self) -> Vec<(ShardId, String)> {
-        let stopped = self.shards.iter().filter_map(|shard| Some((shard.id, shard.lock().stopped.clone()?)));
+        let stopped = self
+            .shards
+            .iter()
+            .filter_map(|shard| Some((shard.id, shard.lock().stopped.clone()?)));
         stopped.collect()
     }
 
@@ -235,13 +250,19 @@ impl Log {
     }
 
     pub(crate) fn dirty_shards(&self) -> impl Iterator<Item = &Shard> {
-        self.dirty.take().into_iter().map(|index| &self.shards[index])
+        self.dirty
+            .take()
+            .into_iter()
+            .map(|index| &self.shards[index])
     }
 
     pub(crate) fn forget_tail(&self, shard: ShardId, at: TopicPartition, base_offset: i64) {
         let mut inner = self.shard_of(shard).lock();
         if let Some(partition) = inner.partitions.get_mut(&at)
-            && partition.tail.front().is_some_and(|batch| batch.base_offset <= base_offset)
+            && partition
+                .tail
+                .front()
+                .is_some_and(|batch| batch.base_offset <= base_offset)
         {
             partition.tail.pop_front();
         }
@@ -296,6 +317,7 @@ impl Log {
 #[must_use]
 pub fn shard_for_partition(at: TopicPartition, shards: u32) -> ShardId {
     let hash = xxh3_64(&at.topic.0.to_be_bytes());
-    let place = hash.wrapping_add(u64::from(at.partition.0.unsigned_abs())) % u64::from(shards.max(1));
+    let place =
+        hash.wrapping_add(u64::from(at.partition.0.unsigned_abs())) % u64::from(shards.max(1));
     ShardId(u32::try_from(place).expect("the remainder is below a u32"))
 }

@@ -48,7 +48,9 @@ pub struct LogParts {
 
 impl fmt::Debug for LogParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogParts").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("LogParts")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,11 +77,25 @@ impl Log {
     pub async fn open(parts: LogParts) -> Result<(Self, Recovered), OpenError> {
         let topics = parts.store.topics().await.map_err(RecoverError::from)?;
         let tombstoned = topics.tombstones.iter().map(|topic| topic.id);
-        let known: BTreeSet<TopicId> = topics.topics.iter().map(|topic| topic.id).chain(tombstoned).collect();
-        let mut recovery =
-            Recovery::begin(&*parts.store, &parts.objects, parts.incarnation, parts.wal_dir, known).await?;
-        let identity =
-            WalIdentity { cluster: parts.cluster, dir: parts.wal_dir, incarnation: parts.incarnation.0 };
+        let known: BTreeSet<TopicId> = topics
+            .topics
+            .iter()
+            .map(|topic| topic.id)
+            .chain(tombstoned)
+            .collect();
+        let mut recovery = Recovery::begin(
+            &*parts.store,
+            &parts.objects,
+            parts.incarnation,
+            parts.wal_dir,
+            known,
+        )
+        .await?;
+        let identity = WalIdentity {
+            cluster: parts.cluster,
+            dir: parts.wal_dir,
+            incarnation: parts.incarnation.0,
+        };
         let (wal, found) = Wal::open(
             Arc::clone(&parts.wal_io),
             parts.wal_settings.clone(),
@@ -107,9 +123,16 @@ impl Log {
             object_seq: AtomicU64::new(1),
             object_sizes: Mutex::new(HashMap::new()),
         };
-        let log = Self { core: Arc::new(core) };
-        let listener = Publisher { log: log.clone(), on_failure: parts.on_wal_failure };
-        log.wal().start(Arc::new(listener)).map_err(OpenError::Thread)?;
+        let log = Self {
+            core: Arc::new(core),
+        };
+        let listener = Publisher {
+            log: log.clone(),
+            on_failure: parts.on_wal_failure,
+        };
+        log.wal()
+            .start(Arc::new(listener))
+            .map_err(OpenError::Thread)?;
         // What the last life left unrecorded is flushed without waiting for the interval if it is much.
         log.flush_if_due();
         let flusher = log.clone();

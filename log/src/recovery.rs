@@ -17,7 +17,7 @@ use streamhouse_metadata::store::{
 use streamhouse_protocol::ids::{ProducerId, Timestamp, TopicId};
 use streamhouse_protocol::record_batch::RecordBatch;
 use streamhouse_storage::objects::{ObjectClass, ObjectKind, Objects};
-use streamhouse_storage::wal::{Replayed, ReplayVerdict, WalLocation};
+use streamhouse_storage::wal::{ReplayVerdict, Replayed, WalLocation};
 
 use crate::append::stage::BatchProducer;
 use crate::format::bytes::FormatError;
@@ -40,7 +40,9 @@ pub enum RecoverError {
     #[error("the metadata store failed: {0}")]
     Store(#[from] StoreError),
     /// A shard holds acknowledged records in another WAL folder.
-    #[error("shard {shard} may hold acknowledged records in WAL folder {wal_dir:032x}; start with the data folder that holds it")]
+    #[error(
+        "shard {shard} may hold acknowledged records in WAL folder {wal_dir:032x}; start with the data folder that holds it"
+    )]
     WalElsewhere {
         /// The shard.
         shard: u32,
@@ -85,7 +87,9 @@ pub enum RecoverError {
         source: FormatError,
     },
     /// A WAL record does not follow the recorded state: the database has lost manifests, or the WAL records.
-    #[error("metadata_regression: WAL record at {position} of shard {shard}: {reason}; the WAL is kept")]
+    #[error(
+        "metadata_regression: WAL record at {position} of shard {shard}: {reason}; the WAL is kept"
+    )]
     Regression {
         /// The shard.
         shard: u32,
@@ -136,17 +140,32 @@ impl Recovery {
     ) -> Result<Self, RecoverError> {
         let before = store.shards().await?;
         let shards = before.iter().map(|row| row.shard).collect();
-        let request = GrantRequest { incarnation, wal_dir: Some(wal_dir), timeline: 0, shards };
+        let request = GrantRequest {
+            incarnation,
+            wal_dir: Some(wal_dir),
+            timeline: 0,
+            shards,
+        };
         let outcomes = store.grant(request).await?;
-        let mut recovery =
-            Self { shards: Vec::new(), wal_dir, known_topics, failure: None, found: Recovered::default() };
+        let mut recovery = Self {
+            shards: Vec::new(),
+            wal_dir,
+            known_topics,
+            failure: None,
+            found: Recovered::default(),
+        };
         for (asked, outcome) in before.iter().zip(outcomes) {
             let row = match outcome {
                 GrantOutcome::Granted(row) => row,
                 GrantOutcome::WalElsewhere { wal_dir } => {
-                    return Err(RecoverError::WalElsewhere { shard: asked.shard.0, wal_dir });
+                    return Err(RecoverError::WalElsewhere {
+                        shard: asked.shard.0,
+                        wal_dir,
+                    });
                 }
-                GrantOutcome::UnknownShard => return Err(RecoverError::UnknownShard(asked.shard.0)),
+                GrantOutcome::UnknownShard => {
+                    return Err(RecoverError::UnknownShard(asked.shard.0));
+                }
             };
             let recorded = recovery.load(store, objects, &row).await?;
             let inner = Inner::granted(row.epoch, incarnation, recorded);
@@ -163,16 +182,30 @@ impl Recovery {
     ) -> Result<Recorded, RecoverError> {
         let mut recorded = load_checkpoint(objects, row).await?;
         while recorded.next_lsn < row.next_lsn {
-            let rows = store.manifests(row.shard, recorded.next_lsn, MANIFESTS_PER_READ).await?;
+            let rows = store
+                .manifests(row.shard, recorded.next_lsn, MANIFESTS_PER_READ)
+                .await?;
             if rows.is_empty() {
-                let source = RecordError::Lsn { expected: recorded.next_lsn.0, found: row.next_lsn.0 };
-                return Err(RecoverError::Chain { shard: row.shard.0, source });
+                let source = RecordError::Lsn {
+                    expected: recorded.next_lsn.0,
+                    found: row.next_lsn.0,
+                };
+                return Err(RecoverError::Chain {
+                    shard: row.shard.0,
+                    source,
+                });
             }
             for manifest in rows {
                 let shard = row.shard.0;
-                let decoded = Manifest::decode(manifest.body)
-                    .map_err(|source| RecoverError::Manifest { shard, lsn: manifest.lsn.0, source })?;
-                recorded.apply(&decoded).map_err(|source| RecoverError::Chain { shard, source })?;
+                let decoded =
+                    Manifest::decode(manifest.body).map_err(|source| RecoverError::Manifest {
+                        shard,
+                        lsn: manifest.lsn.0,
+                        source,
+                    })?;
+                recorded
+                    .apply(&decoded)
+                    .map_err(|source| RecoverError::Chain { shard, source })?;
                 self.found.manifests += 1;
             }
         }
@@ -195,26 +228,43 @@ impl Recovery {
 
     fn replay_record(&mut self, replayed: Replayed) -> Result<ReplayVerdict, RecoverError> {
         let position = replayed.location.position.0;
-        let (head, batch) =
-            WalHead::decode(replayed.payload).map_err(|source| RecoverError::WalRecord { position, source })?;
-        let regression =
-            |reason: String| RecoverError::Regression { shard: head.shard.0, position, reason };
-        let Some(recovering) = self.shards.iter_mut().find(|recovering| recovering.row.shard == head.shard) else {
+        let (head, batch) = WalHead::decode(replayed.payload)
+            .map_err(|source| RecoverError::WalRecord { position, source })?;
+        let regression = |reason: String| RecoverError::Regression {
+            shard: head.shard.0,
+            position,
+            reason,
+        };
+        let Some(recovering) = self
+            .shards
+            .iter_mut()
+            .find(|recovering| recovering.row.shard == head.shard)
+        else {
             return Err(regression("the shard does not exist".to_owned()));
         };
         if head.epoch < recovering.row.wal_since_epoch {
             return Ok(ReplayVerdict::Recorded);
         }
-        let recorded_to = recovering.row.wal_end.filter(|end| end.dir == self.wal_dir).map_or(0, |end| end.position);
+        let recorded_to = recovering
+            .row
+            .wal_end
+            .filter(|end| end.dir == self.wal_dir)
+            .map_or(0, |end| end.position);
         if position < recorded_to {
             return Ok(ReplayVerdict::Recorded);
         }
         if !self.known_topics.contains(&head.at.topic) {
-            return Err(regression(format!("topic {} is neither known nor deleted", head.at.topic)));
+            return Err(regression(format!(
+                "topic {} is neither known nor deleted",
+                head.at.topic
+            )));
         }
         let bytes = batch.len() as u64;
         let entry = entry_of(&head, batch).map_err(regression)?;
-        recovering.inner.replay(entry, head.stamp, replayed.location).map_err(regression)?;
+        recovering
+            .inner
+            .replay(entry, head.stamp, replayed.location)
+            .map_err(regression)?;
         self.found.wal_records += 1;
         self.found.wal_bytes += bytes;
         Ok(ReplayVerdict::Keep)
@@ -225,10 +275,17 @@ impl Recovery {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        self.found.partitions = self.shards.iter().map(|shard| shard.inner.live.partitions.len()).sum();
+        self.found.partitions = self
+            .shards
+            .iter()
+            .map(|shard| shard.inner.live.partitions.len())
+            .sum();
         let mut shards: BTreeMap<ShardId, Shard> = BTreeMap::new();
         for recovering in self.shards {
-            shards.insert(recovering.row.shard, Shard::new(recovering.row.shard, recovering.inner));
+            shards.insert(
+                recovering.row.shard,
+                Shard::new(recovering.row.shard, recovering.inner),
+            );
         }
         Ok((shards.into_values().collect(), self.found))
     }
@@ -236,31 +293,49 @@ impl Recovery {
 
 async fn load_checkpoint(objects: &Objects, row: &ShardRow) -> Result<Recorded, RecoverError> {
     let Some(pointer) = row.checkpoint else {
-        return Ok(Recorded { next_lsn: Lsn(0), ..Recorded::default() });
+        return Ok(Recorded {
+            next_lsn: Lsn(0),
+            ..Recorded::default()
+        });
     };
-    let failed = |reason: String| RecoverError::Checkpoint { shard: row.shard.0, reason };
+    let failed = |reason: String| RecoverError::Checkpoint {
+        shard: row.shard.0,
+        reason,
+    };
     let key = object_id(pointer.object).key(ObjectKind::Checkpoint);
     let bytes = objects
         .get_range(&key, 0..pointer.bytes, ObjectClass::Checkpoint)
         .await
         .map_err(|error| failed(error.to_string()))?;
     if xxhash_rust::xxh3::xxh3_64(&bytes) != pointer.state_hash {
-        return Err(failed("its hash is not the one that the database names".to_owned()));
+        return Err(failed(
+            "its hash is not the one that the database names".to_owned(),
+        ));
     }
-    let recorded = checkpoint::decode(row.shard, bytes).map_err(|error| failed(error.to_string()))?;
+    let recorded =
+        checkpoint::decode(row.shard, bytes).map_err(|error| failed(error.to_string()))?;
     if recorded.next_lsn == pointer.lsn {
         Ok(recorded)
     } else {
-        Err(failed(format!("it ends at manifest {}, the database says {}", recorded.next_lsn, pointer.lsn)))
+        Err(failed(format!(
+            "it ends at manifest {}, the database says {}",
+            recorded.next_lsn, pointer.lsn
+        )))
     }
 }
 
 /// The entry that a WAL record stands for.
 fn entry_of(head: &WalHead, batch: Bytes) -> Result<Entry, String> {
     match head.kind {
-        WalKind::Trim => Ok(Entry::Trim { at: head.at, log_start: head.offset }),
+        WalKind::Trim => Ok(Entry::Trim {
+            at: head.at,
+            log_start: head.offset,
+        }),
         WalKind::DropPartition => Ok(Entry::DropPartition { at: head.at }),
-        WalKind::EvictProducer => Ok(Entry::EvictProducer { at: head.at, producer: ProducerId(head.offset) }),
+        WalKind::EvictProducer => Ok(Entry::EvictProducer {
+            at: head.at,
+            producer: ProducerId(head.offset),
+        }),
         WalKind::Batch => {
             let batch = RecordBatch::parse(batch).map_err(|error| error.to_string())?;
             batch.verify_crc().map_err(|error| error.to_string())?;
@@ -294,8 +369,15 @@ fn run_of(head: &WalHead, batch: &RecordBatch) -> Run {
 }
 
 impl Inner {
-    fn replay(&mut self, entry: Entry, stamp: Timestamp, location: WalLocation) -> Result<(), String> {
-        self.live.apply(&entry, stamp).map_err(|error| error.to_string())?;
+    fn replay(
+        &mut self,
+        entry: Entry,
+        stamp: Timestamp,
+        location: WalLocation,
+    ) -> Result<(), String> {
+        self.live
+            .apply(&entry, stamp)
+            .map_err(|error| error.to_string())?;
         self.stamp = self.stamp.max(stamp);
         let at = entry.at();
         if matches!(entry, Entry::DropPartition { .. }) {
@@ -304,7 +386,11 @@ impl Inner {
         let end = self.high_watermark(at);
         let partition = self.partition_mut(at);
         partition.staged_end = end;
-        partition.unrecorded.push_back(Unrecorded { location, stamp, entry });
+        partition.unrecorded.push_back(Unrecorded {
+            location,
+            stamp,
+            entry,
+        });
         Ok(())
     }
 }

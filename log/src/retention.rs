@@ -43,16 +43,30 @@ impl Log {
     ///
     /// # Errors
     /// See [`TrimError`].
-    pub async fn delete_records(&self, address: PartitionAddress, offset: Option<i64>) -> Result<i64, TrimError> {
+    pub async fn delete_records(
+        &self,
+        address: PartitionAddress,
+        offset: Option<i64>,
+    ) -> Result<i64, TrimError> {
         let offsets = self.offsets(address)?;
         let to = offset.unwrap_or(offsets.high_watermark);
         if to < 0 || to > offsets.high_watermark {
             let (log_start, log_end) = (offsets.log_start, offsets.high_watermark);
-            return Err(ReadError::OutOfRange { offset: to, log_start, log_end }.into());
+            return Err(ReadError::OutOfRange {
+                offset: to,
+                log_start,
+                log_end,
+            }
+            .into());
         }
         if to > offsets.log_start {
-            let entry = Entry::Trim { at: address.at, log_start: to };
-            self.stage_entry(self.shard(address.shard)?, entry)?.acknowledged().await?;
+            let entry = Entry::Trim {
+                at: address.at,
+                log_start: to,
+            };
+            self.stage_entry(self.shard(address.shard)?, entry)?
+                .acknowledged()
+                .await?;
         }
         Ok(self.offsets(address)?.log_start)
     }
@@ -110,7 +124,9 @@ impl Log {
     pub async fn settle_tombstones(&self) -> Result<(), StoreError> {
         for tombstone in self.store().topics().await?.tombstones {
             for pending in &tombstone.pending {
-                let Ok(shard) = self.shard(*pending) else { continue };
+                let Ok(shard) = self.shard(*pending) else {
+                    continue;
+                };
                 let held = shard.lock().partitions_of(tombstone.id);
                 if held.is_empty() {
                     self.store().drop_recorded(tombstone.id, *pending).await?;
@@ -144,7 +160,9 @@ impl Inner {
             let mut left: u64 = runs.iter().map(|run| run.bytes).sum();
             let mut log_start = 0;
             for run in runs {
-                let too_old = rule.ms.is_some_and(|ms| run.max_timestamp.0 >= 0 && now - run.max_timestamp.0 > ms);
+                let too_old = rule
+                    .ms
+                    .is_some_and(|ms| run.max_timestamp.0 >= 0 && now - run.max_timestamp.0 > ms);
                 let too_much = rule.bytes.is_some_and(|bytes| left - run.bytes >= bytes);
                 if !too_old && !too_much {
                     break;
@@ -160,11 +178,20 @@ impl Inner {
     fn idle_producers(&self, oldest: i64) -> Vec<Entry> {
         let mut idle = Vec::new();
         for (at, partition) in &self.live.partitions {
-            let staged = self.partitions.get(at).map(|partition| &partition.staged_producers);
+            let staged = self
+                .partitions
+                .get(at)
+                .map(|partition| &partition.staged_producers);
             for (id, producer) in &partition.producers {
                 let writes_now = staged.is_some_and(|staged| staged.contains_key(id));
-                if producer.last_stamp.0 < oldest && producer.open_transaction.is_none() && !writes_now {
-                    idle.push(Entry::EvictProducer { at: *at, producer: ProducerId(id.0) });
+                if producer.last_stamp.0 < oldest
+                    && producer.open_transaction.is_none()
+                    && !writes_now
+                {
+                    idle.push(Entry::EvictProducer {
+                        at: *at,
+                        producer: ProducerId(id.0),
+                    });
                 }
             }
         }
@@ -175,7 +202,10 @@ impl Inner {
     fn partitions_of(&self, topic: TopicId) -> Vec<TopicPartition> {
         let live = self.live.partitions.keys();
         let recorded = self.recorded.state.partitions.keys();
-        let unrecorded = self.partitions.iter().filter(|(_, partition)| !partition.unrecorded.is_empty());
+        let unrecorded = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| !partition.unrecorded.is_empty());
         let all = live.chain(recorded).chain(unrecorded.map(|(at, _)| at));
         let mut held: Vec<TopicPartition> = all.filter(|at| at.topic == topic).copied().collect();
         held.sort_unstable();

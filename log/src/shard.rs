@@ -72,7 +72,10 @@ pub(crate) struct Flushing {
 
 impl Shard {
     pub(crate) fn new(id: ShardId, inner: Inner) -> Self {
-        Self { id, inner: Mutex::new(inner) }
+        Self {
+            id,
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -82,7 +85,11 @@ impl Shard {
 
 impl Inner {
     /// The state of a shard that was just granted: recorded and live are equal, nothing is staged.
-    pub(crate) fn granted(epoch: LeaderEpoch, incarnation: Incarnation, recorded: Recorded) -> Self {
+    pub(crate) fn granted(
+        epoch: LeaderEpoch,
+        incarnation: Incarnation,
+        recorded: Recorded,
+    ) -> Self {
         Self {
             epoch,
             incarnation,
@@ -113,24 +120,39 @@ impl Inner {
 
     /// The offset behind the last durable record.
     pub(crate) fn high_watermark(&self, at: TopicPartition) -> i64 {
-        self.live.partitions.get(&at).map_or(0, |partition| partition.next_offset)
+        self.live
+            .partitions
+            .get(&at)
+            .map_or(0, |partition| partition.next_offset)
     }
 
     /// The first offset that may be read.
     pub(crate) fn log_start(&self, at: TopicPartition) -> i64 {
-        self.live.partitions.get(&at).map_or(0, |partition| partition.log_start)
+        self.live
+            .partitions
+            .get(&at)
+            .map_or(0, |partition| partition.log_start)
     }
 
     /// The runtime part of a partition, made on first use.
     pub(crate) fn partition_mut(&mut self, at: TopicPartition) -> &mut PartitionLog {
-        let end = self.live.partitions.get(&at).map_or(0, |partition| partition.next_offset);
-        self.partitions.entry(at).or_insert_with(|| PartitionLog::new(end))
+        let end = self
+            .live
+            .partitions
+            .get(&at)
+            .map_or(0, |partition| partition.next_offset);
+        self.partitions
+            .entry(at)
+            .or_insert_with(|| PartitionLog::new(end))
     }
 
     /// The first WAL position that holds an entry of this shard which no manifest names.
     pub(crate) fn first_unrecorded(&self) -> Option<WalPosition> {
         let durable = self.partitions.values().filter_map(|partition| {
-            partition.unrecorded.front().map(|entry| entry.location.position)
+            partition
+                .unrecorded
+                .front()
+                .map(|entry| entry.location.position)
         });
         let staged = self.pending.front().map(|entry| entry.location.position);
         durable.chain(staged).min()

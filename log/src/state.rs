@@ -63,16 +63,30 @@ impl ShardState {
     pub fn apply(&mut self, entry: &Entry, stamp: Timestamp) -> Result<(), ApplyError> {
         match entry {
             Entry::Run(run) => {
-                let expected = self.partitions.get(&run.at).map_or(0, |partition| partition.next_offset);
+                let expected = self
+                    .partitions
+                    .get(&run.at)
+                    .map_or(0, |partition| partition.next_offset);
                 if run.base_offset != expected {
-                    return Err(ApplyError::Gap { at: run.at, expected, found: run.base_offset });
+                    return Err(ApplyError::Gap {
+                        at: run.at,
+                        expected,
+                        found: run.base_offset,
+                    });
                 }
                 self.partitions.entry(run.at).or_default().append(run);
             }
             Entry::Trim { at, log_start } => {
-                let next_offset = self.partitions.get(at).map_or(0, |partition| partition.next_offset);
+                let next_offset = self
+                    .partitions
+                    .get(at)
+                    .map_or(0, |partition| partition.next_offset);
                 if *log_start > next_offset {
-                    return Err(ApplyError::TrimBehindEnd { at: *at, log_start: *log_start, next_offset });
+                    return Err(ApplyError::TrimBehindEnd {
+                        at: *at,
+                        log_start: *log_start,
+                        next_offset,
+                    });
                 }
                 self.partitions.entry(*at).or_default().trim(*log_start);
             }

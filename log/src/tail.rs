@@ -32,14 +32,22 @@ struct Noted {
 
 impl TailBudget {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, queue: Mutex::default() }
+        Self {
+            bytes_max,
+            queue: Mutex::default(),
+        }
     }
 
     /// A batch joined the tail of its partition.
     pub(crate) fn note(&self, shard: ShardId, at: TopicPartition, base_offset: i64, bytes: usize) {
         let mut queue = self.queue.lock();
         queue.bytes += bytes;
-        queue.batches.push_back(Noted { shard, at, base_offset, bytes });
+        queue.batches.push_back(Noted {
+            shard,
+            at,
+            base_offset,
+            bytes,
+        });
     }
 
     /// Lets the oldest batches go until the budget holds. `forget` is called without the budget's lock.
@@ -49,7 +57,9 @@ impl TailBudget {
             if queue.bytes <= self.bytes_max {
                 return;
             }
-            let Some(oldest) = queue.batches.pop_front() else { return };
+            let Some(oldest) = queue.batches.pop_front() else {
+                return;
+            };
             queue.bytes -= oldest.bytes;
             drop(queue);
             forget(oldest.shard, oldest.at, oldest.base_offset);

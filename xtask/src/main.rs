@@ -39,7 +39,11 @@ fn dispatch(arguments: &[String]) -> Result<()> {
             for problem in &problems {
                 run::say(problem);
             }
-            if problems.is_empty() { Ok(()) } else { bail!("tidy found {} problems", problems.len()) }
+            if problems.is_empty() {
+                Ok(())
+            } else {
+                bail!("tidy found {} problems", problems.len())
+            }
         }
         ["help" | "--help" | "-h"] => {
             run::say(USAGE);
@@ -52,5 +56,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
 /// The top of the checkout.
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in the workspace").to_path_buf()
+    manifest
+        .parent()
+        .expect("xtask lies in the workspace")
+        .to_path_buf()
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// Prints a line.
-#[expect(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a command line tool speaks on its standard output"
+)]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }
@@ -18,7 +21,12 @@ pub(crate) fn check(folder: &Path, program: &str, arguments: &[&str]) -> Result<
 }
 
 /// Runs a command with more environment.
-pub(crate) fn check_with(folder: &Path, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn check_with(
+    folder: &Path,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<()> {
     let shown = format!("{program} {}", arguments.join(" "));
     let status = Command::new(program)
         .args(arguments)
@@ -26,7 +34,11 @@ pub(crate) fn check_with(folder: &Path, program: &str, arguments: &[&str], envir
         .current_dir(folder)
         .status()
         .with_context(|| format!("cannot run {shown}"))?;
-    if status.success() { Ok(()) } else { bail!("{shown}: {status}") }
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{shown}: {status}")
+    }
 }
 
 /// The standard output of a command.
@@ -38,7 +50,11 @@ pub(crate) fn output(folder: &Path, program: &str, arguments: &[&str]) -> Result
         .output()
         .with_context(|| format!("cannot run {shown}"))?;
     if !output.status.success() {
-        bail!("{shown}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{shown}: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -62,8 +78,15 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Runs a part and remembers how long it took.
-    #[expect(clippy::disallowed_methods, reason = "the tool reports to a person how long its steps took")]
-    pub(crate) fn part(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the tool reports to a person how long its steps took"
+    )]
+    pub(crate) fn part(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         say(&format!("== {name}"));
         let start = Instant::now();
         let outcome = work();

@@ -10,9 +10,15 @@ use crate::run::{self, Shares};
 
 /// Runs everything that the machine's means allow.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let missing: Vec<_> = CAPABILITIES.iter().filter(|capability| !capability.is_there()).collect();
+    let missing: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|capability| !capability.is_there())
+        .collect();
     if is_ci() && !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|capability| format!("{} ({})", capability.name, capability.remedy)).collect();
+        let names: Vec<_> = missing
+            .iter()
+            .map(|capability| format!("{} ({})", capability.name, capability.remedy))
+            .collect();
         bail!("CI needs: {}", names.join(", "));
     }
     let mut shares = Shares::default();
@@ -28,16 +34,51 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 }
 
 fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
-    shares.part("format", || run::check(root, "cargo", &["fmt", "--all", "--check"]))?;
-    shares.part("build", || run::check(root, "cargo", &["build", "--workspace", "--all-targets", "--locked"]))?;
+    shares.part("format", || {
+        run::check(root, "cargo", &["fmt", "--all", "--check"])
+    })?;
+    shares.part("build", || {
+        run::check(
+            root,
+            "cargo",
+            &["build", "--workspace", "--all-targets", "--locked"],
+        )
+    })?;
     shares.part("lints", || {
-        run::check(root, "cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"])
+        run::check(
+            root,
+            "cargo",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )
     })?;
     shares.part("tests: unit, properties, conformance, tidy", || {
-        run::check(root, "cargo", &["test", "--workspace", "--locked", "--exclude", "streamhouse-compat-tests"])
+        run::check(
+            root,
+            "cargo",
+            &[
+                "test",
+                "--workspace",
+                "--locked",
+                "--exclude",
+                "streamhouse-compat-tests",
+            ],
+        )
     })?;
     shares.part("tests: real clients", || {
-        run::check(root, "cargo", &["test", "--locked", "--package", "streamhouse-compat-tests"])
+        run::check(
+            root,
+            "cargo",
+            &["test", "--locked", "--package", "streamhouse-compat-tests"],
+        )
     })?;
     shares.part("documentation", || {
         run::check_with(

@@ -21,8 +21,15 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
 
 /// The files of the checkout that belong to it: tracked, or new and not ignored.
 fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
-    let listed = run::output(root, "git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
-    let existing = listed.lines().map(PathBuf::from).filter(|path| root.join(path).is_file());
+    let listed = run::output(
+        root,
+        "git",
+        &["ls-files", "--cached", "--others", "--exclude-standard"],
+    )?;
+    let existing = listed
+        .lines()
+        .map(PathBuf::from)
+        .filter(|path| root.join(path).is_file());
     Ok(existing.collect())
 }
 

@@ -39,13 +39,22 @@ fn another_version_and_another_cluster_are_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let chance = SeededChance::new(1);
     drop(DataDir::open(folder.path(), Some("one"), &chance).unwrap());
-    let other = DataDir::open(folder.path(), Some("two"), &chance).unwrap_err().to_string();
+    let other = DataDir::open(folder.path(), Some("two"), &chance)
+        .unwrap_err()
+        .to_string();
     assert!(other.contains("belongs to cluster one"), "{other}");
     let meta = folder.path().join("meta.properties");
-    let text = std::fs::read_to_string(&meta).unwrap().replace("version=1", "version=9");
+    let text = std::fs::read_to_string(&meta)
+        .unwrap()
+        .replace("version=1", "version=9");
     std::fs::write(&meta, text).unwrap();
-    let newer = DataDir::open(folder.path(), None, &chance).unwrap_err().to_string();
-    assert!(newer.contains("version 9") && newer.contains("start the release that wrote it"), "{newer}");
+    let newer = DataDir::open(folder.path(), None, &chance)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        newer.contains("version 9") && newer.contains("start the release that wrote it"),
+        "{newer}"
+    );
 }
 
 #[test]
@@ -53,6 +62,8 @@ fn an_unwritable_place_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = DataDir::open(&file, None, &SeededChance::new(1)).unwrap_err().to_string();
+    let error = DataDir::open(&file, None, &SeededChance::new(1))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("cannot be used"), "{error}");
 }

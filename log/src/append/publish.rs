@@ -18,7 +18,11 @@ impl Log {
     pub(crate) fn publish_written(&self, up_to: WalPosition) {
         for shard in self.dirty_shards() {
             let mut inner = shard.lock();
-            for pending in inner.pending.iter_mut().take_while(|p| p.location.position < up_to) {
+            for pending in inner
+                .pending
+                .iter_mut()
+                .take_while(|p| p.location.position < up_to)
+            {
                 pending.written();
             }
             drop(inner);
@@ -34,22 +38,31 @@ impl Log {
             self.publish_shard(shard, up_to, &mut told);
         }
         self.published.fetch_max(up_to.0, Ordering::AcqRel);
-        self.tail.shrink(|owner, at, base| self.forget_tail(owner, at, base));
+        self.tail
+            .shrink(|owner, at, base| self.forget_tail(owner, at, base));
         told.into_iter().for_each(Pending::durable);
         self.flush_if_due();
     }
 
     fn publish_shard(&self, shard: &Shard, up_to: WalPosition, told: &mut Vec<Pending>) {
         let mut inner = shard.lock();
-        while inner.pending.front().is_some_and(|pending| pending.location.position < up_to) {
-            let Some(pending) = inner.pending.pop_front() else { break };
+        while inner
+            .pending
+            .front()
+            .is_some_and(|pending| pending.location.position < up_to)
+        {
+            let Some(pending) = inner.pending.pop_front() else {
+                break;
+            };
             if let Err(error) = inner.live.apply(&pending.entry, pending.stamp) {
                 // Staging gave the offset under this same lock: a gap is a broken invariant, not bad input.
                 inner.stopped = Some(error.to_string());
                 tracing::error!(shard = shard.id.0, %error, "the shard stopped: a staged entry does not follow its state");
                 return;
             }
-            inner.settle(&pending, |bytes, at, base| self.tail.note(shard.id, at, base, bytes));
+            inner.settle(&pending, |bytes, at, base| {
+                self.tail.note(shard.id, at, base, bytes)
+            });
             told.push(pending);
         }
         if !inner.pending.is_empty() {
@@ -88,7 +101,11 @@ impl Inner {
                 note_tail(bytes.len(), at, run.base_offset);
             }
             (Entry::Trim { .. }, _) => {
-                while partition.tail.front().is_some_and(|batch| batch.next_offset <= log_start) {
+                while partition
+                    .tail
+                    .front()
+                    .is_some_and(|batch| batch.next_offset <= log_start)
+                {
                     partition.tail.pop_front();
                 }
             }

@@ -13,8 +13,8 @@ use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
 use crate::format::wal_record::{WalHead, WalKind};
 use crate::shard::pending::{Pending, Waiting};
 use crate::shard::{Inner, Shard};
-use crate::state::producer::Sequenced;
 use crate::state::ProducerState;
+use crate::state::producer::Sequenced;
 
 /// Offsets that may be staged and not yet recorded: an unclean election jumps this far, so that no offset is ever bound
 /// to two records.
@@ -34,7 +34,12 @@ impl Log {
             return Ok(inner.join_duplicate(at, bounds, acks));
         }
         let base_offset = inner.staged_end(at);
-        let recorded_end = inner.recorded.state.partitions.get(&at).map_or(0, |p| p.next_offset);
+        let recorded_end = inner
+            .recorded
+            .state
+            .partitions
+            .get(&at)
+            .map_or(0, |p| p.next_offset);
         if base_offset.saturating_add(prepared.offsets) - recorded_end >= UNRECORDED_OFFSETS_MAX {
             return Err(AppendError::Full);
         }
@@ -60,11 +65,28 @@ impl Log {
             append_epoch: inner.epoch,
             max_timestamp: prepared.max_timestamp,
             crc: 0,
-            producers: prepared.producer.map(|p| p.row(base_offset, prepared.append_time, stamp)).into_iter().collect(),
+            producers: prepared
+                .producer
+                .map(|p| p.row(base_offset, prepared.append_time, stamp))
+                .into_iter()
+                .collect(),
             points: Vec::new(),
         });
-        let answer = Appended { base_offset, append_time: prepared.append_time, log_start: inner.log_start(at) };
-        Ok(inner.push_pending(PendingEntry { location, stamp, entry, batch: Some(batch), answer }, acks))
+        let answer = Appended {
+            base_offset,
+            append_time: prepared.append_time,
+            log_start: inner.log_start(at),
+        };
+        Ok(inner.push_pending(
+            PendingEntry {
+                location,
+                stamp,
+                entry,
+                batch: Some(batch),
+                answer,
+            },
+            acks,
+        ))
     }
 
     /// Stages an entry that is not a batch. It is durable when the answer completes.
@@ -95,8 +117,21 @@ impl Log {
         if kind == WalKind::DropPartition {
             inner.dropped.insert(at.topic);
         }
-        let answer = Appended { base_offset: offset, append_time: Timestamp::NONE, log_start: inner.log_start(at) };
-        Ok(inner.push_pending(PendingEntry { location, stamp, entry, batch: None, answer }, Acks::All))
+        let answer = Appended {
+            base_offset: offset,
+            append_time: Timestamp::NONE,
+            log_start: inner.log_start(at),
+        };
+        Ok(inner.push_pending(
+            PendingEntry {
+                location,
+                stamp,
+                entry,
+                batch: None,
+                answer,
+            },
+            Acks::All,
+        ))
     }
 
     /// Puts a record into the WAL's queue. The shard is marked before, so that the fsync that covers the record finds it.
@@ -108,11 +143,15 @@ impl Log {
         batch: Bytes,
     ) -> Result<WalLocation, AppendError> {
         self.mark_dirty(shard.id);
-        self.wal().append(class, head.encode(), batch).map_err(|error| match error {
-            WalAppendError::Full => AppendError::Full,
-            WalAppendError::TooLarge { .. } => AppendError::TooLarge,
-            WalAppendError::Closed => AppendError::Stopped("the write-ahead log is closed".to_owned()),
-        })
+        self.wal()
+            .append(class, head.encode(), batch)
+            .map_err(|error| match error {
+                WalAppendError::Full => AppendError::Full,
+                WalAppendError::TooLarge { .. } => AppendError::TooLarge,
+                WalAppendError::Closed => {
+                    AppendError::Stopped("the write-ahead log is closed".to_owned())
+                }
+            })
     }
 }
 
@@ -136,23 +175,43 @@ impl Inner {
     }
 
     /// Judges the batch's sequence; a duplicate gives the bounds of the original.
-    fn judge(&self, at: TopicPartition, prepared: &Prepared) -> Result<Option<BatchBounds>, AppendError> {
-        let Some(producer) = &prepared.producer else { return Ok(None) };
+    fn judge(
+        &self,
+        at: TopicPartition,
+        prepared: &Prepared,
+    ) -> Result<Option<BatchBounds>, AppendError> {
+        let Some(producer) = &prepared.producer else {
+            return Ok(None);
+        };
         // A producer that is not known may begin anywhere: its state may have been evicted.
-        let Some(known) = self.staged_producer(at, producer.id) else { return Ok(None) };
-        match known.judge(producer.epoch, producer.first_sequence, producer.last_sequence) {
+        let Some(known) = self.staged_producer(at, producer.id) else {
+            return Ok(None);
+        };
+        match known.judge(
+            producer.epoch,
+            producer.first_sequence,
+            producer.last_sequence,
+        ) {
             Sequenced::Next => Ok(None),
             Sequenced::Duplicate(bounds) => Ok(Some(bounds)),
-            Sequenced::OutOfOrder { expected } => {
-                Err(AppendError::OutOfOrder { found: producer.first_sequence, expected })
-            }
-            Sequenced::Fenced { current } => Err(AppendError::Fenced { found: producer.epoch, current }),
+            Sequenced::OutOfOrder { expected } => Err(AppendError::OutOfOrder {
+                found: producer.first_sequence,
+                expected,
+            }),
+            Sequenced::Fenced { current } => Err(AppendError::Fenced {
+                found: producer.epoch,
+                current,
+            }),
         }
     }
 
     /// What will be known of a producer once everything that is staged is durable.
     fn staged_producer(&self, at: TopicPartition, id: ProducerId) -> Option<&ProducerState> {
-        match self.partitions.get(&at).and_then(|partition| partition.staged_producers.get(&id)) {
+        match self
+            .partitions
+            .get(&at)
+            .and_then(|partition| partition.staged_producers.get(&id))
+        {
             Some(staged) => staged.as_ref(),
             None => self.live.partitions.get(&at)?.producers.get(&id),
         }
@@ -161,13 +220,23 @@ impl Inner {
     /// A duplicate of a durable batch is answered at once; one of a staged batch waits for the original.
     fn join_duplicate(&mut self, at: TopicPartition, bounds: BatchBounds, acks: Acks) -> Staged {
         let log_start = self.log_start(at);
-        let expected = Appended { base_offset: bounds.base_offset, append_time: bounds.timestamp, log_start };
+        let expected = Appended {
+            base_offset: bounds.base_offset,
+            append_time: bounds.timestamp,
+            log_start,
+        };
         let original = self.pending.iter_mut().rev().find(|pending| {
             matches!(&pending.entry, Entry::Run(run) if run.at == at && run.base_offset == bounds.base_offset)
         });
         match original {
-            Some(pending) => Staged { expected, outcome: wait_for(pending, acks) },
-            None => Staged { expected, outcome: None },
+            Some(pending) => Staged {
+                expected,
+                outcome: wait_for(pending, acks),
+            },
+            None => Staged {
+                expected,
+                outcome: None,
+            },
         }
     }
 
@@ -175,28 +244,50 @@ impl Inner {
         let at = staged.entry.at();
         match &staged.entry {
             Entry::Run(run) => {
-                let next = run.producers.first().map(|row| match self.staged_producer(at, row.id).cloned() {
-                    Some(mut producer) => {
-                        producer.append(row);
-                        (row.id, producer)
+                let next = run.producers.first().map(|row| {
+                    match self.staged_producer(at, row.id).cloned() {
+                        Some(mut producer) => {
+                            producer.append(row);
+                            (row.id, producer)
+                        }
+                        None => (row.id, ProducerState::of(row)),
                     }
-                    None => (row.id, ProducerState::of(row)),
                 });
                 let partition = self.partition_mut(at);
                 partition.staged_end = run.next_offset();
-                partition.staged_producers.extend(next.map(|(id, producer)| (id, Some(producer))));
+                partition
+                    .staged_producers
+                    .extend(next.map(|(id, producer)| (id, Some(producer))));
             }
             Entry::EvictProducer { producer, .. } => {
-                self.partition_mut(at).staged_producers.insert(*producer, None);
+                self.partition_mut(at)
+                    .staged_producers
+                    .insert(*producer, None);
             }
             Entry::Trim { .. } | Entry::DropPartition { .. } => {}
         }
         self.partition_mut(at).staged_entries += 1;
-        let PendingEntry { location, stamp, entry, batch, answer } = staged;
-        let mut pending = Pending { location, stamp, entry, batch, answer, waiters: Vec::new() };
+        let PendingEntry {
+            location,
+            stamp,
+            entry,
+            batch,
+            answer,
+        } = staged;
+        let mut pending = Pending {
+            location,
+            stamp,
+            entry,
+            batch,
+            answer,
+            waiters: Vec::new(),
+        };
         let outcome = wait_for(&mut pending, acks);
         self.pending.push_back(pending);
-        Staged { expected: answer, outcome }
+        Staged {
+            expected: answer,
+            outcome,
+        }
     }
 }
 
@@ -205,7 +296,10 @@ fn wait_for(pending: &mut Pending, acks: Acks) -> Option<oneshot::Receiver<super
         return None;
     }
     let (tell, outcome) = oneshot::channel();
-    pending.waiters.push(Waiting { at_write: acks == Acks::Leader, tell });
+    pending.waiters.push(Waiting {
+        at_write: acks == Acks::Leader,
+        tell,
+    });
     Some(outcome)
 }
 
@@ -227,7 +321,12 @@ pub(crate) struct BatchProducer {
 
 impl BatchProducer {
     /// The row of a run that holds this batch alone.
-    pub(crate) fn row(self, base_offset: i64, append_time: Timestamp, stamp: Timestamp) -> RunProducer {
+    pub(crate) fn row(
+        self,
+        base_offset: i64,
+        append_time: Timestamp,
+        stamp: Timestamp,
+    ) -> RunProducer {
         RunProducer {
             id: self.id,
             epoch: self.epoch,

@@ -60,7 +60,9 @@ pub enum ValidateError {
     #[error("the records of the batch cannot be read: {0}")]
     Records(RecordError),
     /// A CreateTime lies outside the topic's window (INVALID_TIMESTAMP).
-    #[error("timestamp {timestamp} lies outside {earliest} to {latest}, the window that message.timestamp.before.max.ms and message.timestamp.after.max.ms allow")]
+    #[error(
+        "timestamp {timestamp} lies outside {earliest} to {latest}, the window that message.timestamp.before.max.ms and message.timestamp.after.max.ms allow"
+    )]
     Timestamp {
         /// The timestamp.
         timestamp: i64,
@@ -94,10 +96,16 @@ impl Prepared {
         let batch = RecordBatch::parse(records.clone()).map_err(ProducedBatchError::from)?;
         let bytes = batch.size_bytes();
         if bytes > rules.batch_bytes_max {
-            return Err(ValidateError::TooLarge { bytes, max: rules.batch_bytes_max });
+            return Err(ValidateError::TooLarge {
+                bytes,
+                max: rules.batch_bytes_max,
+            });
         }
         if bytes > rules.segment_bytes {
-            return Err(ValidateError::LargerThanSegment { bytes, max: rules.segment_bytes });
+            return Err(ValidateError::LargerThanSegment {
+                bytes,
+                max: rules.segment_bytes,
+            });
         }
         batch.validate_produced()?;
         if batch.attributes().is_transactional() {
@@ -109,7 +117,10 @@ impl Prepared {
         if !rules.stamps_append_time {
             check_times(&batch, rules, now_ms)?;
         }
-        Ok(Self::copy(&batch, rules.stamps_append_time.then_some(Timestamp(now_ms))))
+        Ok(Self::copy(
+            &batch,
+            rules.stamps_append_time.then_some(Timestamp(now_ms)),
+        ))
     }
 
     fn copy(batch: &RecordBatch, append_time: Option<Timestamp>) -> Self {
@@ -117,7 +128,11 @@ impl Prepared {
         match append_time {
             None => own.extend_from_slice(batch.bytes()),
             Some(_) => {
-                let stamp = Stamp { base_offset: 0, leader_epoch: LeaderEpoch(0), append_time };
+                let stamp = Stamp {
+                    base_offset: 0,
+                    leader_epoch: LeaderEpoch(0),
+                    append_time,
+                };
                 let stamped = batch.stamped(&stamp);
                 own.extend_from_slice(&stamped.header);
                 own.extend_from_slice(&stamped.records);
@@ -140,7 +155,9 @@ impl Prepared {
 }
 
 fn check_keys(batch: &RecordBatch) -> Result<(), ValidateError> {
-    let summary = batch.summarize_records(&Limits::DEFAULT).map_err(ValidateError::Records)?;
+    let summary = batch
+        .summarize_records(&Limits::DEFAULT)
+        .map_err(ValidateError::Records)?;
     match summary.first_null_key {
         Some(index) => Err(ValidateError::NullKey { index }),
         None => Ok(()),
@@ -151,9 +168,17 @@ fn check_times(batch: &RecordBatch, rules: &AppendRules, now_ms: i64) -> Result<
     let earliest = now_ms.saturating_sub(rules.before_max_ms);
     let latest = now_ms.saturating_add(rules.after_max_ms);
     // A record without a timestamp is allowed anywhere (Kafka: `LogValidator.validateTimestamp`).
-    let outside = |time: Timestamp| time != Timestamp::NONE && (time.0 < earliest || time.0 > latest);
-    match [batch.base_timestamp(), batch.max_timestamp()].into_iter().find(|time| outside(*time)) {
-        Some(time) => Err(ValidateError::Timestamp { timestamp: time.0, earliest, latest }),
+    let outside =
+        |time: Timestamp| time != Timestamp::NONE && (time.0 < earliest || time.0 > latest);
+    match [batch.base_timestamp(), batch.max_timestamp()]
+        .into_iter()
+        .find(|time| outside(*time))
+    {
+        Some(time) => Err(ValidateError::Timestamp {
+            timestamp: time.0,
+            earliest,
+            latest,
+        }),
         None => Ok(()),
     }
 }

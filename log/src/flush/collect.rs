@@ -38,7 +38,10 @@ pub(crate) struct Collected {
 impl Log {
     /// Everything durable below `cut`, shard by shard; shards without anything are left out.
     pub(crate) fn collect(&self, cut: WalPosition) -> Vec<ShardPart> {
-        self.shards().iter().filter_map(|shard| shard.lock().collect(shard.id, cut)).collect()
+        self.shards()
+            .iter()
+            .filter_map(|shard| shard.lock().collect(shard.id, cut))
+            .collect()
     }
 }
 
@@ -51,9 +54,16 @@ impl Inner {
         let mut stamp = Timestamp::NONE;
         for partition in self.partitions.values() {
             let mut tail = partition.tail.iter().peekable();
-            for unrecorded in partition.unrecorded.iter().take_while(|entry| entry.location.position < cut) {
+            for unrecorded in partition
+                .unrecorded
+                .iter()
+                .take_while(|entry| entry.location.position < cut)
+            {
                 let start = unrecorded.run_start();
-                while tail.peek().is_some_and(|batch| start.is_some_and(|start| batch.base_offset < start)) {
+                while tail
+                    .peek()
+                    .is_some_and(|batch| start.is_some_and(|start| batch.base_offset < start))
+                {
                     tail.next();
                 }
                 let in_tail = tail.peek().filter(|batch| Some(batch.base_offset) == start);
@@ -68,7 +78,10 @@ impl Inner {
         if entries.is_empty() {
             return None;
         }
-        let plain: Vec<Entry> = entries.iter().map(|collected| collected.entry.clone()).collect();
+        let plain: Vec<Entry> = entries
+            .iter()
+            .map(|collected| collected.entry.clone())
+            .collect();
         let mut released = self.recorded.locations.released_by(&plain);
         released.extend(self.flushing.released.iter().copied());
         Some(ShardPart {
@@ -96,7 +109,11 @@ pub(crate) struct RunBuilder {
 impl RunBuilder {
     /// Adds a batch. Gives the run before it, if the batch cannot join that one.
     pub(crate) fn push(&mut self, batch: &Run, bytes: &[u8]) -> Option<Run> {
-        let finished = if self.run.as_ref().is_some_and(|run| joins(run, batch)) { None } else { self.finish() };
+        let finished = if self.run.as_ref().is_some_and(|run| joins(run, batch)) {
+            None
+        } else {
+            self.finish()
+        };
         match &mut self.run {
             None => {
                 let mut run = batch.clone();
@@ -135,7 +152,9 @@ fn joins(run: &Run, batch: &Run) -> bool {
         && run.append_epoch == batch.append_epoch
         && batch.producers.iter().all(|row| {
             let known = run.producers.iter().find(|known| known.id == row.id);
-            known.is_none_or(|known| known.epoch == row.epoch && known.transactional == row.transactional)
+            known.is_none_or(|known| {
+                known.epoch == row.epoch && known.transactional == row.transactional
+            })
         })
 }
 

@@ -19,8 +19,10 @@ impl Log {
     pub(crate) async fn commit_flush(&self, sealed: Sealed) -> Result<(), FlushError> {
         // With an object every manifest of a commit makes its shard one that needs the object, so shards without data in
         // it are committed by themselves.
-        let (with_data, without): (Vec<_>, Vec<_>) =
-            sealed.parts.into_iter().partition(|part| part.manifest.data.is_some());
+        let (with_data, without): (Vec<_>, Vec<_>) = sealed
+            .parts
+            .into_iter()
+            .partition(|part| part.manifest.data.is_some());
         let mut failed = None;
         for (object, parts) in [(sealed.object, with_data), (None, without)] {
             if parts.is_empty() {
@@ -57,7 +59,9 @@ impl Log {
             };
             let resolved = match (&error, error.outcome()) {
                 // A row with this id can only be our own: the commit before this one went through.
-                (CommitError::ObjectExists { .. }, _) if attempt > 1 => self.read_back(&commit).await?,
+                (CommitError::ObjectExists { .. }, _) if attempt > 1 => {
+                    self.read_back(&commit).await?
+                }
                 (_, Outcome::DidNotHappen) => return Err(error.into()),
                 (_, Outcome::MayHaveHappened) => self.read_back(&commit).await?,
             };
@@ -75,14 +79,25 @@ impl Log {
     async fn read_back(&self, commit: &Commit) -> Result<Option<Vec<CommitOutcome>>, StoreError> {
         let mut outcomes = Vec::with_capacity(commit.manifests.len());
         for manifest in &commit.manifests {
-            let rows = self.store().manifests(manifest.shard, manifest.lsn, 1).await?;
+            let rows = self
+                .store()
+                .manifests(manifest.shard, manifest.lsn, 1)
+                .await?;
             let ours = rows.first().is_some_and(|row| {
-                row.lsn == manifest.lsn && row.epoch == manifest.epoch && row.incarnation == manifest.incarnation
+                row.lsn == manifest.lsn
+                    && row.epoch == manifest.epoch
+                    && row.incarnation == manifest.incarnation
             });
-            outcomes.push(if ours { CommitOutcome::Committed } else { CommitOutcome::Refused });
+            outcomes.push(if ours {
+                CommitOutcome::Committed
+            } else {
+                CommitOutcome::Refused
+            });
         }
         // One transaction: either some shard won, or it did not happen and may be repeated as it is.
-        Ok(outcomes.contains(&CommitOutcome::Committed).then_some(outcomes))
+        Ok(outcomes
+            .contains(&CommitOutcome::Committed)
+            .then_some(outcomes))
     }
 
     fn record(&self, part: SealedPart, cut: WalPosition) -> Result<(), FlushError> {
@@ -108,7 +123,10 @@ impl Log {
                 "metadata_regression: the database ends at manifest {}, this broker saw {} committed",
                 row.next_lsn, part.commit.lsn
             ),
-            Some(row) => format!("another grant leads it: epoch {} instead of {ours}", row.epoch),
+            Some(row) => format!(
+                "another grant leads it: epoch {} instead of {ours}",
+                row.epoch
+            ),
         };
         stop(shard, &mut shard.lock(), reason)
     }
@@ -117,15 +135,24 @@ impl Log {
 fn stop(shard: &Shard, inner: &mut Inner, reason: String) -> FlushError {
     tracing::error!(shard = shard.id.0, %reason, "the shard stopped; its unrecorded entries stay in the WAL");
     inner.stopped = Some(reason.clone());
-    FlushError::Stopped { shard: shard.id.0, reason }
+    FlushError::Stopped {
+        shard: shard.id.0,
+        reason,
+    }
 }
 
 impl Inner {
     /// Moves the entries of a committed manifest behind the recorded line.
     fn record(&mut self, part: &SealedPart, cut: WalPosition) -> Result<(), String> {
-        self.recorded.apply(&part.manifest).map_err(|error| error.to_string())?;
+        self.recorded
+            .apply(&part.manifest)
+            .map_err(|error| error.to_string())?;
         for partition in self.partitions.values_mut() {
-            while partition.unrecorded.front().is_some_and(|entry| entry.location.position < cut) {
+            while partition
+                .unrecorded
+                .front()
+                .is_some_and(|entry| entry.location.position < cut)
+            {
                 partition.unrecorded.pop_front();
             }
         }
@@ -135,7 +162,9 @@ impl Inner {
             }
         }
         let flushing = &mut self.flushing;
-        flushing.released.retain(|object| !part.commit.released.contains(object));
+        flushing
+            .released
+            .retain(|object| !part.commit.released.contains(object));
         flushing.manifests += 1;
         flushing.body_bytes += part.commit.body.len() as u64;
         match part.manifest.object() {

@@ -35,43 +35,88 @@ pub(crate) struct SealedPart {
 impl Log {
     /// Stores the batches of `parts` in one object. Shards that only trim have no bytes; if all are such, there is no
     /// object.
-    pub(crate) async fn write_object(&self, parts: Vec<ShardPart>, cut: WalPosition) -> Result<Sealed, FlushError> {
-        let holds_data = |part: &ShardPart| part.entries.iter().any(|e| matches!(e.entry, Entry::Run(_)));
+    pub(crate) async fn write_object(
+        &self,
+        parts: Vec<ShardPart>,
+        cut: WalPosition,
+    ) -> Result<Sealed, FlushError> {
+        let holds_data = |part: &ShardPart| {
+            part.entries
+                .iter()
+                .any(|e| matches!(e.entry, Entry::Run(_)))
+        };
         if !parts.iter().any(holds_data) {
             let sealed = parts.into_iter().map(|part| {
-                let entries = part.entries.iter().map(|collected| collected.entry.clone()).collect();
+                let entries = part
+                    .entries
+                    .iter()
+                    .map(|collected| collected.entry.clone())
+                    .collect();
                 self.seal(part, entries, None, 0, cut)
             });
-            return Ok(Sealed { object: None, parts: sealed.collect(), cut });
+            return Ok(Sealed {
+                object: None,
+                parts: sealed.collect(),
+                cut,
+            });
         }
-        let id = ObjectId { incarnation: self.incarnation.0, seq: self.next_object_seq(), attempt: 0 };
+        let id = ObjectId {
+            incarnation: self.incarnation.0,
+            seq: self.next_object_seq(),
+            attempt: 0,
+        };
         let key = object_id(id).key(ObjectKind::L0);
         let writer = self.objects().writer(&key, ObjectClass::Flush);
-        let mut writer = L0Writer::begin(writer, self.cluster, self.wall_ms()).await.map_err(object_error)?;
+        let mut writer = L0Writer::begin(writer, self.cluster, self.wall_ms())
+            .await
+            .map_err(object_error)?;
         let mut sealed = Vec::with_capacity(parts.len());
         let mut sections = Vec::with_capacity(parts.len());
         for part in parts {
-            let data = DataStart { object_seq: id.seq, attempt: id.attempt, first_byte: writer.position() };
+            let data = DataStart {
+                object_seq: id.seq,
+                attempt: id.attempt,
+                first_byte: writer.position(),
+            };
             let has_data = holds_data(&part);
             let entries = self.write_batches(&part.entries, &mut writer).await?;
             let data_bytes = writer.position() - data.first_byte;
             let earlier = part.earlier.clone();
             let part = self.seal(part, entries, has_data.then_some(data), data_bytes, cut);
             if has_data {
-                let section = Section { last_seen: LastSeen::default(), earlier, body: part.commit.body.clone() };
-                sections.push(L0Section { shard: part.manifest.shard.0, body: section.encode() });
+                let section = Section {
+                    last_seen: LastSeen::default(),
+                    earlier,
+                    body: part.commit.body.clone(),
+                };
+                sections.push(L0Section {
+                    shard: part.manifest.shard.0,
+                    body: section.encode(),
+                });
             }
             sealed.push(part);
         }
         let written = writer.finish(sections).await.map_err(object_error)?;
         self.cache().insert_index(&key, &written.index);
         self.note_object_bytes(id, written.bytes);
-        let object = NewObject { id, key: key.to_string(), bytes: written.bytes };
-        Ok(Sealed { object: Some(object), parts: sealed, cut })
+        let object = NewObject {
+            id,
+            key: key.to_string(),
+            bytes: written.bytes,
+        };
+        Ok(Sealed {
+            object: Some(object),
+            parts: sealed,
+            cut,
+        })
     }
 
     /// Appends the batches among `entries` to the object and gives the entries with batches joined to runs.
-    async fn write_batches(&self, entries: &[Collected], writer: &mut L0Writer) -> Result<Vec<Entry>, FlushError> {
+    async fn write_batches(
+        &self,
+        entries: &[Collected],
+        writer: &mut L0Writer,
+    ) -> Result<Vec<Entry>, FlushError> {
         let mut out = Vec::new();
         let mut runs = RunBuilder::default();
         for collected in entries {
@@ -92,13 +137,19 @@ impl Log {
         if let Some(bytes) = &collected.bytes {
             return Ok(bytes.clone());
         }
-        let payload =
-            self.wal().read(collected.location).await.map_err(|error| FlushError::Wal(error.to_string()))?;
-        let (head, bytes) = WalHead::decode(payload).map_err(|error| FlushError::Wal(error.to_string()))?;
+        let payload = self
+            .wal()
+            .read(collected.location)
+            .await
+            .map_err(|error| FlushError::Wal(error.to_string()))?;
+        let (head, bytes) =
+            WalHead::decode(payload).map_err(|error| FlushError::Wal(error.to_string()))?;
         if head.offset == batch.base_offset && bytes.len() as u64 == batch.bytes {
             Ok(bytes)
         } else {
-            Err(FlushError::Wal("the WAL holds another batch at this place".to_owned()))
+            Err(FlushError::Wal(
+                "the WAL holds another batch at this place".to_owned(),
+            ))
         }
     }
 
@@ -110,8 +161,14 @@ impl Log {
         data_bytes: u64,
         cut: WalPosition,
     ) -> SealedPart {
-        let wal_end = Some(WalEnd { dir: self.wal_dir, position: cut.0 });
-        let runs = entries.iter().filter(|entry| matches!(entry, Entry::Run(_))).count();
+        let wal_end = Some(WalEnd {
+            dir: self.wal_dir,
+            position: cut.0,
+        });
+        let runs = entries
+            .iter()
+            .filter(|entry| matches!(entry, Entry::Run(_)))
+            .count();
         let manifest = Manifest {
             shard: part.shard,
             lsn: part.lsn,
@@ -133,7 +190,12 @@ impl Log {
             wal_end,
             released: part.released,
         };
-        SealedPart { manifest, commit, data_bytes, runs }
+        SealedPart {
+            manifest,
+            commit,
+            data_bytes,
+            runs,
+        }
     }
 }
 

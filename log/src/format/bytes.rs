@@ -18,7 +18,9 @@ pub enum FormatError {
     #[error("{0} bytes are left over at the end")]
     Left(usize),
     /// Written by a release whose format this one cannot read.
-    #[error("{what} needs a reader of format {needed} or newer, this release reads up to {known}; use the release that wrote it")]
+    #[error(
+        "{what} needs a reader of format {needed} or newer, this release reads up to {known}; use the release that wrote it"
+    )]
     Newer {
         /// The thing that was read.
         what: &'static str,
@@ -51,19 +53,27 @@ impl Reader {
     }
 
     pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, FormatError> {
-        self.left.try_get_u32_le().map_err(|_| FormatError::Short(what))
+        self.left
+            .try_get_u32_le()
+            .map_err(|_| FormatError::Short(what))
     }
 
     pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, FormatError> {
-        self.left.try_get_u64_le().map_err(|_| FormatError::Short(what))
+        self.left
+            .try_get_u64_le()
+            .map_err(|_| FormatError::Short(what))
     }
 
     pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, FormatError> {
-        self.left.try_get_i64_le().map_err(|_| FormatError::Short(what))
+        self.left
+            .try_get_i64_le()
+            .map_err(|_| FormatError::Short(what))
     }
 
     pub(crate) fn u128(&mut self, what: &'static str) -> Result<u128, FormatError> {
-        self.left.try_get_u128_le().map_err(|_| FormatError::Short(what))
+        self.left
+            .try_get_u128_le()
+            .map_err(|_| FormatError::Short(what))
     }
 
     /// An unsigned LEB128 number of at most 64 bits.

@@ -53,7 +53,10 @@ pub fn encode(shard: ShardId, recorded: &Recorded) -> Bytes {
     out.put_u32_le(MAGIC);
     out.put_u8(FORMAT);
     out.put_u8(FORMAT);
-    out.put_u32_le(u32::try_from(head.len()).expect("the producers and epochs of a shard are bounded far below 4 GiB"));
+    out.put_u32_le(
+        u32::try_from(head.len())
+            .expect("the producers and epochs of a shard are bounded far below 4 GiB"),
+    );
     out.put_slice(&head);
     out.put_u32_le(crc32c::crc32c(&out));
     out.put_slice(&page);
@@ -72,10 +75,16 @@ pub fn decode(shard: ShardId, bytes: Bytes) -> Result<Recorded, FormatError> {
     let _format = prefix.u8("checkpoint format")?;
     let needed = prefix.u8("checkpoint reader")?;
     if needed > FORMAT {
-        return Err(FormatError::Newer { what: "a checkpoint", needed, known: FORMAT });
+        return Err(FormatError::Newer {
+            what: "a checkpoint",
+            needed,
+            known: FORMAT,
+        });
     }
     let head_length = prefix.u32("checkpoint head length")? as usize;
-    let head_end = PREFIX_BYTES.checked_add(head_length).ok_or(FormatError::Short("checkpoint head"))?;
+    let head_end = PREFIX_BYTES
+        .checked_add(head_length)
+        .ok_or(FormatError::Short("checkpoint head"))?;
     if bytes.len() < head_end + 4 {
         return Err(FormatError::Short("checkpoint head"));
     }
@@ -83,7 +92,11 @@ pub fn decode(shard: ShardId, bytes: Bytes) -> Result<Recorded, FormatError> {
     if crc != crc32c::crc32c(&bytes[..head_end]) {
         return Err(FormatError::Checksum("the checkpoint head"));
     }
-    decode_head(shard, bytes.slice(PREFIX_BYTES..head_end), &bytes.slice(head_end + 4..))
+    decode_head(
+        shard,
+        bytes.slice(PREFIX_BYTES..head_end),
+        &bytes.slice(head_end + 4..),
+    )
 }
 
 fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, FormatError> {
@@ -116,7 +129,12 @@ fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, F
     }
     reader.finish()?;
     let state = ShardState { stamp, partitions };
-    Ok(Recorded { state, locations, next_lsn, last_flush })
+    Ok(Recorded {
+        state,
+        locations,
+        next_lsn,
+        last_flush,
+    })
 }
 
 fn encode_at(at: TopicPartition, out: &mut BytesMut) {
@@ -126,7 +144,10 @@ fn encode_at(at: TopicPartition, out: &mut BytesMut) {
 
 fn decode_at(reader: &mut Reader) -> Result<TopicPartition, FormatError> {
     let topic = TopicId(reader.u128("topic id")?);
-    Ok(TopicPartition::new(topic, PartitionIndex(reader.small("partition")?)))
+    Ok(TopicPartition::new(
+        topic,
+        PartitionIndex(reader.small("partition")?),
+    ))
 }
 
 fn encode_partition(partition: &PartitionState, out: &mut BytesMut) {
@@ -156,7 +177,10 @@ fn decode_partition(reader: &mut Reader) -> Result<PartitionState, FormatError> 
     };
     for _ in 0..reader.count(2, "epochs")? {
         let epoch = LeaderEpoch(reader.small("epoch")?);
-        partition.epochs.push(EpochStart { epoch, start_offset: reader.signed("epoch start")? });
+        partition.epochs.push(EpochStart {
+            epoch,
+            start_offset: reader.signed("epoch start")?,
+        });
     }
     for _ in 0..reader.count(5, "producers")? {
         let id = ProducerId(reader.signed("producer id")?);
@@ -165,7 +189,12 @@ fn decode_partition(reader: &mut Reader) -> Result<PartitionState, FormatError> 
         let open = reader.signed("open transaction")?;
         let batches = decode_bounds(reader)?;
         let open_transaction = (open >= 0).then_some(open);
-        let producer = ProducerState { epoch, last_stamp, batches, open_transaction };
+        let producer = ProducerState {
+            epoch,
+            last_stamp,
+            batches,
+            open_transaction,
+        };
         partition.producers.insert(id, producer);
     }
     Ok(partition)

@@ -132,7 +132,9 @@ impl Entry {
     pub fn at(&self) -> TopicPartition {
         match self {
             Self::Run(run) => run.at,
-            Self::Trim { at, .. } | Self::DropPartition { at } | Self::EvictProducer { at, .. } => *at,
+            Self::Trim { at, .. } | Self::DropPartition { at } | Self::EvictProducer { at, .. } => {
+                *at
+            }
         }
     }
 
@@ -164,9 +166,15 @@ impl Entry {
         let at = TopicPartition::new(topic, PartitionIndex(reader.small("entry partition")?));
         match kind {
             1 => decode_run(at, reader).map(Self::Run),
-            2 => Ok(Self::Trim { at, log_start: reader.signed("log start")? }),
+            2 => Ok(Self::Trim {
+                at,
+                log_start: reader.signed("log start")?,
+            }),
             3 => Ok(Self::DropPartition { at }),
-            4 => Ok(Self::EvictProducer { at, producer: ProducerId(reader.signed("producer id")?) }),
+            4 => Ok(Self::EvictProducer {
+                at,
+                producer: ProducerId(reader.signed("producer id")?),
+            }),
             other => Err(FormatError::Kind(other)),
         }
     }
@@ -205,7 +213,10 @@ fn decode_run(at: TopicPartition, reader: &mut Reader) -> Result<Run, FormatErro
         producers: Vec::new(),
         points: Vec::new(),
     };
-    if run.base_offset < 0 || run.records == 0 || run.base_offset.checked_add_unsigned(run.records).is_none() {
+    if run.base_offset < 0
+        || run.records == 0
+        || run.base_offset.checked_add_unsigned(run.records).is_none()
+    {
         return Err(FormatError::Value("run offsets"));
     }
     for _ in 0..reader.count(8, "run producers")? {
@@ -289,7 +300,9 @@ impl TopicTable {
     }
 
     fn index(&self, topic: TopicId) -> usize {
-        self.ids.binary_search(&topic).expect("the table was made of the topics of all entries")
+        self.ids
+            .binary_search(&topic)
+            .expect("the table was made of the topics of all entries")
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {
@@ -301,6 +314,8 @@ impl TopicTable {
 
     pub(crate) fn decode(reader: &mut Reader) -> Result<Vec<TopicId>, FormatError> {
         let count = reader.count(16, "topic table")?;
-        (0..count).map(|_| reader.u128("topic id").map(TopicId)).collect()
+        (0..count)
+            .map(|_| reader.u128("topic id").map(TopicId))
+            .collect()
     }
 }

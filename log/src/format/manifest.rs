@@ -70,7 +70,11 @@ impl Manifest {
     /// This manifest's own link in the chain of flushes.
     #[must_use]
     pub fn flush_id(&self) -> FlushId {
-        FlushId { epoch: self.epoch.0, incarnation: self.incarnation.0, seq: self.flush_seq }
+        FlushId {
+            epoch: self.epoch.0,
+            incarnation: self.incarnation.0,
+            seq: self.flush_seq,
+        }
     }
 
     /// The object that holds the batches.
@@ -131,7 +135,11 @@ impl Manifest {
         let _format = reader.u8("manifest format")?;
         let needed = reader.u8("manifest reader")?;
         if needed > MANIFEST_FORMAT {
-            return Err(FormatError::Newer { what: "a manifest", needed, known: MANIFEST_FORMAT });
+            return Err(FormatError::Newer {
+                what: "a manifest",
+                needed,
+                known: MANIFEST_FORMAT,
+            });
         }
         let mut manifest = Self {
             shard: ShardId(reader.number("shard")?),
@@ -147,7 +155,10 @@ impl Manifest {
         };
         if flag(&mut reader, "wal end")? {
             let dir = reader.u128("wal directory")?;
-            manifest.wal_end = Some(WalEnd { dir, position: reader.varint("wal position")? });
+            manifest.wal_end = Some(WalEnd {
+                dir,
+                position: reader.varint("wal position")?,
+            });
         }
         if flag(&mut reader, "data start")? {
             manifest.data = Some(DataStart {

@@ -64,7 +64,11 @@ impl Section {
         let mut reader = Reader::new(bytes);
         let format = reader.u8("section format")?;
         if format > SECTION_FORMAT {
-            return Err(FormatError::Newer { what: "a section", needed: format, known: SECTION_FORMAT });
+            return Err(FormatError::Newer {
+                what: "a section",
+                needed: format,
+                known: SECTION_FORMAT,
+            });
         }
         let last_seen = LastSeen {
             timeline: reader.u32("timeline")?,
@@ -73,9 +77,15 @@ impl Section {
             coordination_seq: reader.u64("coordination seq")?,
         };
         let count = reader.count(1, "earlier bodies")?;
-        let earlier = (0..count).map(|_| reader.bytes("earlier body")).collect::<Result<_, _>>()?;
+        let earlier = (0..count)
+            .map(|_| reader.bytes("earlier body"))
+            .collect::<Result<_, _>>()?;
         let body = reader.bytes("body")?;
         reader.finish()?;
-        Ok(Self { last_seen, earlier, body })
+        Ok(Self {
+            last_seen,
+            earlier,
+            body,
+        })
     }
 }

@@ -19,30 +19,45 @@ use crate::state::recorded::Recorded;
 use crate::state::{EpochStart, PartitionState, ProducerState};
 
 fn at() -> impl Strategy<Value = TopicPartition> {
-    (1_u128..4, 0_i32..5).prop_map(|(topic, partition)| TopicPartition::new(TopicId(topic), PartitionIndex(partition)))
-}
-
-fn bounds() -> impl Strategy<Value = BatchBounds> {
-    (0..i32::MAX, 0..i32::MAX, 0..i64::MAX, any::<i64>()).prop_map(|(first, last, base_offset, timestamp)| BatchBounds {
-        first_sequence: first,
-        last_sequence: last,
-        base_offset,
-        timestamp: Timestamp(timestamp),
+    (1_u128..4, 0_i32..5).prop_map(|(topic, partition)| {
+        TopicPartition::new(TopicId(topic), PartitionIndex(partition))
     })
 }
 
-fn producer() -> impl Strategy<Value = RunProducer> {
-    (any::<i64>(), any::<i16>(), any::<bool>(), any::<i32>(), any::<i64>(), any::<i64>(), vec(bounds(), 0..6)).prop_map(
-        |(id, epoch, transactional, first_sequence, first_offset, stamp, last_batches)| RunProducer {
-            id: ProducerId(id),
-            epoch: ProducerEpoch(epoch),
-            transactional,
-            first_sequence,
-            first_offset,
-            last_stamp: Timestamp(stamp),
-            last_batches: last_batches.into_iter().take(5).collect(),
+fn bounds() -> impl Strategy<Value = BatchBounds> {
+    (0..i32::MAX, 0..i32::MAX, 0..i64::MAX, any::<i64>()).prop_map(
+        |(first, last, base_offset, timestamp)| BatchBounds {
+            first_sequence: first,
+            last_sequence: last,
+            base_offset,
+            timestamp: Timestamp(timestamp),
         },
     )
+}
+
+fn producer() -> impl Strategy<Value = RunProducer> {
+    (
+        any::<i64>(),
+        any::<i16>(),
+        any::<bool>(),
+        any::<i32>(),
+        any::<i64>(),
+        any::<i64>(),
+        vec(bounds(), 0..6),
+    )
+        .prop_map(
+            |(id, epoch, transactional, first_sequence, first_offset, stamp, last_batches)| {
+                RunProducer {
+                    id: ProducerId(id),
+                    epoch: ProducerEpoch(epoch),
+                    transactional,
+                    first_sequence,
+                    first_offset,
+                    last_stamp: Timestamp(stamp),
+                    last_batches: last_batches.into_iter().take(5).collect(),
+                }
+            },
+        )
 }
 
 fn point() -> impl Strategy<Value = Point> {
@@ -54,21 +69,32 @@ fn point() -> impl Strategy<Value = Point> {
 }
 
 fn run() -> impl Strategy<Value = Entry> {
-    (at(), 0..i64::MAX / 2, 1..u64::MAX / 4, any::<u32>(), any::<u64>(), any::<(i32, i64, u32)>(), vec(producer(), 0..4), vec(point(), 0..4))
-        .prop_map(|(at, base_offset, records, batches, bytes, (epoch, max, crc), producers, points)| {
-            Entry::Run(Run {
-                at,
-                base_offset,
-                records,
-                batches,
-                bytes,
-                append_epoch: LeaderEpoch(epoch),
-                max_timestamp: Timestamp(max),
-                crc,
-                producers,
-                points,
-            })
-        })
+    (
+        at(),
+        0..i64::MAX / 2,
+        1..u64::MAX / 4,
+        any::<u32>(),
+        any::<u64>(),
+        any::<(i32, i64, u32)>(),
+        vec(producer(), 0..4),
+        vec(point(), 0..4),
+    )
+        .prop_map(
+            |(at, base_offset, records, batches, bytes, (epoch, max, crc), producers, points)| {
+                Entry::Run(Run {
+                    at,
+                    base_offset,
+                    records,
+                    batches,
+                    bytes,
+                    append_epoch: LeaderEpoch(epoch),
+                    max_timestamp: Timestamp(max),
+                    crc,
+                    producers,
+                    points,
+                })
+            },
+        )
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -81,19 +107,37 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn manifest() -> impl Strategy<Value = Manifest> {
-    (any::<(u32, u64, i32, u128, u64, i64)>(), any::<(i32, u128, u64)>(), any::<Option<(u128, u64)>>(), any::<Option<(u64, u32, u64)>>(), vec(entry(), 0..8))
-        .prop_map(|((shard, lsn, epoch, incarnation, flush_seq, stamp), prev, wal_end, data, entries)| Manifest {
-            shard: ShardId(shard),
-            lsn: Lsn(lsn),
-            epoch: LeaderEpoch(epoch),
-            incarnation: Incarnation(incarnation),
-            flush_seq,
-            prev: FlushId { epoch: prev.0, incarnation: prev.1, seq: prev.2 },
-            stamp: Timestamp(stamp),
-            wal_end: wal_end.map(|(dir, position)| WalEnd { dir, position }),
-            data: data.map(|(object_seq, attempt, first_byte)| DataStart { object_seq, attempt, first_byte }),
-            entries,
-        })
+    (
+        any::<(u32, u64, i32, u128, u64, i64)>(),
+        any::<(i32, u128, u64)>(),
+        any::<Option<(u128, u64)>>(),
+        any::<Option<(u64, u32, u64)>>(),
+        vec(entry(), 0..8),
+    )
+        .prop_map(
+            |((shard, lsn, epoch, incarnation, flush_seq, stamp), prev, wal_end, data, entries)| {
+                Manifest {
+                    shard: ShardId(shard),
+                    lsn: Lsn(lsn),
+                    epoch: LeaderEpoch(epoch),
+                    incarnation: Incarnation(incarnation),
+                    flush_seq,
+                    prev: FlushId {
+                        epoch: prev.0,
+                        incarnation: prev.1,
+                        seq: prev.2,
+                    },
+                    stamp: Timestamp(stamp),
+                    wal_end: wal_end.map(|(dir, position)| WalEnd { dir, position }),
+                    data: data.map(|(object_seq, attempt, first_byte)| DataStart {
+                        object_seq,
+                        attempt,
+                        first_byte,
+                    }),
+                    entries,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -169,7 +213,9 @@ fn an_entry_kind_of_a_later_release_stops_the_reader() {
         stamp: Timestamp(0),
         wal_end: None,
         data: None,
-        entries: vec![Entry::DropPartition { at: TopicPartition::new(TopicId(9), PartitionIndex(0)) }],
+        entries: vec![Entry::DropPartition {
+            at: TopicPartition::new(TopicId(9), PartitionIndex(0)),
+        }],
     };
     let mut body = manifest.encode().to_vec();
     let kind = body.len() - 3;
@@ -181,33 +227,62 @@ fn an_entry_kind_of_a_later_release_stops_the_reader() {
 
 #[test]
 fn a_manifest_that_needs_a_newer_reader_is_refused_with_the_remedy() {
-    let error = Manifest::decode(Bytes::from_static(&[9, 9, 0])).unwrap_err().to_string();
+    let error = Manifest::decode(Bytes::from_static(&[9, 9, 0]))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("use the release that wrote it"), "{error}");
 }
 
 fn checkpointed() -> Recorded {
     let at = TopicPartition::new(TopicId(5), PartitionIndex(1));
-    let mut recorded = Recorded { next_lsn: Lsn(17), ..Recorded::default() };
+    let mut recorded = Recorded {
+        next_lsn: Lsn(17),
+        ..Recorded::default()
+    };
     recorded.state.stamp = Timestamp(99);
-    recorded.last_flush = FlushId { epoch: 3, incarnation: 8, seq: 2 };
-    let batches = vec![BatchBounds { first_sequence: 0, last_sequence: 4, base_offset: 10, timestamp: Timestamp(-1) }];
+    recorded.last_flush = FlushId {
+        epoch: 3,
+        incarnation: 8,
+        seq: 2,
+    };
+    let batches = vec![BatchBounds {
+        first_sequence: 0,
+        last_sequence: 4,
+        base_offset: 10,
+        timestamp: Timestamp(-1),
+    }];
     let producer = ProducerState {
         epoch: ProducerEpoch(2),
         last_stamp: Timestamp(98),
         batches,
         open_transaction: Some(10),
     };
-    let mut partition = PartitionState { log_start: 5, next_offset: 15, ..PartitionState::default() };
-    partition.epochs.push(EpochStart { epoch: LeaderEpoch(3), start_offset: 5 });
+    let mut partition = PartitionState {
+        log_start: 5,
+        next_offset: 15,
+        ..PartitionState::default()
+    };
+    partition.epochs.push(EpochStart {
+        epoch: LeaderEpoch(3),
+        start_offset: 5,
+    });
     partition.producers.insert(ProducerId(77), producer);
     recorded.state.partitions.insert(at, partition);
-    let points = vec![Point { offset_delta: 4, byte_delta: 300, max_timestamp_before: Timestamp(50) }];
+    let points = vec![Point {
+        offset_delta: 4,
+        byte_delta: 300,
+        max_timestamp_before: Timestamp(50),
+    }];
     recorded.locations.push(
         at,
         RunLocation {
             base_offset: 5,
             next_offset: 15,
-            object: ObjectId { incarnation: 8, seq: 1, attempt: 0 },
+            object: ObjectId {
+                incarnation: 8,
+                seq: 1,
+                attempt: 0,
+            },
             first_byte: 64,
             bytes: 500,
             max_timestamp: Timestamp(60),
@@ -222,8 +297,14 @@ fn checkpointed() -> Recorded {
 fn a_checkpoint_comes_back() {
     let recorded = checkpointed();
     let bytes = checkpoint::encode(ShardId(4), &recorded);
-    assert_eq!(checkpoint::decode(ShardId(4), bytes.clone()).unwrap(), recorded);
-    assert!(checkpoint::decode(ShardId(5), bytes).is_err(), "a checkpoint of another shard is refused");
+    assert_eq!(
+        checkpoint::decode(ShardId(4), bytes.clone()).unwrap(),
+        recorded
+    );
+    assert!(
+        checkpoint::decode(ShardId(5), bytes).is_err(),
+        "a checkpoint of another shard is refused"
+    );
 }
 
 #[test]
@@ -234,7 +315,10 @@ fn every_flipped_bit_of_a_checkpoint_is_noticed() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         // Byte 4 is the writer's format: informative, a newer one that this reader may read is no damage.
         if bit / 8 != 4 {
-            assert!(checkpoint::decode(ShardId(4), damaged.into()).is_err(), "bit {bit}");
+            assert!(
+                checkpoint::decode(ShardId(4), damaged.into()).is_err(),
+                "bit {bit}"
+            );
         }
     }
 }
@@ -243,6 +327,9 @@ fn every_flipped_bit_of_a_checkpoint_is_noticed() {
 fn a_checkpoint_cut_at_any_byte_is_refused() {
     let bytes = checkpoint::encode(ShardId(4), &checkpointed());
     for cut in 0..bytes.len() {
-        assert!(checkpoint::decode(ShardId(4), bytes.slice(..cut)).is_err(), "cut at {cut}");
+        assert!(
+            checkpoint::decode(ShardId(4), bytes.slice(..cut)).is_err(),
+            "cut at {cut}"
+        );
     }
 }

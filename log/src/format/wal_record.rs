@@ -80,7 +80,11 @@ impl WalHead {
         let mut reader = Reader::new(payload);
         let format = reader.u8("wal record format")?;
         if format > FORMAT {
-            return Err(FormatError::Newer { what: "a WAL record", needed: format, known: FORMAT });
+            return Err(FormatError::Newer {
+                what: "a WAL record",
+                needed: format,
+                known: FORMAT,
+            });
         }
         let kind = match reader.u8("wal record kind")? {
             1 => WalKind::Batch,

@@ -50,7 +50,10 @@ impl Log {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Fetched, ReadError> {
-        let budget = Budget { bytes: bytes_max, at_least_one };
+        let budget = Budget {
+            bytes: bytes_max,
+            at_least_one,
+        };
         // A flush may recycle the WAL file, or a trim drop the run, between locating and reading. Looking again finds the
         // new place; a second failure is a failure of the store.
         let mut last = None;
@@ -64,7 +67,12 @@ impl Log {
         Err(last.unwrap_or(ReadError::Storage("nothing was tried".to_owned())))
     }
 
-    pub(crate) async fn gather(&self, place: Place, offset: i64, budget: Budget) -> Result<Vec<Bytes>, ReadError> {
+    pub(crate) async fn gather(
+        &self,
+        place: Place,
+        offset: i64,
+        budget: Budget,
+    ) -> Result<Vec<Bytes>, ReadError> {
         match place {
             Place::Nothing => Ok(Vec::new()),
             Place::Tail(batches) => Ok(batches),
@@ -80,17 +88,28 @@ impl Log {
     }
 
     async fn read_wal(&self, wanted: WalBatch) -> Result<Bytes, ReadError> {
-        let payload =
-            self.wal().read(wanted.location).await.map_err(|error| ReadError::Storage(error.to_string()))?;
-        let (head, batch) = WalHead::decode(payload).map_err(|error| ReadError::Storage(error.to_string()))?;
+        let payload = self
+            .wal()
+            .read(wanted.location)
+            .await
+            .map_err(|error| ReadError::Storage(error.to_string()))?;
+        let (head, batch) =
+            WalHead::decode(payload).map_err(|error| ReadError::Storage(error.to_string()))?;
         if head.offset == wanted.base_offset {
             Ok(batch)
         } else {
-            Err(ReadError::Storage("the WAL holds another batch at this place".to_owned()))
+            Err(ReadError::Storage(
+                "the WAL holds another batch at this place".to_owned(),
+            ))
         }
     }
 
-    async fn read_runs(&self, runs: &[RunLocation], offset: i64, budget: Budget) -> Result<Vec<Bytes>, ReadError> {
+    async fn read_runs(
+        &self,
+        runs: &[RunLocation],
+        offset: i64,
+        budget: Budget,
+    ) -> Result<Vec<Bytes>, ReadError> {
         let mut found: Vec<Bytes> = Vec::new();
         let mut taken = 0;
         for run in runs {
@@ -111,27 +130,49 @@ impl Log {
     }
 
     /// Whole batches of one run from the one that holds `offset` on.
-    pub(crate) async fn read_run(&self, run: &RunLocation, offset: i64, budget: Budget) -> Result<Piece, ReadError> {
+    pub(crate) async fn read_run(
+        &self,
+        run: &RunLocation,
+        offset: i64,
+        budget: Budget,
+    ) -> Result<Piece, ReadError> {
         let delta = u64::try_from(offset.saturating_sub(run.base_offset)).unwrap_or(0);
-        let skipped = run.points.partition_point(|point| point.offset_delta <= delta);
-        let mut from = skipped.checked_sub(1).map_or(0, |index| run.points[index].byte_delta);
+        let skipped = run
+            .points
+            .partition_point(|point| point.offset_delta <= delta);
+        let mut from = skipped
+            .checked_sub(1)
+            .map_or(0, |index| run.points[index].byte_delta);
         let mut want = budget.bytes.max(RUN_READ_BYTES_MIN) as u64;
         loop {
             let window = self.read_range(run, from, want).await?;
             match cut(&window, offset, budget) {
                 Cut::Batches { start, end } => {
                     let reached_end = from + end as u64 == run.bytes;
-                    return Ok(Piece { bytes: window.slice(start..end), reached_end });
+                    return Ok(Piece {
+                        bytes: window.slice(start..end),
+                        reached_end,
+                    });
                 }
-                Cut::Nothing => return Ok(Piece { bytes: Bytes::new(), reached_end: false }),
+                Cut::Nothing => {
+                    return Ok(Piece {
+                        bytes: Bytes::new(),
+                        reached_end: false,
+                    });
+                }
                 // The wanted batch is cut off by the window, or lies behind it: look again from there, at least that far.
                 Cut::Further { start, bytes } => {
                     let next = from + start as u64;
                     if next >= run.bytes {
-                        return Ok(Piece { bytes: Bytes::new(), reached_end: true });
+                        return Ok(Piece {
+                            bytes: Bytes::new(),
+                            reached_end: true,
+                        });
                     }
                     if next == from && bytes as u64 <= want {
-                        return Err(ReadError::Storage("an object ends inside a record batch".to_owned()));
+                        return Err(ReadError::Storage(
+                            "an object ends inside a record batch".to_owned(),
+                        ));
                     }
                     from = next;
                     want = want.max(bytes as u64);
@@ -141,7 +182,12 @@ impl Log {
     }
 
     /// Bytes `from..from + want` of a run, cut at its end.
-    pub(crate) async fn read_range(&self, run: &RunLocation, from: u64, want: u64) -> Result<Bytes, ReadError> {
+    pub(crate) async fn read_range(
+        &self,
+        run: &RunLocation,
+        from: u64,
+        want: u64,
+    ) -> Result<Bytes, ReadError> {
         let to = from.saturating_add(want).min(run.bytes);
         let range = run.first_byte + from..run.first_byte + to;
         let key = object_id(run.object).key(ObjectKind::L0);
@@ -179,26 +225,45 @@ fn cut(window: &[u8], offset: i64, budget: Budget) -> Cut {
     while let Some(header) = window.get(at..at + BATCH_HEADER_BYTES) {
         let size = batch_bytes(header);
         let Some(end) = at.checked_add(size).filter(|end| *end <= window.len()) else {
-            return start.map_or(Cut::Further { start: at, bytes: size }, |start| Cut::Batches { start, end: at });
+            return start.map_or(
+                Cut::Further {
+                    start: at,
+                    bytes: size,
+                },
+                |start| Cut::Batches { start, end: at },
+            );
         };
         if last_offset(header) >= offset {
             let first = *start.get_or_insert(at);
             let fits = end - first <= budget.bytes || (first == at && budget.at_least_one);
             if !fits {
-                return if first == at { Cut::Nothing } else { Cut::Batches { start: first, end: at } };
+                return if first == at {
+                    Cut::Nothing
+                } else {
+                    Cut::Batches {
+                        start: first,
+                        end: at,
+                    }
+                };
             }
         }
         at = end;
     }
     match start {
         Some(start) => Cut::Batches { start, end: at },
-        None => Cut::Further { start: at, bytes: BATCH_HEADER_BYTES },
+        None => Cut::Further {
+            start: at,
+            bytes: BATCH_HEADER_BYTES,
+        },
     }
 }
 
 fn batch_bytes(header: &[u8]) -> usize {
     let length = i32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-    BATCH_PREFIX_BYTES + usize::try_from(length).unwrap_or(0).max(BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES)
+    BATCH_PREFIX_BYTES
+        + usize::try_from(length)
+            .unwrap_or(0)
+            .max(BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES)
 }
 
 fn last_offset(header: &[u8]) -> i64 {
@@ -219,5 +284,9 @@ fn join(mut parts: Vec<Bytes>) -> Bytes {
 
 /// The storage room's twin of an object id.
 pub(crate) fn object_id(id: ObjectId) -> objects::ObjectId {
-    objects::ObjectId { incarnation: id.incarnation, seq: id.seq, attempt: id.attempt }
+    objects::ObjectId {
+        incarnation: id.incarnation,
+        seq: id.seq,
+        attempt: id.attempt,
+    }
 }

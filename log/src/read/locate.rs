@@ -85,13 +85,18 @@ impl Inner {
                 let mut taken = 0;
                 let mut found = Vec::new();
                 for entry in entries {
-                    let Some(base_offset) = entry.run_start() else { continue };
+                    let Some(base_offset) = entry.run_start() else {
+                        continue;
+                    };
                     let bytes = (entry.location.len as usize).saturating_sub(HEAD_BYTES);
                     if base_offset >= end || !budget.takes(taken, bytes, found.len()) {
                         break;
                     }
                     taken += bytes;
-                    found.push(WalBatch { location: entry.location, base_offset });
+                    found.push(WalBatch {
+                        location: entry.location,
+                        base_offset,
+                    });
                 }
                 return Place::Wal(found);
             }

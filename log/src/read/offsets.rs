@@ -34,7 +34,11 @@ impl Log {
             // Kafka answers the current epoch with the log end, even before the first record of that epoch.
             return Ok(Some((wanted, inner.high_watermark(address.at))));
         }
-        Ok(inner.live.partitions.get(&address.at).and_then(|partition| partition.epoch_end(wanted)))
+        Ok(inner
+            .live
+            .partitions
+            .get(&address.at)
+            .and_then(|partition| partition.epoch_end(wanted)))
     }
 
     /// How many bytes a partition holds, and where.
@@ -44,7 +48,11 @@ impl Log {
     pub fn sizes(&self, address: PartitionAddress) -> Result<Sizes, ReadError> {
         let inner = self.shard(address.shard)?.lock();
         inner.readable(address.at)?;
-        let unrecorded = inner.partitions.get(&address.at).into_iter().flat_map(|partition| &partition.unrecorded);
+        let unrecorded = inner
+            .partitions
+            .get(&address.at)
+            .into_iter()
+            .flat_map(|partition| &partition.unrecorded);
         let wal_bytes = unrecorded.map(|entry| match &entry.entry {
             Entry::Run(run) => run.bytes,
             Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,

@@ -32,7 +32,11 @@ impl Inner {
     pub(crate) fn offsets(&self, at: TopicPartition) -> Offsets {
         let high_watermark = self.high_watermark(at);
         let open = self.live.partitions.get(&at).and_then(|partition| {
-            partition.producers.values().filter_map(|producer| producer.open_transaction).min()
+            partition
+                .producers
+                .values()
+                .filter_map(|producer| producer.open_transaction)
+                .min()
         });
         Offsets {
             log_start: self.log_start(at),
@@ -58,7 +62,11 @@ impl Offsets {
     /// not out of range: answering otherwise would reset consumers.
     pub(crate) fn check(&self, offset: i64) -> Result<(), ReadError> {
         if offset < self.log_start || offset > self.log_end {
-            return Err(ReadError::OutOfRange { offset, log_start: self.log_start, log_end: self.log_end });
+            return Err(ReadError::OutOfRange {
+                offset,
+                log_start: self.log_start,
+                log_end: self.log_end,
+            });
         }
         Ok(())
     }

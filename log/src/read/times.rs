@@ -52,7 +52,11 @@ impl Log {
             (found, offsets.log_start, offsets.readable_end(isolation))
         };
         for candidate in candidates {
-            let found = self.search(address, candidate, |batch| first_record(batch, wanted, log_start)).await?;
+            let found = self
+                .search(address, candidate, |batch| {
+                    first_record(batch, wanted, log_start)
+                })
+                .await?;
             if let Some(found) = found {
                 return Ok((found.offset < end).then_some(found));
             }
@@ -72,7 +76,10 @@ impl Log {
         let (whole, cut) = {
             let inner = self.shard(address.shard)?.lock();
             inner.readable(address.at)?;
-            (inner.max_timestamp(address.at), inner.cut_by_log_start(address.at))
+            (
+                inner.max_timestamp(address.at),
+                inner.cut_by_log_start(address.at),
+            )
         };
         let mut best = match cut {
             Some((log_start, end)) => self.max_between(address, log_start, end).await?,
@@ -96,7 +103,9 @@ impl Log {
         let mut best: Option<TimedOffset> = None;
         let mut offset = from;
         while offset < end {
-            let fetched = self.read(address, offset, Isolation::ReadUncommitted, 1 << 20, true).await?;
+            let fetched = self
+                .read(address, offset, Isolation::ReadUncommitted, 1 << 20, true)
+                .await?;
             if fetched.batches.is_empty() {
                 break;
             }
@@ -108,7 +117,10 @@ impl Log {
                         let record = record.map_err(damaged)?;
                         let is_in = (from..end).contains(&record.offset);
                         if is_in && best.is_none_or(|best| best.timestamp < record.timestamp) {
-                            best = Some(TimedOffset { offset: record.offset, timestamp: record.timestamp });
+                            best = Some(TimedOffset {
+                                offset: record.offset,
+                                timestamp: record.timestamp,
+                            });
                         }
                     }
                 }
@@ -126,13 +138,18 @@ impl Log {
     ) -> Result<Option<TimedOffset>, ReadError> {
         match candidate {
             Candidate::Batch(base_offset) => {
-                let fetched = self.read(address, base_offset, Isolation::ReadUncommitted, 1, true).await?;
+                let fetched = self
+                    .read(address, base_offset, Isolation::ReadUncommitted, 1, true)
+                    .await?;
                 first_of(fetched.batches, &pick)
             }
             Candidate::Run(run) => {
                 let mut offset = run.base_offset;
                 while offset < run.next_offset {
-                    let budget = Budget { bytes: 1 << 20, at_least_one: true };
+                    let budget = Budget {
+                        bytes: 1 << 20,
+                        at_least_one: true,
+                    };
                     let piece = self.read_run(&run, offset, budget).await?;
                     let mut last = offset;
                     for batch in streamhouse_protocol::record_batch::iterate(piece.bytes.clone()) {
@@ -143,7 +160,9 @@ impl Log {
                         }
                     }
                     if last <= offset {
-                        return Err(ReadError::Storage("a run ends before its last offset".to_owned()));
+                        return Err(ReadError::Storage(
+                            "a run ends before its last offset".to_owned(),
+                        ));
                     }
                     offset = last;
                 }
@@ -158,7 +177,8 @@ fn first_of(
     pick: &impl Fn(&RecordBatch) -> Result<Option<TimedOffset>, RecordError>,
 ) -> Result<Option<TimedOffset>, ReadError> {
     for bytes in batches {
-        let batch = RecordBatch::parse(bytes).map_err(|error| ReadError::Storage(error.to_string()))?;
+        let batch =
+            RecordBatch::parse(bytes).map_err(|error| ReadError::Storage(error.to_string()))?;
         if let Some(found) = pick(&batch).map_err(damaged)? {
             return Ok(Some(found));
         }
@@ -168,18 +188,28 @@ fn first_of(
 
 /// The first record of a batch with a timestamp of at least `wanted`. Records below the log start are gone although
 /// their batch may still be there.
-fn first_record(batch: &RecordBatch, wanted: Timestamp, log_start: i64) -> Result<Option<TimedOffset>, RecordError> {
+fn first_record(
+    batch: &RecordBatch,
+    wanted: Timestamp,
+    log_start: i64,
+) -> Result<Option<TimedOffset>, RecordError> {
     if batch.max_timestamp() < wanted || batch.next_offset() <= log_start {
         return Ok(None);
     }
     if batch.base_offset() >= log_start {
         let found = batch.first_record_at_or_after(wanted, &Limits::DEFAULT)?;
-        return Ok(found.map(|found| TimedOffset { offset: found.offset, timestamp: found.timestamp }));
+        return Ok(found.map(|found| TimedOffset {
+            offset: found.offset,
+            timestamp: found.timestamp,
+        }));
     }
     for record in &Records::unpack(batch, &Limits::DEFAULT)? {
         let record = record?;
         if record.offset >= log_start && record.timestamp >= wanted {
-            return Ok(Some(TimedOffset { offset: record.offset, timestamp: record.timestamp }));
+            return Ok(Some(TimedOffset {
+                offset: record.offset,
+                timestamp: record.timestamp,
+            }));
         }
     }
     Ok(None)
@@ -208,8 +238,13 @@ impl Inner {
     fn max_timestamp(&self, at: TopicPartition) -> Option<Timestamp> {
         let log_start = self.log_start(at);
         let runs = self.recorded.locations.runs(at).into_iter().flatten();
-        let recorded = runs.filter(|run| run.base_offset >= log_start).map(|run| run.max_timestamp);
-        let live = self.unrecorded_runs(at).filter(|run| run.base_offset >= log_start).map(|run| run.max_timestamp);
+        let recorded = runs
+            .filter(|run| run.base_offset >= log_start)
+            .map(|run| run.max_timestamp);
+        let live = self
+            .unrecorded_runs(at)
+            .filter(|run| run.base_offset >= log_start)
+            .map(|run| run.max_timestamp);
         recorded.chain(live).max()
     }
 
@@ -218,13 +253,20 @@ impl Inner {
         let log_start = self.log_start(at);
         let runs = self.recorded.locations.runs(at).into_iter().flatten();
         let recorded = runs.map(|run| (run.base_offset, run.next_offset));
-        let live = self.unrecorded_runs(at).map(|run| (run.base_offset, run.next_offset()));
+        let live = self
+            .unrecorded_runs(at)
+            .map(|run| (run.base_offset, run.next_offset()));
         let mut all = recorded.chain(live);
-        all.find(|(base, end)| *base < log_start && log_start < *end).map(|(_, end)| (log_start, end))
+        all.find(|(base, end)| *base < log_start && log_start < *end)
+            .map(|(_, end)| (log_start, end))
     }
 
     fn unrecorded_runs(&self, at: TopicPartition) -> impl Iterator<Item = &Run> {
-        let unrecorded = self.partitions.get(&at).into_iter().flat_map(|partition| &partition.unrecorded);
+        let unrecorded = self
+            .partitions
+            .get(&at)
+            .into_iter()
+            .flat_map(|partition| &partition.unrecorded);
         unrecorded.filter_map(|entry| match &entry.entry {
             Entry::Run(run) => Some(run),
             Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => None,

@@ -16,7 +16,10 @@ impl Waiter {
     /// A fetch that wants `bytes` more than it found.
     #[must_use]
     pub fn wanting(bytes: i64) -> Self {
-        Self { missing: AtomicI64::new(bytes), enough: Notify::new() }
+        Self {
+            missing: AtomicI64::new(bytes),
+            enough: Notify::new(),
+        }
     }
 
     /// Completes when that many bytes were published in its partitions since it was registered.
@@ -29,9 +32,11 @@ impl Waiter {
     pub(crate) fn arrived(&self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         // Saturates far below overflow: once the count is reached further bytes change nothing.
-        let before = self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, |missing| {
-            Some(missing.saturating_sub(bytes))
-        });
+        let before = self
+            .missing
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |missing| {
+                Some(missing.saturating_sub(bytes))
+            });
         if before.is_ok_and(|missing| missing > 0 && missing <= bytes) {
             self.enough.notify_one();
         }

@@ -61,7 +61,9 @@ impl PartitionLog {
         if self.tail.front()?.base_offset > offset {
             return None;
         }
-        let first = self.tail.partition_point(|batch| batch.next_offset <= offset);
+        let first = self
+            .tail
+            .partition_point(|batch| batch.next_offset <= offset);
         Some(self.tail.range(first..))
     }
 
@@ -69,7 +71,9 @@ impl PartitionLog {
     pub(crate) fn unrecorded_from(&self, offset: i64) -> Option<impl Iterator<Item = &Unrecorded>> {
         let reaches = self.unrecorded.iter().find_map(|entry| entry.run_start())? <= offset;
         reaches.then(|| {
-            self.unrecorded.iter().skip_while(move |entry| entry.run_end().is_none_or(|end| end <= offset))
+            self.unrecorded
+                .iter()
+                .skip_while(move |entry| entry.run_end().is_none_or(|end| end <= offset))
         })
     }
 

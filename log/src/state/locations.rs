@@ -54,16 +54,24 @@ impl Locations {
     }
 
     /// The runs of a partition from the one that holds `offset` on.
-    pub fn from_offset(&self, at: TopicPartition, offset: i64) -> impl Iterator<Item = &RunLocation> {
+    pub fn from_offset(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+    ) -> impl Iterator<Item = &RunLocation> {
         let runs = self.partitions.get(&at);
-        let first = runs.map_or(0, |runs| runs.partition_point(|run| run.next_offset <= offset));
+        let first = runs.map_or(0, |runs| {
+            runs.partition_point(|run| run.next_offset <= offset)
+        });
         runs.into_iter().flat_map(move |runs| runs.range(first..))
     }
 
     /// Bytes of a partition's recorded runs.
     #[must_use]
     pub fn bytes(&self, at: TopicPartition) -> u64 {
-        self.partitions.get(&at).map_or(0, |runs| runs.iter().map(|run| run.bytes).sum())
+        self.partitions
+            .get(&at)
+            .map_or(0, |runs| runs.iter().map(|run| run.bytes).sum())
     }
 
     pub(crate) fn push(&mut self, at: TopicPartition, run: RunLocation) {
@@ -73,7 +81,9 @@ impl Locations {
 
     /// Forgets the runs that lie wholly below `log_start`.
     pub(crate) fn trim(&mut self, at: TopicPartition, log_start: i64) {
-        let Some(runs) = self.partitions.get_mut(&at) else { return };
+        let Some(runs) = self.partitions.get_mut(&at) else {
+            return;
+        };
         while runs.front().is_some_and(|run| run.next_offset <= log_start) {
             if let Some(run) = runs.pop_front() {
                 release(&mut self.objects, run.object);
@@ -114,7 +124,9 @@ impl Locations {
                 *lost.entry(run.object).or_default() += 1;
             }
         }
-        let unused = |(object, lost): (ObjectId, u64)| (self.objects.get(&object) == Some(&lost)).then_some(object);
+        let unused = |(object, lost): (ObjectId, u64)| {
+            (self.objects.get(&object) == Some(&lost)).then_some(object)
+        };
         lost.into_iter().filter_map(unused).collect()
     }
 }

@@ -32,8 +32,15 @@ pub struct PartitionState {
 impl PartitionState {
     pub(crate) fn append(&mut self, run: &Run) {
         self.next_offset = run.next_offset();
-        if self.epochs.last().is_none_or(|last| last.epoch < run.append_epoch) {
-            self.epochs.push(EpochStart { epoch: run.append_epoch, start_offset: run.base_offset });
+        if self
+            .epochs
+            .last()
+            .is_none_or(|last| last.epoch < run.append_epoch)
+        {
+            self.epochs.push(EpochStart {
+                epoch: run.append_epoch,
+                start_offset: run.base_offset,
+            });
         }
         for row in &run.producers {
             match self.producers.get_mut(&row.id) {
@@ -48,7 +55,12 @@ impl PartitionState {
     pub(crate) fn trim(&mut self, log_start: i64) {
         // A trim that lies below an earlier one changes nothing: the log start never goes back.
         self.log_start = self.log_start.max(log_start);
-        let gone = self.epochs.iter().skip(1).take_while(|e| e.start_offset <= self.log_start).count();
+        let gone = self
+            .epochs
+            .iter()
+            .skip(1)
+            .take_while(|e| e.start_offset <= self.log_start)
+            .count();
         self.epochs.drain(..gone);
         if let Some(first) = self.epochs.first_mut() {
             first.start_offset = first.start_offset.max(self.log_start);
@@ -61,7 +73,10 @@ impl PartitionState {
     pub fn epoch_end(&self, wanted: LeaderEpoch) -> Option<(LeaderEpoch, i64)> {
         let behind = self.epochs.partition_point(|start| start.epoch <= wanted);
         let found = self.epochs.get(behind.checked_sub(1)?)?;
-        let end = self.epochs.get(behind).map_or(self.next_offset, |next| next.start_offset);
+        let end = self
+            .epochs
+            .get(behind)
+            .map_or(self.next_offset, |next| next.start_offset);
         Some((found.epoch, end))
     }
 }

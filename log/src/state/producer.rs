@@ -67,12 +67,23 @@ impl ProducerState {
 
     /// Judges a batch against what is remembered.
     #[must_use]
-    pub fn judge(&self, epoch: ProducerEpoch, first_sequence: i32, last_sequence: i32) -> Sequenced {
+    pub fn judge(
+        &self,
+        epoch: ProducerEpoch,
+        first_sequence: i32,
+        last_sequence: i32,
+    ) -> Sequenced {
         if epoch < self.epoch {
-            return Sequenced::Fenced { current: self.epoch };
+            return Sequenced::Fenced {
+                current: self.epoch,
+            };
         }
         if epoch > self.epoch {
-            return if first_sequence == 0 { Sequenced::Next } else { Sequenced::OutOfOrder { expected: 0 } };
+            return if first_sequence == 0 {
+                Sequenced::Next
+            } else {
+                Sequenced::OutOfOrder { expected: 0 }
+            };
         }
         let same = |batch: &&BatchBounds| {
             batch.first_sequence == first_sequence && batch.last_sequence == last_sequence
@@ -80,8 +91,15 @@ impl ProducerState {
         if let Some(batch) = self.batches.iter().find(same) {
             return Sequenced::Duplicate(*batch);
         }
-        let expected = self.batches.last().map_or(0, |last| following(last.last_sequence));
-        if first_sequence == expected { Sequenced::Next } else { Sequenced::OutOfOrder { expected } }
+        let expected = self
+            .batches
+            .last()
+            .map_or(0, |last| following(last.last_sequence));
+        if first_sequence == expected {
+            Sequenced::Next
+        } else {
+            Sequenced::OutOfOrder { expected }
+        }
     }
 }
 

@@ -52,7 +52,10 @@ impl Recorded {
     pub fn apply(&mut self, manifest: &Manifest) -> Result<(), RecordError> {
         let lsn = manifest.lsn.0;
         if manifest.lsn != self.next_lsn {
-            return Err(RecordError::Lsn { expected: self.next_lsn.0, found: lsn });
+            return Err(RecordError::Lsn {
+                expected: self.next_lsn.0,
+                found: lsn,
+            });
         }
         let mut byte = manifest.data.map_or(0, |data| data.first_byte);
         for entry in &manifest.entries {

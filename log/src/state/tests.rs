@@ -54,8 +54,14 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
         for (kind, who, records, bump) in steps {
             let who_index = usize::try_from(who).unwrap();
             match kind {
-                0 => entries.push(Entry::Trim { at: partition(0), log_start: next / 2 }),
-                1 => entries.push(Entry::EvictProducer { at: partition(0), producer: ProducerId(who) }),
+                0 => entries.push(Entry::Trim {
+                    at: partition(0),
+                    log_start: next / 2,
+                }),
+                1 => entries.push(Entry::EvictProducer {
+                    at: partition(0),
+                    producer: ProducerId(who),
+                }),
                 2 => {
                     entries.push(Entry::Run(batch(next, records, None)));
                     next += i64::try_from(records).unwrap();
@@ -164,15 +170,34 @@ fn fifty_interleaved_producers_join_into_one_run() {
 fn a_gap_is_refused_and_changes_nothing() {
     let mut state = applied(&[Entry::Run(batch(0, 3, None))]);
     let before = state.clone();
-    let error = state.apply(&Entry::Run(batch(4, 1, None)), Timestamp(2)).unwrap_err();
-    assert_eq!(error, ApplyError::Gap { at: partition(0), expected: 3, found: 4 });
+    let error = state
+        .apply(&Entry::Run(batch(4, 1, None)), Timestamp(2))
+        .unwrap_err();
+    assert_eq!(
+        error,
+        ApplyError::Gap {
+            at: partition(0),
+            expected: 3,
+            found: 4
+        }
+    );
     assert_eq!(state, before);
 }
 
 #[test]
 fn a_trim_behind_the_end_is_refused() {
     let mut state = applied(&[Entry::Run(batch(0, 3, None))]);
-    assert!(state.apply(&Entry::Trim { at: partition(0), log_start: 4 }, Timestamp(2)).is_err());
+    assert!(
+        state
+            .apply(
+                &Entry::Trim {
+                    at: partition(0),
+                    log_start: 4
+                },
+                Timestamp(2)
+            )
+            .is_err()
+    );
 }
 
 #[test]
@@ -189,14 +214,25 @@ fn sequences_wrap_to_zero() {
     };
     let state = ProducerState::of(&row);
     assert_eq!(state.judge(ProducerEpoch(0), 0, 3), Sequenced::Next);
-    assert_eq!(state.judge(ProducerEpoch(0), 1, 3), Sequenced::OutOfOrder { expected: 0 });
+    assert_eq!(
+        state.judge(ProducerEpoch(0), 1, 3),
+        Sequenced::OutOfOrder { expected: 0 }
+    );
 }
 
 #[test]
 fn an_older_epoch_is_fenced_and_a_newer_one_begins_at_zero() {
     let state = ProducerState::of(&batch(0, 2, Some((1, 4, 0))).producers.remove(0));
-    assert_eq!(state.judge(ProducerEpoch(3), 2, 2), Sequenced::Fenced { current: ProducerEpoch(4) });
-    assert_eq!(state.judge(ProducerEpoch(5), 2, 2), Sequenced::OutOfOrder { expected: 0 });
+    assert_eq!(
+        state.judge(ProducerEpoch(3), 2, 2),
+        Sequenced::Fenced {
+            current: ProducerEpoch(4)
+        }
+    );
+    assert_eq!(
+        state.judge(ProducerEpoch(5), 2, 2),
+        Sequenced::OutOfOrder { expected: 0 }
+    );
     assert_eq!(state.judge(ProducerEpoch(5), 0, 2), Sequenced::Next);
 }
 
@@ -209,7 +245,16 @@ fn an_epoch_ends_where_the_next_begins_and_unknown_ones_have_no_end() {
     let state = applied(&[Entry::Run(first), Entry::Run(second)]);
     let partition = &state.partitions[&partition(0)];
     assert_eq!(partition.epoch_end(LeaderEpoch(1)), None);
-    assert_eq!(partition.epoch_end(LeaderEpoch(2)), Some((LeaderEpoch(2), 3)));
-    assert_eq!(partition.epoch_end(LeaderEpoch(4)), Some((LeaderEpoch(2), 3)));
-    assert_eq!(partition.epoch_end(LeaderEpoch(9)), Some((LeaderEpoch(5), 5)));
+    assert_eq!(
+        partition.epoch_end(LeaderEpoch(2)),
+        Some((LeaderEpoch(2), 3))
+    );
+    assert_eq!(
+        partition.epoch_end(LeaderEpoch(4)),
+        Some((LeaderEpoch(2), 3))
+    );
+    assert_eq!(
+        partition.epoch_end(LeaderEpoch(9)),
+        Some((LeaderEpoch(5), 5))
+    );
 }

@@ -33,10 +33,21 @@ async fn an_evicted_tail_is_read_from_the_wal() {
 async fn a_read_between_high_watermark_and_end_is_empty_and_above_it_out_of_range() {
     let world = World::started().await;
     world.append(0, &batch(&["a"])).await;
-    let read = |offset| world.log().read(address(0), offset, Isolation::ReadUncommitted, 1000, true);
+    let read = |offset| {
+        world
+            .log()
+            .read(address(0), offset, Isolation::ReadUncommitted, 1000, true)
+    };
     assert!(read(1).await.unwrap().batches.is_empty());
     let error = read(2).await.unwrap_err();
-    assert_eq!(error, ReadError::OutOfRange { offset: 2, log_start: 0, log_end: 1 });
+    assert_eq!(
+        error,
+        ReadError::OutOfRange {
+            offset: 2,
+            log_start: 0,
+            log_end: 1
+        }
+    );
     assert!(read(-1).await.is_err());
 }
 
@@ -47,7 +58,11 @@ async fn the_first_batch_is_returned_whole_whatever_its_size() {
     world.append(0, &batch(&[&large])).await;
     world.append(0, &batch(&[&large])).await;
     for _ in ["tail", "objects"] {
-        let read = |at_least_one| world.log().read(address(0), 0, Isolation::ReadUncommitted, 10, at_least_one);
+        let read = |at_least_one| {
+            world
+                .log()
+                .read(address(0), 0, Isolation::ReadUncommitted, 10, at_least_one)
+        };
         let fetched = read(true).await.unwrap();
         assert!(fetched.bytes() > 50_000 && fetched.bytes() < 60_000);
         assert!(read(false).await.unwrap().batches.is_empty());
@@ -62,7 +77,13 @@ async fn a_duplicate_is_answered_with_the_first_offset() {
     let first = sequenced(5, 0, 0, &["a", "b"]);
     let answer = world.append(0, &first).await;
     assert_eq!(world.append(0, &first).await, answer);
-    assert_eq!(world.append(0, &sequenced(5, 0, 2, &["c"])).await.base_offset, 2);
+    assert_eq!(
+        world
+            .append(0, &sequenced(5, 0, 2, &["c"]))
+            .await
+            .base_offset,
+        2
+    );
     assert_eq!(world.append(0, &first).await, answer);
     assert_eq!(world.values(0, 0).await, numbered(&["a", "b", "c"]));
 }
@@ -71,7 +92,10 @@ async fn a_duplicate_is_answered_with_the_first_offset() {
 async fn a_duplicate_of_a_staged_batch_joins_it() {
     let world = World::started().await;
     let first = sequenced(5, 0, 0, &["a"]);
-    let staged = [world.stage(0, &first).unwrap(), world.stage(0, &first).unwrap()];
+    let staged = [
+        world.stage(0, &first).unwrap(),
+        world.stage(0, &first).unwrap(),
+    ];
     for staged in staged {
         assert_eq!(staged.acknowledged().await.unwrap().base_offset, 0);
     }
@@ -83,19 +107,45 @@ async fn a_gap_an_overlap_and_an_old_epoch_are_refused() {
     let world = World::started().await;
     world.append(0, &sequenced(5, 1, 0, &["a", "b"])).await;
     let refused = |batch| world.stage(0, &batch).unwrap_err();
-    assert_eq!(refused(sequenced(5, 1, 3, &["c"])), AppendError::OutOfOrder { found: 3, expected: 2 });
-    assert!(matches!(refused(sequenced(5, 1, 1, &["b", "c"])), AppendError::OutOfOrder { .. }));
-    assert!(matches!(refused(sequenced(5, 0, 2, &["c"])), AppendError::Fenced { .. }));
-    assert!(matches!(refused(sequenced(5, 2, 2, &["c"])), AppendError::OutOfOrder { expected: 0, .. }));
-    assert_eq!(world.append(0, &sequenced(5, 2, 0, &["c"])).await.base_offset, 2);
+    assert_eq!(
+        refused(sequenced(5, 1, 3, &["c"])),
+        AppendError::OutOfOrder {
+            found: 3,
+            expected: 2
+        }
+    );
+    assert!(matches!(
+        refused(sequenced(5, 1, 1, &["b", "c"])),
+        AppendError::OutOfOrder { .. }
+    ));
+    assert!(matches!(
+        refused(sequenced(5, 0, 2, &["c"])),
+        AppendError::Fenced { .. }
+    ));
+    assert!(matches!(
+        refused(sequenced(5, 2, 2, &["c"])),
+        AppendError::OutOfOrder { expected: 0, .. }
+    ));
+    assert_eq!(
+        world
+            .append(0, &sequenced(5, 2, 0, &["c"]))
+            .await
+            .base_offset,
+        2
+    );
 }
 
 #[tokio::test]
 async fn five_batches_in_flight_are_ordered_without_waiting() {
     let world = World::started().await;
-    let staged: Vec<_> = (0..5).map(|n| world.stage(2, &sequenced(9, 0, n, &["v"])).unwrap()).collect();
+    let staged: Vec<_> = (0..5)
+        .map(|n| world.stage(2, &sequenced(9, 0, n, &["v"])).unwrap())
+        .collect();
     for (offset, staged) in staged.into_iter().enumerate() {
-        assert_eq!(staged.acknowledged().await.unwrap().base_offset, i64::try_from(offset).unwrap());
+        assert_eq!(
+            staged.acknowledged().await.unwrap().base_offset,
+            i64::try_from(offset).unwrap()
+        );
     }
 }
 
@@ -103,7 +153,9 @@ async fn five_batches_in_flight_are_ordered_without_waiting() {
 async fn fifty_interleaved_producers_make_at_most_two_runs() {
     let world = World::started().await;
     for round in 0..10 {
-        let staged: Vec<_> = (0..50).map(|id| world.stage(0, &sequenced(id, 0, round, &["v"])).unwrap()).collect();
+        let staged: Vec<_> = (0..50)
+            .map(|id| world.stage(0, &sequenced(id, 0, round, &["v"])).unwrap())
+            .collect();
         for staged in staged {
             staged.acknowledged().await.unwrap();
         }
@@ -114,10 +166,16 @@ async fn fifty_interleaved_producers_make_at_most_two_runs() {
 #[tokio::test]
 async fn log_append_time_is_stamped_and_answered() {
     let world = World::started().await;
-    let rules = streamhouse_log::append::validate::AppendRules { stamps_append_time: true, ..rules() };
+    let rules = streamhouse_log::append::validate::AppendRules {
+        stamps_append_time: true,
+        ..rules()
+    };
     let prepared = Prepared::new(&batch(&["a"]), &rules, 1_234_567).unwrap();
     let staged = world.log().stage(address(0), prepared, Acks::All).unwrap();
-    assert_eq!(staged.acknowledged().await.unwrap().append_time.0, 1_234_567);
+    assert_eq!(
+        staged.acknowledged().await.unwrap().append_time.0,
+        1_234_567
+    );
     assert_eq!(world.values(0, 0).await, numbered(&["a"]));
 }
 
@@ -125,7 +183,10 @@ async fn log_append_time_is_stamped_and_answered() {
 async fn acks_1_is_answered_too() {
     let world = World::started().await;
     let prepared = Prepared::new(&batch(&["a"]), &rules(), 1_000_000).unwrap();
-    let staged = world.log().stage(address(0), prepared, Acks::Leader).unwrap();
+    let staged = world
+        .log()
+        .stage(address(0), prepared, Acks::Leader)
+        .unwrap();
     assert_eq!(staged.acknowledged().await.unwrap().base_offset, 0);
 }
 
@@ -136,7 +197,10 @@ async fn a_parked_fetch_is_woken_by_enough_bytes() {
     world.log().park(address(0), &waiter).unwrap();
     world.append(0, &batch(&["a"])).await;
     let mut enough = Box::pin(waiter.enough());
-    assert!(futures::poll!(&mut enough).is_pending(), "one small batch is not enough");
+    assert!(
+        futures::poll!(&mut enough).is_pending(),
+        "one small batch is not enough"
+    );
     world.append(0, &batch(&["b"])).await;
     enough.await;
 }

@@ -39,7 +39,10 @@ async fn a_checkpoint_replaces_the_manifests_before_it() {
         world.log().flush().await.unwrap();
     }
     let recovered = world.restart().await;
-    assert_eq!(recovered.manifests, 1, "two of three manifests are in the checkpoint");
+    assert_eq!(
+        recovered.manifests, 1,
+        "two of three manifests are in the checkpoint"
+    );
     assert_eq!(world.values(0, 0).await, numbered(&["a", "b", "c"]));
 }
 
@@ -49,16 +52,28 @@ async fn producer_state_survives_a_kill_in_the_wal_in_manifests_and_in_checkpoin
     let batches: Vec<_> = (0..4).map(|n| sequenced(5, 0, n, &["v"])).collect();
     world.append(0, &batches[0]).await;
     world.restart().await;
-    assert_eq!(world.append(0, &batches[0]).await.base_offset, 0, "from the WAL");
+    assert_eq!(
+        world.append(0, &batches[0]).await.base_offset,
+        0,
+        "from the WAL"
+    );
     world.append(0, &batches[1]).await;
     world.log().flush().await.unwrap();
     world.restart().await;
-    assert_eq!(world.append(0, &batches[1]).await.base_offset, 1, "from a manifest");
+    assert_eq!(
+        world.append(0, &batches[1]).await.base_offset,
+        1,
+        "from a manifest"
+    );
     world.append(0, &batches[2]).await;
     world.log().flush().await.unwrap();
     world.log().checkpoint_all().await.unwrap();
     world.restart().await;
-    assert_eq!(world.append(0, &batches[2]).await.base_offset, 2, "from a checkpoint");
+    assert_eq!(
+        world.append(0, &batches[2]).await.base_offset,
+        2,
+        "from a checkpoint"
+    );
     assert_eq!(world.append(0, &batches[3]).await.base_offset, 3);
 }
 
@@ -73,8 +88,14 @@ async fn epochs_grow_with_every_start_and_their_ends_stay() {
     assert!(second > first);
     world.log().flush().await.unwrap();
     world.restart().await;
-    assert_eq!(world.log().epoch_end(address(0), first).unwrap(), Some((first, 2)));
-    assert_eq!(world.log().epoch_end(address(0), second).unwrap(), Some((second, 3)));
+    assert_eq!(
+        world.log().epoch_end(address(0), first).unwrap(),
+        Some((first, 2))
+    );
+    assert_eq!(
+        world.log().epoch_end(address(0), second).unwrap(),
+        Some((second, 3))
+    );
 }
 
 #[tokio::test]
@@ -95,11 +116,29 @@ async fn killing_at_every_step_of_a_flush_loses_nothing() {
             }
         }
         world.restart().await;
-        assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]), "after {steps} steps");
-        assert_eq!(world.values(1, 0).await, numbered(&["x"]), "after {steps} steps");
-        assert_eq!(world.append(0, &sequenced(1, 0, 0, &["a", "b"])).await.base_offset, 0);
+        assert_eq!(
+            world.values(0, 0).await,
+            numbered(&["a", "b"]),
+            "after {steps} steps"
+        );
+        assert_eq!(
+            world.values(1, 0).await,
+            numbered(&["x"]),
+            "after {steps} steps"
+        );
+        assert_eq!(
+            world
+                .append(0, &sequenced(1, 0, 0, &["a", "b"]))
+                .await
+                .base_offset,
+            0
+        );
         world.log().flush().await.unwrap();
         world.restart().await;
-        assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]), "after {steps} steps and a flush");
+        assert_eq!(
+            world.values(0, 0).await,
+            numbered(&["a", "b"]),
+            "after {steps} steps and a flush"
+        );
     }
 }

@@ -15,8 +15,19 @@ use crate::world::{TOPIC, World, address, batch, sequenced, timed_batch};
 async fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     let mut world = World::started().await;
     world.append(0, &batch(&["a", "b", "c"])).await;
-    assert_eq!(world.log().delete_records(address(0), Some(2)).await.unwrap(), 2);
-    let below = world.log().read(address(0), 1, Isolation::ReadUncommitted, 1000, true).await.unwrap_err();
+    assert_eq!(
+        world
+            .log()
+            .delete_records(address(0), Some(2))
+            .await
+            .unwrap(),
+        2
+    );
+    let below = world
+        .log()
+        .read(address(0), 1, Isolation::ReadUncommitted, 1000, true)
+        .await
+        .unwrap_err();
     assert!(matches!(below, ReadError::OutOfRange { log_start: 2, .. }));
     assert_eq!(world.values(0, 2).await, vec![(2, "c".to_owned())]);
     world.restart().await;
@@ -24,10 +35,28 @@ async fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     world.log().flush().await.unwrap();
     world.restart().await;
     assert_eq!(world.log().offsets(address(0)).unwrap().log_start, 2);
-    assert_eq!(world.log().delete_records(address(0), Some(1)).await.unwrap(), 2, "it never goes back");
-    assert_eq!(world.log().delete_records(address(0), None).await.unwrap(), 3);
-    let beyond = world.log().delete_records(address(0), Some(4)).await.unwrap_err();
-    assert!(matches!(beyond, TrimError::Read(ReadError::OutOfRange { .. })));
+    assert_eq!(
+        world
+            .log()
+            .delete_records(address(0), Some(1))
+            .await
+            .unwrap(),
+        2,
+        "it never goes back"
+    );
+    assert_eq!(
+        world.log().delete_records(address(0), None).await.unwrap(),
+        3
+    );
+    let beyond = world
+        .log()
+        .delete_records(address(0), Some(4))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        beyond,
+        TrimError::Read(ReadError::OutOfRange { .. })
+    ));
 }
 
 #[tokio::test]
@@ -38,13 +67,26 @@ async fn retention_by_size_lets_objects_go_after_the_grace() {
         world.append(0, &batch(&[&value])).await;
         world.log().flush().await.unwrap();
     }
-    let rules = BTreeMap::from([(TOPIC, Retention { ms: None, bytes: Some(2000) })]);
+    let rules = BTreeMap::from([(
+        TOPIC,
+        Retention {
+            ms: None,
+            bytes: Some(2000),
+        },
+    )]);
     assert_eq!(world.log().apply_retention(&rules), 1);
-    let settled = world.log().delete_records(address(0), Some(0)).await.unwrap();
+    let settled = world
+        .log()
+        .delete_records(address(0), Some(0))
+        .await
+        .unwrap();
     assert!(settled <= 3);
     world.append(0, &batch(&["last"])).await;
     let log_start = world.log().offsets(address(0)).unwrap().log_start;
-    assert_eq!(log_start, 3, "two runs of a little over 1000 bytes are enough");
+    assert_eq!(
+        log_start, 3,
+        "two runs of a little over 1000 bytes are enough"
+    );
     world.log().flush().await.unwrap();
     let swept = world.log().sweep().await.unwrap();
     assert_eq!((swept.tombstoned, swept.deleted), (3, 0));
@@ -57,28 +99,59 @@ async fn retention_by_size_lets_objects_go_after_the_grace() {
 #[tokio::test]
 async fn retention_by_time_looks_at_the_records_time() {
     let world = World::started().await;
-    world.append(0, &timed_batch(&[(100, "old")], Compression::None)).await;
+    world
+        .append(0, &timed_batch(&[(100, "old")], Compression::None))
+        .await;
     world.log().flush().await.unwrap();
-    world.append(0, &timed_batch(&[(999_000, "new")], Compression::None)).await;
+    world
+        .append(0, &timed_batch(&[(999_000, "new")], Compression::None))
+        .await;
     world.log().flush().await.unwrap();
-    let rules = BTreeMap::from([(TOPIC, Retention { ms: Some(10_000), bytes: None })]);
+    let rules = BTreeMap::from([(
+        TOPIC,
+        Retention {
+            ms: Some(10_000),
+            bytes: None,
+        },
+    )]);
     assert_eq!(world.log().apply_retention(&rules), 1);
     world.append(0, &batch(&["behind"])).await;
     assert_eq!(world.log().offsets(address(0)).unwrap().log_start, 1);
-    assert_eq!(world.log().apply_retention(&BTreeMap::new()), 0, "a topic without rules keeps everything");
+    assert_eq!(
+        world.log().apply_retention(&BTreeMap::new()),
+        0,
+        "a topic without rules keeps everything"
+    );
 }
 
 #[tokio::test]
 async fn an_idle_producer_is_forgotten_whatever_timestamps_its_records_carry() {
     let mut world = World::started().await;
     world.append(0, &sequenced(5, 0, 0, &["a"])).await;
-    assert_eq!(world.log().evict_producers(60_000), 0, "it wrote just now, although its records say 1970");
+    assert_eq!(
+        world.log().evict_producers(60_000),
+        0,
+        "it wrote just now, although its records say 1970"
+    );
     world.clock.advance(Duration::from_secs(61));
     assert_eq!(world.log().evict_producers(60_000), 1);
     // Behind the eviction any sequence is accepted.
-    assert_eq!(world.append(0, &sequenced(5, 0, 7, &["b"])).await.base_offset, 1);
+    assert_eq!(
+        world
+            .append(0, &sequenced(5, 0, 7, &["b"]))
+            .await
+            .base_offset,
+        1
+    );
     world.restart().await;
-    assert_eq!(world.append(0, &sequenced(5, 0, 7, &["b"])).await.base_offset, 1, "and the replay agrees");
+    assert_eq!(
+        world
+            .append(0, &sequenced(5, 0, 7, &["b"]))
+            .await
+            .base_offset,
+        1,
+        "and the replay agrees"
+    );
 }
 
 #[tokio::test]
@@ -89,11 +162,25 @@ async fn a_deleted_topic_takes_nothing_and_leaves_nothing() {
     world.log().flush().await.unwrap();
     world.append(2, &batch(&["c"])).await;
     world.store.delete_topic(TOPIC).await.unwrap();
-    world.log().drop_topic(&[address(0), address(1), address(2)]).await.unwrap();
-    assert_eq!(world.stage(0, &batch(&["late"])).unwrap_err(), AppendError::UnknownPartition);
-    assert_eq!(world.log().offsets(address(0)).unwrap_err(), ReadError::UnknownPartition);
+    world
+        .log()
+        .drop_topic(&[address(0), address(1), address(2)])
+        .await
+        .unwrap();
+    assert_eq!(
+        world.stage(0, &batch(&["late"])).unwrap_err(),
+        AppendError::UnknownPartition
+    );
+    assert_eq!(
+        world.log().offsets(address(0)).unwrap_err(),
+        ReadError::UnknownPartition
+    );
     world.log().settle_tombstones().await.unwrap();
-    assert_eq!(world.store.topics().await.unwrap().tombstones.len(), 1, "the drops are not recorded yet");
+    assert_eq!(
+        world.store.topics().await.unwrap().tombstones.len(),
+        1,
+        "the drops are not recorded yet"
+    );
     world.restart().await;
     world.log().flush().await.unwrap();
     world.log().settle_tombstones().await.unwrap();

@@ -11,7 +11,10 @@ use crate::world::{World, address, timed_batch};
 
 fn brute_force(records: &[(i64, i64)], wanted: i64) -> Option<TimedOffset> {
     let found = records.iter().find(|(_, timestamp)| *timestamp >= wanted)?;
-    Some(TimedOffset { offset: found.0, timestamp: Timestamp(found.1) })
+    Some(TimedOffset {
+        offset: found.0,
+        timestamp: Timestamp(found.1),
+    })
 }
 
 proptest! {

@@ -14,7 +14,9 @@ use streamhouse_metadata::store::{
     ClusterShelf, Durability, Incarnation, MetadataStore, NewCluster, NewTopic, TopicShelf,
 };
 use streamhouse_protocol::compression::Compression;
-use streamhouse_protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition};
+use streamhouse_protocol::ids::{
+    PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition,
+};
 use streamhouse_protocol::names::TopicName;
 use streamhouse_protocol::record::Records;
 use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent, iterate};
@@ -52,7 +54,10 @@ pub(crate) fn rules() -> AppendRules {
 
 /// A plain batch with one record per value.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
-    timed_batch(&values.iter().map(|value| (0, *value)).collect::<Vec<_>>(), Compression::None)
+    timed_batch(
+        &values.iter().map(|value| (0, *value)).collect::<Vec<_>>(),
+        Compression::None,
+    )
 }
 
 pub(crate) fn timed_batch(records: &[(i64, &str)], compression: Compression) -> Bytes {
@@ -65,20 +70,32 @@ pub(crate) fn timed_batch(records: &[(i64, &str)], compression: Compression) -> 
 pub(crate) fn sequenced(id: i64, epoch: i16, first: i32, values: &[&str]) -> Bytes {
     let builder = RecordBatchBuilder::new(Compression::None);
     let mut builder = builder.producer(ProducerId(id), ProducerEpoch(epoch), first);
-    fill(&mut builder, &values.iter().map(|value| (0, *value)).collect::<Vec<_>>());
+    fill(
+        &mut builder,
+        &values.iter().map(|value| (0, *value)).collect::<Vec<_>>(),
+    );
     builder.build().unwrap().into_bytes()
 }
 
 fn fill(builder: &mut RecordBatchBuilder, records: &[(i64, &str)]) {
     for (timestamp_ms, value) in records {
         let value = Some(value.as_bytes());
-        builder.push(&RecordContent { timestamp_ms: *timestamp_ms, value, ..RecordContent::default() }).unwrap();
+        builder
+            .push(&RecordContent {
+                timestamp_ms: *timestamp_ms,
+                value,
+                ..RecordContent::default()
+            })
+            .unwrap();
     }
 }
 
 pub(crate) fn address(partition: i32) -> PartitionAddress {
     let at = TopicPartition::new(TOPIC, PartitionIndex(partition));
-    PartitionAddress { at, shard: shard_for_partition(at, SHARDS) }
+    PartitionAddress {
+        at,
+        shard: shard_for_partition(at, SHARDS),
+    }
 }
 
 impl World {
@@ -87,7 +104,11 @@ impl World {
         let chance = Arc::new(SeededChance::new(7));
         let ambient = ambient(&clock, &chance, Tasks::new());
         let store = Arc::new(MemoryStore::new(ambient.clone()));
-        let cluster = NewCluster { cluster_id: CLUSTER, shards: SHARDS, durability: Durability::Local };
+        let cluster = NewCluster {
+            cluster_id: CLUSTER,
+            shards: SHARDS,
+            durability: Durability::Local,
+        };
         store.initialise(cluster).await.unwrap();
         let partitions = (0..3).map(|index| address(index).shard).collect();
         let topic = NewTopic {
@@ -98,7 +119,10 @@ impl World {
             created_ms: 0,
         };
         store.create_topic(topic).await.unwrap();
-        let settings = LogSettings { flush_bytes: u64::MAX, ..LogSettings::default() };
+        let settings = LogSettings {
+            flush_bytes: u64::MAX,
+            ..LogSettings::default()
+        };
         Self {
             objects: Objects::in_memory(ambient),
             disk: CrashIo::new(),
@@ -124,10 +148,18 @@ impl World {
     pub(crate) async fn try_start(&mut self) -> Result<Recovered, OpenError> {
         let tasks = Tasks::new();
         let ambient = ambient(&self.clock, &self.chance, tasks.clone());
-        let wal_settings = WalSettings { file_bytes: 1 << 20, cap_bytes: 16 << 20, ..WalSettings::new("wal") };
+        let wal_settings = WalSettings {
+            file_bytes: 1 << 20,
+            cap_bytes: 16 << 20,
+            ..WalSettings::new("wal")
+        };
         let store: Arc<dyn MetadataStore> = Arc::clone(&self.store) as Arc<dyn MetadataStore>;
         let parts = LogParts {
-            cache: BlockCache::new(self.objects.clone(), ambient.clone(), BlockCacheSettings::default()),
+            cache: BlockCache::new(
+                self.objects.clone(),
+                ambient.clone(),
+                BlockCacheSettings::default(),
+            ),
             objects: self.objects.clone(),
             store,
             wal_io: Arc::new(self.disk.clone()) as Arc<dyn WalIo>,
@@ -169,24 +201,45 @@ impl World {
     }
 
     pub(crate) async fn append(&self, partition: i32, batch: &Bytes) -> Appended {
-        self.stage(partition, batch).unwrap().acknowledged().await.unwrap()
+        self.stage(partition, batch)
+            .unwrap()
+            .acknowledged()
+            .await
+            .unwrap()
     }
 
     /// Every value of a partition from `offset` on, with its offset.
     pub(crate) async fn values(&self, partition: i32, mut offset: i64) -> Vec<(i64, String)> {
         let mut values = Vec::new();
         loop {
-            let fetched =
-                self.log().read(address(partition), offset, Isolation::ReadUncommitted, 4096, true).await.unwrap();
+            let fetched = self
+                .log()
+                .read(
+                    address(partition),
+                    offset,
+                    Isolation::ReadUncommitted,
+                    4096,
+                    true,
+                )
+                .await
+                .unwrap();
             if fetched.batches.is_empty() {
-                assert_eq!(offset, fetched.offsets.high_watermark, "an empty read below the high watermark");
+                assert_eq!(
+                    offset, fetched.offsets.high_watermark,
+                    "an empty read below the high watermark"
+                );
                 return values;
             }
             for bytes in fetched.batches {
                 for batch in iterate(bytes) {
                     let batch = batch.unwrap();
                     batch.verify_crc().unwrap();
-                    for record in &Records::unpack(&batch, &streamhouse_protocol::compression::Limits::DEFAULT).unwrap() {
+                    for record in &Records::unpack(
+                        &batch,
+                        &streamhouse_protocol::compression::Limits::DEFAULT,
+                    )
+                    .unwrap()
+                    {
                         let record = record.unwrap();
                         if record.offset >= offset {
                             let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
@@ -201,9 +254,17 @@ impl World {
 }
 
 fn ambient(clock: &ManualClock, chance: &Arc<SeededChance>, tasks: Tasks) -> Ambient {
-    Ambient { clock: Arc::new(clock.clone()), chance: Arc::clone(chance) as Arc<dyn Chance>, tasks }
+    Ambient {
+        clock: Arc::new(clock.clone()),
+        chance: Arc::clone(chance) as Arc<dyn Chance>,
+        tasks,
+    }
 }
 
 pub(crate) fn numbered(values: &[&str]) -> Vec<(i64, String)> {
-    values.iter().enumerate().map(|(offset, value)| (i64::try_from(offset).unwrap(), (*value).to_owned())).collect()
+    values
+        .iter()
+        .enumerate()
+        .map(|(offset, value)| (i64::try_from(offset).unwrap(), (*value).to_owned()))
+        .collect()
 }

@@ -7,7 +7,14 @@ use anyhow::Result;
 
 /// Documents for builders that must exist.
 const INTERNALS: &[&str] = &[
-    "README", "ARCHITECTURE", "STYLE", "GLOSSARY", "data", "life-of-a-produce", "life-of-a-fetch", "testing",
+    "README",
+    "ARCHITECTURE",
+    "STYLE",
+    "GLOSSARY",
+    "data",
+    "life-of-a-produce",
+    "life-of-a-fetch",
+    "testing",
 ];
 
 /// Endings that mark a word in backticks as a path.
@@ -24,16 +31,28 @@ pub(super) fn problems(root: &Path, tracked: &[PathBuf]) -> Result<Vec<String>> 
         for (number, line) in text.lines().enumerate() {
             for named in paths_in(line) {
                 if !tracked.iter().any(|file| file.to_string_lossy() == named) {
-                    problems.push(format!("{path}:{}: names {named}, which does not exist", number + 1));
+                    problems.push(format!(
+                        "{path}:{}: names {named}, which does not exist",
+                        number + 1
+                    ));
                 }
             }
         }
     }
-    let map = std::fs::read_to_string(root.join("docs/internals/ARCHITECTURE.md")).unwrap_or_default();
+    let map =
+        std::fs::read_to_string(root.join("docs/internals/ARCHITECTURE.md")).unwrap_or_default();
     for file in tracked.iter().filter(|file| file.ends_with("Cargo.toml")) {
-        let Some(folder) = file.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty()) else { continue };
+        let Some(folder) = file
+            .parent()
+            .and_then(Path::to_str)
+            .filter(|folder| !folder.is_empty())
+        else {
+            continue;
+        };
         if !map.contains(&format!("`{folder}/`")) {
-            problems.push(format!("docs/internals/ARCHITECTURE.md: the map lacks `{folder}/`"));
+            problems.push(format!(
+                "docs/internals/ARCHITECTURE.md: the map lacks `{folder}/`"
+            ));
         }
     }
     Ok(problems)

@@ -36,16 +36,35 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
-    let text = run::output(root, "cargo", &["metadata", "--no-deps", "--format-version", "1", "--offline"])?;
+    let text = run::output(
+        root,
+        "cargo",
+        &[
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ],
+    )?;
     let metadata: Value = serde_json::from_str(&text)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists packages")?;
     let mut problems = Vec::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-        let folder = manifest.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        let folder = manifest
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name != format!("streamhouse-{folder}") {
-            problems.push(format!("{folder}/Cargo.toml: the package is named {name}, not streamhouse-{folder}"));
+            problems.push(format!(
+                "{folder}/Cargo.toml: the package is named {name}, not streamhouse-{folder}"
+            ));
         }
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let to = dependency["name"].as_str().unwrap_or_default();
@@ -59,7 +78,8 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
 fn edge(from: &str, to: &str, is_for_tests: bool) -> Option<String> {
     if let Some((_, rooms)) = ROOMS.iter().find(|(name, _)| *name == to) {
         let allowed = is_for_tests || rooms.contains(&from);
-        return (!allowed).then(|| format!("{from} uses {to}, which belongs to {}", rooms.join(", ")));
+        return (!allowed)
+            .then(|| format!("{from} uses {to}, which belongs to {}", rooms.join(", ")));
     }
     let to = to.strip_prefix("streamhouse-")?;
     if let Some((_, sees)) = OUTSIDE.iter().find(|(name, _)| *name == from) {
@@ -69,11 +89,18 @@ fn edge(from: &str, to: &str, is_for_tests: bool) -> Option<String> {
         (Some(above), Some(below)) if above > below => None,
         // A crate may test itself with its own test support.
         _ if is_for_tests && from == to => None,
-        (Some(_), Some(_)) => Some(format!("{from} may not depend on {to}: dependencies point down only")),
-        _ => Some(format!("{from} or {to} stands on no floor: name it in xtask/src/tidy/floors.rs")),
+        (Some(_), Some(_)) => Some(format!(
+            "{from} may not depend on {to}: dependencies point down only"
+        )),
+        _ => Some(format!(
+            "{from} or {to} stands on no floor: name it in xtask/src/tidy/floors.rs"
+        )),
     }
 }
 
 fn floor(name: &str) -> Option<u8> {
-    FLOORS.iter().find(|(known, _)| *known == name).map(|(_, floor)| *floor)
+    FLOORS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, floor)| *floor)
 }
