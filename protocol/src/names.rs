@@ -27,12 +27,18 @@ impl TopicName {
             "it may not be \".\" or \"..\""
         } else if name.len() > TOPIC_NAME_LENGTH_MAX {
             "it is longer than 249 characters"
-        } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        } else if !name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        {
             "only ASCII letters, digits, '.', '_' and '-' may be used"
         } else {
             return Ok(Self(name.into()));
         };
-        Err(TopicNameError { name: name.chars().take(300).collect(), reason })
+        Err(TopicNameError {
+            name: name.chars().take(300).collect(),
+            reason,
+        })
     }
 
     /// The name as text.

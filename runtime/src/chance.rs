@@ -22,7 +22,11 @@ pub trait Chance: fmt::Debug + Send + Sync {
     /// A number in `0..bound`; zero if `bound` is zero.
     fn below(&self, bound: u64) -> u64 {
         // The bias of the remainder is below 2^-32 for every bound that is used here (jitter, picks).
-        if bound == 0 { 0 } else { self.next_u64() % bound }
+        if bound == 0 {
+            0
+        } else {
+            self.next_u64() % bound
+        }
     }
 }
 
@@ -35,7 +39,10 @@ impl Chance for OsChance {
         let mut bytes = [0; 8];
         let mut filled = 0;
         while filled < bytes.len() {
-            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            match rustix::rand::getrandom(
+                &mut bytes[filled..],
+                rustix::rand::GetRandomFlags::empty(),
+            ) {
                 Ok(count) => filled += count,
                 // Interrupted before any byte came: ask again.
                 Err(rustix::io::Errno::INTR) => {}
@@ -56,7 +63,9 @@ impl SeededChance {
     /// The stream of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: Mutex::new(seed) }
+        Self {
+            state: Mutex::new(seed),
+        }
     }
 }
 

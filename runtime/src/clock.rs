@@ -49,7 +49,11 @@ pub trait Clock: fmt::Debug + Send + Sync {
 
 /// Runs `future` until it completes or `limit` has passed; `None` says that the limit came first and `future` was
 /// dropped. Never put a commit in here: a dropped commit has an unknown outcome.
-pub async fn deadline<F: Future>(clock: &dyn Clock, limit: Monotonic, future: F) -> Option<F::Output> {
+pub async fn deadline<F: Future>(
+    clock: &dyn Clock,
+    limit: Monotonic,
+    future: F,
+) -> Option<F::Output> {
     let future = std::pin::pin!(future);
     match select(future, clock.sleep_until(limit)).await {
         Either::Left((output, _)) => Some(output),
@@ -66,9 +70,14 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose monotonic reading starts at zero now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     pub fn new() -> Self {
-        Self { start: tokio::time::Instant::now() }
+        Self {
+            start: tokio::time::Instant::now(),
+        }
     }
 }
 
@@ -79,18 +88,27 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn monotonic(&self) -> Monotonic {
         Monotonic(tokio::time::Instant::now() - self.start)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn wall_ms(&self) -> i64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that sleeps"
+    )]
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep_until(self.start + deadline.0))
     }
@@ -142,7 +160,12 @@ impl ManualClock {
     /// How many sleepers wait. Tests use it to know that a task has come to rest.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        self.inner.lock().sleepers.iter().filter(|(_, wake)| !wake.is_closed()).count()
+        self.inner
+            .lock()
+            .sleepers
+            .iter()
+            .filter(|(_, wake)| !wake.is_closed())
+            .count()
     }
 }
 

@@ -40,7 +40,10 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let guard = PanicGuard { name, tasks: self.clone() };
+        let guard = PanicGuard {
+            name,
+            tasks: self.clone(),
+        };
         self.tracker.spawn(async move {
             let _guard = guard;
             future.await;
@@ -48,7 +51,10 @@ impl Tasks {
     }
 
     /// Runs `work` on tokio's blocking pool: file reads and other calls that wait for a disk.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts blocking work")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that starts blocking work"
+    )]
     pub fn blocking<F, T>(&self, work: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -59,15 +65,24 @@ impl Tasks {
 
     /// Starts a thread of its own, for work that owns a device (the WAL, the embedded database). If it panics, the
     /// whole set shuts down.
-    pub fn thread<F>(&self, name: &'static str, work: F) -> std::io::Result<std::thread::JoinHandle<()>>
+    pub fn thread<F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> std::io::Result<std::thread::JoinHandle<()>>
     where
         F: FnOnce() + Send + 'static,
     {
-        let guard = PanicGuard { name, tasks: self.clone() };
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _guard = guard;
-            work();
-        })
+        let guard = PanicGuard {
+            name,
+            tasks: self.clone(),
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _guard = guard;
+                work();
+            })
     }
 
     /// Asks every task to stop. Safe to call again.
@@ -107,7 +122,10 @@ struct PanicGuard {
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            error!(task = self.name, "a task broke an invariant; the broker shuts down");
+            error!(
+                task = self.name,
+                "a task broke an invariant; the broker shuts down"
+            );
             self.tasks.failed.cancel();
             self.tasks.shutdown.cancel();
         }
