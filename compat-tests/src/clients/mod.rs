@@ -2,6 +2,7 @@
 
 mod driver;
 mod group_process;
+mod java;
 mod kcat;
 mod python;
 
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
     Ok(vec![
         Box::new(kcat::Kcat),
         Box::new(python::Python::new(&cache)),
+        Box::new(java::Java::new(&cache)),
     ])
 }
 

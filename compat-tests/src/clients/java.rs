@@ -1,0 +1,102 @@
+//! Apache Kafka's own Java clients: producer, consumer and admin, as every program on the JVM uses them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use super::driver::Driver;
+use super::{Client, START_DEADLINE, Session, source};
+use crate::process::output;
+
+/// Start quickly and keep to one core: operations are short.
+pub(super) const JVM: &[&str] = &[
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Xmx1g",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+];
+
+#[derive(Debug)]
+pub(super) struct Java {
+    jars: PathBuf,
+    /// The compiled driver.
+    classes: Option<TempDir>,
+}
+
+impl Java {
+    pub(super) fn new(cache: &Path) -> Self {
+        Self {
+            jars: cache.join("java"),
+            classes: None,
+        }
+    }
+}
+
+impl Client for Java {
+    fn name(&self) -> &'static str {
+        "java"
+    }
+
+    fn title(&self) -> &'static str {
+        "Apache Kafka's Java clients"
+    }
+
+    fn prepare(&mut self) -> Result<String> {
+        let version = version(&self.jars, "kafka-clients-")?;
+        let classes = TempDir::new()?;
+        let mut command = Command::new("javac");
+        command
+            .arg("-cp")
+            .arg(self.jars.join("*"))
+            .arg("-d")
+            .arg(classes.path());
+        let compiled = output(
+            "javac",
+            command.arg(source("java/Driver.java")),
+            &[],
+            START_DEADLINE,
+        )?;
+        ensure!(
+            compiled.status.success(),
+            "the driver does not compile: {}",
+            compiled.stderr
+        );
+        self.classes = Some(classes);
+        Ok(version)
+    }
+
+    fn limitation(&self, _scenario: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>> {
+        let classes = self
+            .classes
+            .as_ref()
+            .context("the driver is compiled")?
+            .path();
+        let path = std::env::join_paths([classes.to_path_buf(), self.jars.join("*")])?;
+        let mut command = Command::new("java");
+        command.args(JVM).arg("-cp").arg(path).arg("Driver");
+        Driver::start(self.name(), &mut command, bootstrap, folder)
+    }
+}
+
+/// The version in the name of a jar.
+pub(super) fn version(jars: &Path, artifact: &str) -> Result<String> {
+    let listed =
+        std::fs::read_dir(jars).with_context(|| format!("no jars in {}", jars.display()))?;
+    for entry in listed {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let version = name
+            .strip_prefix(artifact)
+            .and_then(|rest| rest.strip_suffix(".jar"));
+        if let Some(version) = version {
+            return Ok(version.to_owned());
+        }
+    }
+    anyhow::bail!("no {artifact}*.jar in {}", jars.display())
+}
