@@ -4,8 +4,10 @@
 //! lost with the process.
 //!
 //! Reading order: `network` turns sockets into frames, `dispatch` finds the handler, `api` says what a handler is, `handlers` has one
-//! file per Kafka API and the table of them, `reach` is what handlers may touch, `topics` and `producer_ids` hold the rules that
-//! are the broker's own, `error_code` turns errors into Kafka's codes, `security` says who may ask for what.
+//! file per Kafka API and the table of them, `api_page` prints that table, `reach` is what handlers may touch, `topics`,
+//! `partitions` and `producer_ids` hold the rules that are the broker's own, `error_code` turns errors into Kafka's codes,
+//! `security` says who may ask for what. `assembly` puts a broker together on a `data_dir`, `background` lists what it does
+//! by itself, `ops` is what operators look at, `cli` the command line.
 
 pub mod network;
 
@@ -14,6 +16,8 @@ pub mod dispatch;
 pub mod api;
 
 pub mod handlers;
+
+pub mod api_page;
 
 pub mod reach;
 
