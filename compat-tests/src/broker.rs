@@ -98,6 +98,12 @@ fn start(binary: &Path, folder: &Path, port: u16) -> Result<(Process, u16)> {
     command
         .args(["dev", "--port", &port.to_string(), "--data"])
         .arg(folder.join("data"));
+    // Settings of this test are none of the broker's.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STREAMHOUSE_") {
+            command.env_remove(name);
+        }
+    }
     let mut process = Process::start("streamhouse", &mut command, &log(folder))?;
     loop {
         let Some(line) = process.next_line(READY_DEADLINE)? else {

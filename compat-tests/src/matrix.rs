@@ -26,7 +26,8 @@ const BOOTSTRAP: &str = "STREAMHOUSE_COMPAT_BOOTSTRAP";
 /// What became of a cell.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    Works,
+    /// As users expect; with a remark where the client shows less than others.
+    Works(Option<&'static str>),
     /// The client cannot, whatever the broker does.
     Limited(&'static str),
     /// It did not run here.
@@ -182,13 +183,13 @@ fn run_cell(scenario: &Scenario, column: &Column, server: &Server) -> Cell {
         Outcome::LeftOut("the server is not ours to kill".to_owned())
     } else {
         match Stage::new(client, server, scenario.name).and_then(|stage| (scenario.play)(&stage)) {
-            Ok(()) => Outcome::Works,
+            Ok(()) => Outcome::Works(client.remark(scenario.name)),
             Err(error) => Outcome::Failed(format!("{error:#}")),
         }
     };
     let took = wall_ms() - start;
     let told = match &outcome {
-        Outcome::Works => format!("ok ({}.{} s)", took / 1_000, took % 1_000 / 100),
+        Outcome::Works(_) => format!("ok ({}.{} s)", took / 1_000, took % 1_000 / 100),
         Outcome::Limited(reason) => format!("empty: {reason}"),
         Outcome::LeftOut(reason) => format!("left out: {reason}"),
         Outcome::Failed(error) => format!(
@@ -211,7 +212,7 @@ fn run_cell(scenario: &Scenario, column: &Column, server: &Server) -> Cell {
 /// The sum of it all; an error where a cell failed, or did not run in CI.
 fn tell(columns: &[Column], cells: &[Cell]) -> Result<()> {
     let count = |is: fn(&Outcome) -> bool| cells.iter().filter(|cell| is(&cell.outcome)).count();
-    let works = count(|outcome| matches!(outcome, Outcome::Works));
+    let works = count(|outcome| matches!(outcome, Outcome::Works(_)));
     let limited = count(|outcome| matches!(outcome, Outcome::Limited(_)));
     let left_out = count(|outcome| matches!(outcome, Outcome::LeftOut(_)));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));

@@ -54,7 +54,7 @@ fn text(columns: &[Column], cells: &[Cell]) -> Result<String> {
         write!(text, " {} |", column.client.name())?;
     }
     writeln!(text, "\n|---|{}", "---|".repeat(columns.len()))?;
-    let mut reasons: Vec<&str> = Vec::new();
+    let mut reasons: Vec<&'static str> = Vec::new();
     for scenario in SCENARIOS {
         write!(text, "| {} |", scenario.title)?;
         for column in columns {
@@ -75,18 +75,22 @@ fn text(columns: &[Column], cells: &[Cell]) -> Result<String> {
     Ok(text)
 }
 
-fn mark<'a>(outcome: Option<&'a Outcome>, reasons: &mut Vec<&'a str>) -> String {
+fn mark(outcome: Option<&Outcome>, reasons: &mut Vec<&'static str>) -> String {
     match outcome {
-        Some(Outcome::Works) => "yes".to_owned(),
-        Some(Outcome::Limited(reason)) => {
-            let known = reasons.iter().position(|known| known == reason);
-            let index = known.unwrap_or_else(|| {
-                reasons.push(reason);
-                reasons.len() - 1
-            });
-            format!("({})", index + 1)
-        }
+        Some(Outcome::Works(None)) => "yes".to_owned(),
+        Some(Outcome::Works(Some(remark))) => format!("yes ({})", number(remark, reasons)),
+        Some(Outcome::Limited(reason)) => format!("({})", number(reason, reasons)),
         Some(Outcome::Failed(_)) => "fails".to_owned(),
         Some(Outcome::LeftOut(_)) | None => "did not run".to_owned(),
     }
+}
+
+/// The number under which a reason stands below the table.
+fn number(reason: &'static str, reasons: &mut Vec<&'static str>) -> usize {
+    let known = reasons.iter().position(|known| *known == reason);
+    let index = known.unwrap_or_else(|| {
+        reasons.push(reason);
+        reasons.len() - 1
+    });
+    index + 1
 }

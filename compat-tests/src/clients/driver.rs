@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Session;
-use crate::operation::{Answer, Reply, Request};
+use crate::operation::{Answer, Record, Reply, Request};
 use crate::process::Process;
 
 /// The longest operation is to read the whole data set on a busy machine.
@@ -17,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) struct Driver {
     process: Process,
+    sends: fn(&Record) -> bool,
 }
 
 impl Driver {
@@ -26,14 +27,22 @@ impl Driver {
         command: &mut Command,
         bootstrap: &str,
         folder: &Path,
-    ) -> Result<Box<dyn Session>> {
+    ) -> Result<Self> {
         let log = folder.join("driver.log");
         let process = Process::start(
             &format!("the driver of {name}"),
             command.arg(bootstrap),
             &log,
         )?;
-        Ok(Box::new(Self { process }))
+        Ok(Self {
+            process,
+            sends: |_| true,
+        })
+    }
+
+    /// The same for a library that has no way to send some records.
+    pub(super) fn sending(self, sends: fn(&Record) -> bool) -> Self {
+        Self { sends, ..self }
     }
 }
 
@@ -48,5 +57,9 @@ impl Session for Driver {
             Reply::Answer(answer) => Ok(answer),
             Reply::Refusal(refusal) => Err(refusal.into()),
         }
+    }
+
+    fn can_send(&self, record: &Record) -> bool {
+        (self.sends)(record)
     }
 }

@@ -81,7 +81,12 @@ impl Client for Java {
         let path = std::env::join_paths([classes.to_path_buf(), self.jars.join("*")])?;
         let mut command = Command::new("java");
         command.args(JVM).arg("-cp").arg(path).arg("Driver");
-        Driver::start(self.name(), &mut command, bootstrap, folder)
+        Ok(Box::new(Driver::start(
+            self.name(),
+            &mut command,
+            bootstrap,
+            folder,
+        )?))
     }
 }
 

@@ -59,6 +59,16 @@ impl Client for Kcat {
         }
     }
 
+    fn remark(&self, scenario: &str) -> Option<&'static str> {
+        match scenario {
+            "nulls" => Some(
+                "kcat sends an empty value only with a key, and a null value only without an empty one",
+            ),
+            "group" => Some("kcat commits when it leaves"),
+            _ => None,
+        }
+    }
+
     fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>> {
         let log = folder.join("kcat.log");
         Ok(Box::new(Commands {

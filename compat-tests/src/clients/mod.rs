@@ -1,8 +1,10 @@
 //! The clients: what each is called, where it lies, what it cannot do by itself, and how it performs an operation.
 
 mod driver;
+mod franz_go;
 mod group_process;
 mod java;
+mod kafkajs;
 mod kcat;
 mod python;
 
@@ -32,6 +34,11 @@ pub(crate) trait Client: Debug + Send + Sync {
     /// Why it cannot play a scenario, whatever the broker does: the client's own limitation.
     fn limitation(&self, scenario: &str) -> Option<&'static str>;
 
+    /// What a scenario does not show of this client, because the client lacks it.
+    fn remark(&self, _scenario: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Starts it; files of its own go into `folder`.
     fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>>;
 }
@@ -55,6 +62,8 @@ pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
         Box::new(kcat::Kcat),
         Box::new(python::Python::new(&cache)),
         Box::new(java::Java::new(&cache)),
+        Box::new(franz_go::FranzGo::new(&cache)),
+        Box::new(kafkajs::KafkaJs::new(&cache)),
     ])
 }
 

@@ -54,11 +54,11 @@ impl Client for Python {
 
     fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>> {
         let mut command = Command::new(&self.python);
-        Driver::start(
+        Ok(Box::new(Driver::start(
             self.name(),
             command.arg(source("python/driver.py")),
             bootstrap,
             folder,
-        )
+        )?))
     }
 }

@@ -34,9 +34,9 @@ pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
         "{} different records instead of {sent}",
         taken.len()
     );
+    first.perform(&Request::Commit)?;
     second.perform(&Request::Commit)?;
     second.perform(&Request::Leave)?;
-    first.perform(&Request::Commit)?;
     assigned(first.as_mut(), PARTITIONS)?;
     first.perform(&Request::Leave)?;
 

@@ -6,11 +6,15 @@ use anyhow::{Result, bail, ensure};
 
 use super::{ensure_holds, numbered, produce};
 use crate::clients::{Session, refusal_code};
+use crate::clock::wall_ms;
 use crate::operation::{Producer, Request};
 use crate::stage::Stage;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+
+/// From the answer to DeleteTopics until Metadata no longer lists the topic.
+const FORGOTTEN_WITHIN_MS: i64 = 10_000;
 
 pub(super) fn metadata(stage: &Stage<'_>) -> Result<()> {
     let mut session = stage.open()?;
@@ -73,7 +77,12 @@ pub(super) fn create(stage: &Stage<'_>) -> Result<()> {
     session.perform(&Request::DeleteTopic {
         topic: topic.clone(),
     })?;
-    ensure_unknown(session.as_mut(), &topic)
+    // Apache Kafka's brokers hear of it a moment later.
+    let end = wall_ms() + FORGOTTEN_WITHIN_MS;
+    while let Err(error) = ensure_unknown(session.as_mut(), &topic) {
+        ensure!(wall_ms() < end, "after it was deleted: {error:#}");
+    }
+    Ok(())
 }
 
 pub(super) fn auto_create(stage: &Stage<'_>) -> Result<()> {
