@@ -184,11 +184,14 @@ impl Client {
     ///
     /// # Errors
     /// The last error of `attempt`.
-    pub async fn retrying<T>(
+    pub async fn retrying<T, F>(
         &self,
         retry: Retry,
-        attempt: impl AsyncFnMut() -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         retry::run(&self.shared.ambient, self.patience(), retry, attempt).await
     }
 

@@ -155,6 +155,14 @@ pub enum ClientError {
         /// The broker's words.
         message: Option<String>,
     },
+    /// The thing does not exist, and waiting would not bring it.
+    #[error("{subject}: it does not exist{}; check the name with `streamhouse topic list`", detail(message.as_deref()))]
+    Absent {
+        /// What was asked for, with the name of the thing.
+        subject: String,
+        /// The broker's words.
+        message: Option<String>,
+    },
     /// The answer lacks what was asked for.
     #[error("broker {broker} left out {what} in its answer")]
     Incomplete {
@@ -195,11 +203,28 @@ impl ClientError {
             Self::Address(_)
             | Self::Connect { .. }
             | Self::Unreachable { .. }
+            | Self::Absent { .. }
             | Self::Build { .. } => Outcome::DidNotHappen,
             Self::Call(error) => error.outcome(),
             Self::Refused { code, .. } if INDETERMINATE.contains(code) => Outcome::MayHaveHappened,
             Self::Refused { .. } => Outcome::DidNotHappen,
             Self::Incomplete { .. } | Self::Records { .. } => Outcome::MayHaveHappened,
+        }
+    }
+
+    /// Makes an unknown topic final. Kafka calls the code retriable, since a topic may be on its way; where nobody
+    /// creates it, waiting does not bring it.
+    pub(crate) fn absent_if_unknown(self) -> Self {
+        if self.code() != Some(ErrorCode::UnknownTopicOrPartition) {
+            return self;
+        }
+        if let Self::Refused {
+            subject, message, ..
+        } = self
+        {
+            Self::Absent { subject, message }
+        } else {
+            self
         }
     }
 
@@ -211,7 +236,7 @@ impl ClientError {
             Self::Connect { .. } | Self::Unreachable { .. } => ErrorKind::Unavailable,
             Self::Call(error) if error.is_retriable() => ErrorKind::Unavailable,
             Self::Call(_) | Self::Incomplete { .. } | Self::Records { .. } => ErrorKind::Protocol,
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Refused { .. } | Self::Absent { .. } => ErrorKind::Refused,
         }
     }
 
@@ -224,6 +249,7 @@ impl ClientError {
             Self::Refused { code, .. } => code.is_retriable(),
             Self::Address(_)
             | Self::Build { .. }
+            | Self::Absent { .. }
             | Self::Incomplete { .. }
             | Self::Records { .. } => false,
         }
@@ -234,6 +260,7 @@ impl ClientError {
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            Self::Absent { .. } => Some(ErrorCode::UnknownTopicOrPartition),
             Self::Address(_)
             | Self::Connect { .. }
             | Self::Unreachable { .. }

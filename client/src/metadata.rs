@@ -105,7 +105,7 @@ impl Client {
     /// [`ClientError`]; it changes nothing.
     pub async fn all_topics(&self) -> Result<Vec<Arc<Topic>>, ClientError> {
         let response = self
-            .retrying(Retry::Always, async || {
+            .retrying(Retry::Always, move || async move {
                 self.metadata(Wanted::Everything).await
             })
             .await?;
@@ -119,7 +119,7 @@ impl Client {
     /// A topic that exists; asked for again after [`Client::forget_topic`] or when the knowledge is old.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with UNKNOWN_TOPIC_OR_PARTITION at once if there is none.
+    /// [`ClientError::Absent`] at once if there is none.
     pub async fn topic(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
         self.topic_or(name, false).await
     }
@@ -128,14 +128,14 @@ impl Client {
     /// (`auto.create.topics.enable`).
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with UNKNOWN_TOPIC_OR_PARTITION after some seconds if there is none.
+    /// [`ClientError::Absent`] after some seconds if there is none.
     pub async fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
         if let Ok(topic) = self.topic_or(name, true).await {
             return Ok(topic);
         }
         let clock = Arc::clone(&self.ambient().clock);
         let limit = clock.monotonic() + CREATION_WAIT;
-        let attempts = self.retrying(Retry::Always, async || self.topic_or(name, true).await);
+        let attempts = self.retrying(Retry::Always, move || self.topic_or(name, true));
         match deadline(&*clock, limit, attempts).await {
             Some(result) => result,
             None => self.topic_or(name, false).await,
@@ -154,7 +154,14 @@ impl Client {
                 broker: Arc::from("asked for metadata"),
                 what: format!("topic {name:?}"),
             })?;
-        check(found.error_code, None, || format!("topic {name:?}"))?;
+        let checked = check(found.error_code, None, || format!("topic {name:?}"));
+        checked.map_err(|error| {
+            if create {
+                error
+            } else {
+                error.absent_if_unknown()
+            }
+        })?;
         let topic = Arc::new(read_topic(found));
         self.remember_topic(&topic);
         Ok(topic)
@@ -163,8 +170,8 @@ impl Client {
     /// The leader of a partition.
     ///
     /// # Errors
-    /// [`ClientError::Refused`]: with UNKNOWN_TOPIC_OR_PARTITION if there is no such partition, with
-    /// LEADER_NOT_AVAILABLE (retriable) while it has no leader.
+    /// [`ClientError::Absent`] if there is no such topic, [`ClientError::Refused`] with UNKNOWN_TOPIC_OR_PARTITION if it
+    /// has no such partition, with LEADER_NOT_AVAILABLE (retriable) while that has no leader.
     pub async fn leader(
         &self,
         topic: &str,

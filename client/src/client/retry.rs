@@ -27,12 +27,15 @@ impl Retry {
     }
 }
 
-pub(super) async fn run<T>(
+pub(super) async fn run<T, F>(
     ambient: &Ambient,
     limit: Monotonic,
     retry: Retry,
-    mut attempt: impl AsyncFnMut() -> Result<T, ClientError>,
-) -> Result<T, ClientError> {
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
     let mut pause = PAUSE_FIRST;
     loop {
         let error = match attempt().await {
