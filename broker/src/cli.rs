@@ -11,8 +11,16 @@ mod logs;
 mod output;
 mod table;
 
+mod format;
+mod target;
+
+mod bench;
 mod config;
+mod consume;
+mod group;
+mod produce;
 mod run;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -40,6 +48,11 @@ struct Cli {
 enum Command {
     Dev(run::Dev),
     Serve(run::Serve),
+    Topic(topic::Topic),
+    Produce(produce::Produce),
+    Consume(consume::Consume),
+    Group(group::Group),
+    Bench(bench::Bench),
     Config(config::Config),
 }
 
@@ -86,6 +99,11 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Dev(dev) => run::dev(&dev, output),
         Command::Serve(serve) => run::serve(&serve, output),
+        Command::Topic(topic) => topic::run(&topic, output),
+        Command::Produce(produce) => produce::run(&produce, output),
+        Command::Consume(consume) => consume::run(&consume, output),
+        Command::Group(group) => group::run(&group, output),
+        Command::Bench(bench) => bench::run(&bench, output),
         Command::Config(config) => config::run(&config, output),
     }
 }

@@ -1,0 +1,55 @@
+//! What is sent: batches that are encoded once and sent again and again.
+
+use streamhouse_protocol::compression::Compression;
+use streamhouse_protocol::record_batch::{
+    BuildError, RecordBatch, RecordBatchBuilder, RecordContent,
+};
+use streamhouse_runtime::Chance;
+
+/// What batches are like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchShape {
+    /// The size of a record's value in bytes.
+    pub(super) record_bytes: usize,
+    /// The size that a batch may have before compression; it has at least one record.
+    pub(super) batch_bytes: usize,
+    /// How it is compressed.
+    pub(super) compression: Compression,
+}
+
+/// What a record costs beside its value, in bytes, as long as values are small.
+const RECORD_OVERHEAD: usize = 8;
+
+impl BatchShape {
+    /// How many records a batch has.
+    pub(super) fn records(&self) -> usize {
+        (self.batch_bytes / (self.record_bytes + RECORD_OVERHEAD)).max(1)
+    }
+
+    /// A batch of random text, which compresses about as text of four bits a byte does.
+    pub(super) fn batch(
+        &self,
+        chance: &dyn Chance,
+        now_ms: i64,
+    ) -> Result<RecordBatch, BuildError> {
+        let mut builder = RecordBatchBuilder::new(self.compression);
+        let mut value = Vec::with_capacity(self.record_bytes);
+        for _ in 0..self.records() {
+            value.clear();
+            while value.len() < self.record_bytes {
+                let drawn = chance.next_u64().to_le_bytes();
+                value.extend(drawn.iter().map(|byte| b'a' + (byte & 0x0f)));
+            }
+            value.truncate(self.record_bytes);
+            builder.push(&RecordContent {
+                timestamp_ms: now_ms,
+                value: Some(&value),
+                ..RecordContent::default()
+            })?;
+        }
+        builder.build()
+    }
+}
+
+#[cfg(test)]
+mod tests;
