@@ -317,6 +317,7 @@ async fn parts(
     let fetch = FetchLimits {
         bytes_max: settings.broker.fetch_max_bytes.as_usize(),
         wait_max: FETCH_WAIT_MAX,
+        memory_bytes: settings.listener.fetch_memory.as_usize(),
     };
     let clock = Arc::clone(&ambient.clock);
     let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);

@@ -5,7 +5,7 @@
 //!
 //! Reading order: `network` turns sockets into frames, `dispatch` finds the handler, `api` says what a handler is, `handlers` has one
 //! file per Kafka API and the table of them, `api_page` prints that table, `reach` is what handlers may touch, `topics`,
-//! `partitions` and `producer_ids` hold the rules that are the broker's own, `error_code` turns errors into Kafka's codes,
+//! `partitions`, `fetch_memory` and `producer_ids` hold the rules that are the broker's own, `error_code` turns errors into Kafka's codes,
 //! `security` says who may ask for what. `assembly` puts a broker together on a `data_dir`, `background` lists what it does
 //! by itself, `ops` is what operators look at, `cli` the command line.
 
@@ -24,6 +24,8 @@ pub mod reach;
 pub mod topics;
 
 pub mod partitions;
+
+pub mod fetch_memory;
 
 pub mod background;
 

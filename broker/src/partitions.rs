@@ -14,6 +14,7 @@ use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicParti
 use streamhouse_runtime::Clock;
 
 use crate::error_code::{self, Refusal};
+use crate::fetch_memory::FetchMemory;
 use crate::reach::{Cluster, Reach};
 use crate::security::Access;
 use crate::topics::Topics;
@@ -36,6 +37,8 @@ pub struct Partitions {
     pub clock: Arc<dyn Clock>,
     /// Limits.
     pub limits: FetchLimits,
+    /// Memory of answers that are read from the WAL or from objects.
+    pub memory: FetchMemory,
     rules: Arc<Mutex<HashMap<TopicId, (u64, TopicRule)>>>,
 }
 
@@ -46,6 +49,8 @@ pub struct FetchLimits {
     pub bytes_max: usize,
     /// The longest that a fetch waits, whatever the client asks for.
     pub wait_max: Duration,
+    /// `listener.fetch_memory`: bytes of all answers together that are read from the WAL or from objects.
+    pub memory_bytes: usize,
 }
 
 /// What a topic's configs mean for its log.
@@ -85,6 +90,7 @@ impl Partitions {
             cluster,
             clock,
             limits,
+            memory: FetchMemory::new(limits.memory_bytes),
             rules: Arc::default(),
         }
     }

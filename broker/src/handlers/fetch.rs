@@ -83,6 +83,17 @@ struct Wanted {
 struct Found {
     offsets: Option<Offsets>,
     outcome: Result<Vec<Bytes>, Refusal>,
+    /// Whether its records count against the memory of answers.
+    holds_memory: bool,
+}
+
+/// How much one partition may take.
+#[derive(Clone, Copy)]
+struct Take {
+    bytes: usize,
+    at_least_one: bool,
+    /// Whether it may wait for memory: not while the answer holds some already.
+    may_wait: bool,
 }
 
 impl Plan {
@@ -162,15 +173,19 @@ impl Plan {
     async fn collect(&self, partitions: &Partitions) -> Vec<Found> {
         let mut left = self.bytes_max;
         let mut is_empty = true;
+        let mut holds_memory = false;
         let mut found = Vec::with_capacity(self.wanted.len());
         for wanted in &self.wanted {
-            let bytes_max = wanted.bytes_max.min(left);
-            let one = wanted
-                .read(partitions, self.isolation, bytes_max, is_empty)
-                .await;
+            let take = Take {
+                bytes: wanted.bytes_max.min(left),
+                at_least_one: is_empty,
+                may_wait: !holds_memory,
+            };
+            let one = wanted.read(partitions, self.isolation, take).await;
             let bytes: usize = one.outcome.iter().flatten().map(Bytes::len).sum();
             left = left.saturating_sub(bytes);
             is_empty &= bytes == 0;
+            holds_memory |= one.holds_memory;
             found.push(one);
         }
         found
@@ -212,55 +227,72 @@ impl Wanted {
         }
     }
 
-    async fn read(
-        &self,
-        partitions: &Partitions,
-        isolation: Isolation,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Found {
+    async fn read(&self, partitions: &Partitions, isolation: Isolation, take: Take) -> Found {
         let address = match &self.address {
             Ok(address) => *address,
-            Err(refusal) => {
-                return Found {
-                    offsets: None,
-                    outcome: Err(refusal.clone()),
-                };
-            }
+            Err(refusal) => return Found::refused(None, refusal.clone()),
         };
         let offsets = match partitions.log.offsets(address) {
             Ok(offsets) => offsets,
-            Err(error) => {
-                return Found {
-                    offsets: None,
-                    outcome: Err(Refusal::from(&error)),
-                };
-            }
+            Err(error) => return Found::refused(None, Refusal::from(&error)),
         };
         if let Err(refusal) = Partitions::check_epoch(offsets.leader_epoch, self.believed_epoch) {
-            return Found {
-                offsets: Some(offsets),
-                outcome: Err(refusal),
+            return Found::refused(Some(offsets), refusal);
+        }
+        let is_hot = partitions.log.is_hot(address, self.offset).unwrap_or(true);
+        if is_hot || take.bytes == 0 && !take.at_least_one {
+            let read = partitions.log.read(
+                address,
+                self.offset,
+                isolation,
+                take.bytes,
+                take.at_least_one,
+            );
+            return match read.await {
+                Ok(fetched) => Found::of(fetched.offsets, fetched.batches, false),
+                Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
             };
         }
+        let Some(reserved) = partitions
+            .memory
+            .reserve(take.bytes.max(1), take.may_wait)
+            .await
+        else {
+            return Found::of(offsets, Vec::new(), false);
+        };
+        let bytes = reserved.bytes.min(take.bytes);
         match partitions
             .log
-            .read(address, self.offset, isolation, bytes_max, at_least_one)
+            .read(address, self.offset, isolation, bytes, take.at_least_one)
             .await
         {
-            Ok(fetched) => Found {
-                offsets: Some(fetched.offsets),
-                outcome: Ok(fetched.batches),
-            },
-            Err(error) => Found {
-                offsets: Some(offsets),
-                outcome: Err(Refusal::from(&error)),
-            },
+            Ok(fetched) => {
+                let records = reserved.hold(joined(fetched.batches));
+                let holds_memory = !records.is_empty();
+                Found::of(fetched.offsets, vec![records], holds_memory)
+            }
+            Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
         }
     }
 }
 
 impl Found {
+    fn of(offsets: Offsets, batches: Vec<Bytes>, holds_memory: bool) -> Self {
+        Self {
+            offsets: Some(offsets),
+            outcome: Ok(batches),
+            holds_memory,
+        }
+    }
+
+    fn refused(offsets: Option<Offsets>, refusal: Refusal) -> Self {
+        Self {
+            offsets,
+            outcome: Err(refusal),
+            holds_memory: false,
+        }
+    }
+
     fn shown(self, index: i32, isolation: Isolation, version: i16) -> PartitionData {
         let offsets = self.offsets;
         let corner = |pick: fn(&Offsets) -> i64| offsets.as_ref().map_or(-1, pick);

@@ -4,7 +4,6 @@ use streamhouse_protocol::ids::LeaderEpoch;
 
 use super::{PartitionAddress, ReadError};
 use crate::Log;
-use crate::format::entry::Entry;
 
 /// Where a partition's bytes lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +40,19 @@ impl Log {
             .and_then(|partition| partition.epoch_end(wanted)))
     }
 
+    /// Whether a read from `offset` on costs no memory: its batches are in the hot tail, or there is nothing to read.
+    ///
+    /// # Errors
+    /// If the topic was deleted or the shard has stopped.
+    pub fn is_hot(&self, address: PartitionAddress, offset: i64) -> Result<bool, ReadError> {
+        let inner = self.shard(address.shard)?.lock();
+        inner.readable(address.at)?;
+        let partition = inner.partitions.get(&address.at);
+        let reaches_back = partition.and_then(|partition| partition.tail.front());
+        let is_in_tail = reaches_back.is_some_and(|first| first.base_offset <= offset);
+        Ok(is_in_tail || offset >= inner.high_watermark(address.at))
+    }
+
     /// How many bytes a partition holds, and where.
     ///
     /// # Errors
@@ -48,18 +60,10 @@ impl Log {
     pub fn sizes(&self, address: PartitionAddress) -> Result<Sizes, ReadError> {
         let inner = self.shard(address.shard)?.lock();
         inner.readable(address.at)?;
-        let unrecorded = inner
-            .partitions
-            .get(&address.at)
-            .into_iter()
-            .flat_map(|partition| &partition.unrecorded);
-        let wal_bytes = unrecorded.map(|entry| match &entry.entry {
-            Entry::Run(run) => run.bytes,
-            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
-        });
+        let partition = inner.partitions.get(&address.at);
         let runs = inner.recorded.locations.runs(address.at);
         Ok(Sizes {
-            wal_bytes: wal_bytes.sum(),
+            wal_bytes: partition.map_or(0, |partition| partition.unrecorded_bytes),
             object_bytes: inner.recorded.locations.bytes(address.at),
             runs: runs.map_or(0, |runs| runs.len() as u64),
         })
