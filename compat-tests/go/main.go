@@ -104,7 +104,8 @@ type driver struct {
 
 func main() {
 	bootstrap := strings.Split(os.Args[1], ",")
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...))
+	// Without the second option a deleted topic is remembered for seconds.
+	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		panic(err)
 	}

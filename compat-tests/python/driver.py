@@ -36,11 +36,9 @@ class Driver:
         self.assigned = []
 
     def metadata(self, topic):
-        seen = self.admin.list_topics(topic, timeout=DEADLINE)
-        found = seen.topics[topic]
-        if found.error is not None:
-            refuse(found.error)
-        brokers = [{"id": b.id, "host": b.host, "port": b.port} for b in seen.brokers.values()]
+        found = self.admin.describe_topics(ck.TopicCollection([topic]))[topic].result(DEADLINE)
+        cluster = self.admin.describe_cluster().result(DEADLINE)
+        brokers = [{"id": b.id, "host": b.host, "port": b.port} for b in cluster.nodes]
         return {"brokers": brokers, "partitions": len(found.partitions)}
 
     def create_topic(self, topic, partitions, configs):

@@ -1,5 +1,7 @@
 //! What the machine offers to the tests beyond Rust: the clients of the compatibility matrix.
 
+use std::path::PathBuf;
+
 use crate::run;
 
 /// Something that some test needs and a machine may lack.
@@ -18,15 +20,33 @@ pub(crate) struct Capability {
 pub(crate) const CAPABILITIES: &[Capability] = &[
     Capability {
         name: "kcat",
-        used_by: "compat-tests: kcat (librdkafka of Debian)",
+        used_by: "compat-tests: kcat",
         remedy: "apt-get install kcat",
         probe: || run::exists("kcat", &["-V"]),
     },
     Capability {
         name: "confluent-kafka for Python",
-        used_by: "compat-tests: librdkafka of today",
-        remedy: "pip install confluent-kafka",
-        probe: || run::exists("python3", &["-c", "import confluent_kafka"]),
+        used_by: "compat-tests: confluent-kafka",
+        remedy: "with Python 3: bash .ci/install-clients",
+        probe: || is_installed("python"),
+    },
+    Capability {
+        name: "Apache Kafka's Java clients and console tools",
+        used_by: "compat-tests: java, console tools",
+        remedy: "with a JDK (17 or later) and Maven: bash .ci/install-clients",
+        probe: || is_installed("java") && run::exists("javac", &["-version"]),
+    },
+    Capability {
+        name: "franz-go",
+        used_by: "compat-tests: franz-go",
+        remedy: "with Go (1.26 or later): bash .ci/install-clients",
+        probe: || is_installed("go") && run::exists("go", &["version"]),
+    },
+    Capability {
+        name: "kafkajs",
+        used_by: "compat-tests: kafkajs",
+        remedy: "with Node.js (18 or later) and npm: bash .ci/install-clients",
+        probe: || is_installed("node") && run::exists("node", &["--version"]),
     },
 ];
 
@@ -35,4 +55,15 @@ impl Capability {
     pub(crate) fn is_there(&self) -> bool {
         (self.probe)()
     }
+}
+
+/// Whether `.ci/install-clients` has finished with a client, as its stamp tells.
+fn is_installed(client: &str) -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.is_some_and(|cache| {
+        let stamp = format!("streamhouse/clients/{client}.installed");
+        cache.join(stamp).is_file()
+    })
 }

@@ -55,6 +55,10 @@ impl Client for Kcat {
     fn limitation(&self, scenario: &str) -> Option<&'static str> {
         match scenario {
             "create-topic" => Some("kcat has no command that creates, alters or deletes a topic"),
+            "unknown-topic" => {
+                Some("kcat asks for the topic to be created when it lists its metadata")
+            }
+            "kill-member" => Some("kcat ends when no broker answers"),
             _ => None,
         }
     }

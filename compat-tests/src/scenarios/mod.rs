@@ -45,8 +45,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     killing(
         "kill-group",
-        "a group keeps its offsets and members over `kill -9`",
+        "a group resumes at its committed offsets after `kill -9`",
         crashes::group,
+    ),
+    killing(
+        "kill-member",
+        "a member that was running goes on after `kill -9`",
+        crashes::member,
     ),
     scenario(
         "group",
@@ -55,8 +60,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     scenario(
         "metadata",
-        "brokers and partitions are listed; an unknown topic is error 3",
+        "partitions and brokers are listed, and the brokers answer",
         topics::metadata,
+    ),
+    scenario(
+        "unknown-topic",
+        "a topic that does not exist is error 3",
+        topics::unknown,
     ),
     scenario(
         "create-topic",
