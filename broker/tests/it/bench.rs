@@ -1,0 +1,320 @@
+//! A broker and its clients.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use streamhouse_broker::api::Peer;
+use streamhouse_broker::dispatch::Dispatch;
+use streamhouse_broker::handlers::APIS;
+use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
+use streamhouse_broker::partitions::{FetchLimits, Partitions};
+use streamhouse_broker::producer_ids::ProducerIds;
+use streamhouse_broker::reach::{Broker, Cluster, Endpoint, Parts, ShardLeader, ShardLeaders};
+use streamhouse_broker::security::{Access, AllowAll, Authorizer, Principal};
+use streamhouse_broker::topics::{TopicRules, Topics};
+use streamhouse_config::kafka::describe_broker;
+use streamhouse_config::{Provenance, Settings, TopicDefaults};
+use streamhouse_coordinator::Groups;
+use streamhouse_coordinator::group::GroupSettings;
+use streamhouse_coordinator::service::{Grant, Shelves};
+use streamhouse_log::open::LogParts;
+use streamhouse_log::{Log, LogSettings};
+use streamhouse_metadata::{
+    ClusterShelf, Durability, Incarnation, MemoryStore, MetadataStore, NewCluster, ShardId,
+    TopicCatalogue,
+};
+use streamhouse_protocol::Request;
+use streamhouse_protocol::ids::BrokerId;
+use streamhouse_protocol::request::encode_request;
+use streamhouse_protocol::response::decode_response;
+use streamhouse_runtime::{
+    Ambient, Clock, ManualClock, SeededChance, SystemClock, Tasks, deadline,
+};
+use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
+use streamhouse_storage::objects::Objects;
+use streamhouse_storage::wal::WalSettings;
+use streamhouse_storage::wal::crash::CrashIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+
+pub(crate) const BROKER: i32 = 7;
+pub(crate) const CLUSTER_ID: &str = "c3RyZWFtaG91c2UtdGVzdA";
+const SHARDS: u32 = 4;
+
+/// After this long without an answer a test has failed; it bounds nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a test wants to be otherwise.
+pub(crate) struct Wanted {
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) rules: TopicRules,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            authorizer: Arc::new(AllowAll),
+            rules: TopicRules {
+                num_partitions: 3,
+                replication_factor: 1,
+                auto_create: true,
+                may_delete: true,
+                defaults: TopicDefaults::default(),
+            },
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A running broker.
+pub(crate) struct Bench {
+    pub(crate) clock: ManualClock,
+    pub(crate) tasks: Tasks,
+    pub(crate) connections: Connections,
+    pub(crate) store: MemoryStore,
+    pub(crate) leaders: Arc<ShardLeaders>,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with(Wanted::default()).await
+    }
+
+    pub(crate) async fn with(wanted: Wanted) -> Self {
+        let clock = ManualClock::new(1_700_000_000_000);
+        let tasks = Tasks::new();
+        let ambient = Ambient {
+            clock: Arc::new(clock.clone()),
+            chance: Arc::new(SeededChance::new(11)),
+            tasks: tasks.clone(),
+        };
+        let store = MemoryStore::new(ambient.clone());
+        let leaders = Arc::new(ShardLeaders::default());
+        let shared = Arc::new(store.clone());
+        let log = open_log(&shared, &ambient).await;
+        let groups = lead_all(&store, &ambient, &log, &leaders).await;
+        let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
+        let cluster = Cluster {
+            cluster_id: CLUSTER_ID.into(),
+            broker: BrokerId(BROKER),
+            rack: Some("zone-a".into()),
+            advertised: Arc::new(BTreeMap::from([(
+                "PLAINTEXT".into(),
+                Endpoint {
+                    host: "broker.test".to_owned(),
+                    port: 9092,
+                },
+            )])),
+            access: Access::new(wanted.authorizer),
+        };
+        let topics = Topics::new(
+            shared.clone(),
+            Arc::clone(&catalogue),
+            ambient.clone(),
+            wanted.rules,
+            BrokerId(BROKER),
+            SHARDS,
+        );
+        let fetch = FetchLimits {
+            bytes_max: 1 << 20,
+            wait_max: Duration::from_secs(60),
+            memory_bytes: 8 << 20,
+        };
+        let clock_of_partitions = Arc::clone(&ambient.clock);
+        let partitions = Partitions::new(
+            log,
+            topics.clone(),
+            cluster.clone(),
+            clock_of_partitions,
+            fetch,
+        );
+        let settings = describe_broker(&Settings::default(), &Provenance::default());
+        let broker = Broker::new(Parts {
+            cluster,
+            topics,
+            catalogue,
+            leaders: Arc::clone(&leaders),
+            settings: settings.into(),
+            producer_ids: Arc::new(ProducerIds::new(shared)),
+            groups,
+            partitions,
+        });
+        let dispatch = Dispatch::new(Arc::new(broker), Arc::clone(&ambient.clock), APIS);
+        let connections = Connections {
+            service: Arc::new(dispatch),
+            ambient,
+            limits: wanted.limits,
+            memory: RequestMemory::new(1 << 22, 1 << 22, 1 << 22),
+        };
+        Self {
+            clock,
+            tasks,
+            connections,
+            store,
+            leaders,
+        }
+    }
+
+    /// Opens a connection.
+    pub(crate) fn connect(&self) -> Client {
+        let (stream, served) = tokio::io::duplex(256 * 1024);
+        let peer = Arc::new(Peer {
+            connection: 1,
+            host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
+            listener: "PLAINTEXT".into(),
+            principal: Principal::anonymous(),
+        });
+        let connections = self.connections.clone();
+        let (told, ended) = tokio::sync::oneshot::channel();
+        let serving = self.tasks.spawn("connection", async move {
+            // The test may have stopped listening.
+            let _ = told.send(connections.serve(served, peer).await);
+        });
+        Client {
+            stream,
+            serving,
+            ended,
+            next_correlation_id: 100,
+        }
+    }
+}
+
+/// Lets every task run until all of them wait.
+pub(crate) async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Creates a cluster and opens the log of all of its shards, with every disk in memory.
+async fn open_log(store: &Arc<MemoryStore>, ambient: &Ambient) -> Log {
+    let cluster = NewCluster {
+        cluster_id: 5,
+        shards: SHARDS,
+        durability: Durability::Local,
+    };
+    store.initialise(cluster).await.unwrap();
+    let objects = Objects::in_memory(ambient.clone());
+    let file_bytes = 1 << 20;
+    let parts = LogParts {
+        cache: BlockCache::new(
+            objects.clone(),
+            ambient.clone(),
+            BlockCacheSettings::default(),
+        ),
+        objects,
+        store: Arc::clone(store) as Arc<dyn MetadataStore>,
+        wal_io: Arc::new(CrashIo::new()),
+        wal_settings: WalSettings {
+            file_bytes,
+            cap_bytes: 16 << 20,
+            ..WalSettings::new("wal")
+        },
+        cluster: 5,
+        wal_dir: 1,
+        incarnation: Incarnation(99),
+        settings: LogSettings::default(),
+        on_wal_failure: Box::new(|failure| panic!("{failure}")),
+        ambient: ambient.clone(),
+    };
+    Log::open(parts).await.unwrap().0
+}
+
+/// Loads the groups of all shards and says who leads them.
+async fn lead_all(
+    store: &MemoryStore,
+    ambient: &Ambient,
+    log: &Log,
+    leaders: &ShardLeaders,
+) -> Groups {
+    let shelves = Shelves {
+        groups: Arc::new(store.clone()),
+        shards: Arc::new(store.clone()),
+    };
+    let settings = GroupSettings {
+        initial_rebalance_delay: Duration::ZERO,
+        ..GroupSettings::default()
+    };
+    let groups = Groups::start(shelves, ambient.clone(), settings, SHARDS);
+    let mut known = BTreeMap::new();
+    for shard in (0..SHARDS).map(ShardId) {
+        let (epoch, incarnation) = log.grant(shard).unwrap();
+        groups
+            .load(Grant {
+                shard,
+                epoch,
+                incarnation,
+            })
+            .await
+            .unwrap();
+        known.insert(
+            shard,
+            ShardLeader {
+                broker: BrokerId(BROKER),
+                epoch,
+            },
+        );
+    }
+    leaders.replace(known);
+    groups
+}
+
+/// One connection of a client.
+pub(crate) struct Client {
+    pub(crate) stream: DuplexStream,
+    pub(crate) serving: JoinHandle<()>,
+    ended: tokio::sync::oneshot::Receiver<CloseReason>,
+    next_correlation_id: i32,
+}
+
+impl Client {
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        let correlation_id = self.send(version, request).await;
+        self.answer::<R>(version, correlation_id).await
+    }
+
+    /// Sends a request and returns its correlation id.
+    pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        self.next_correlation_id += 1;
+        let frame = encode_request(self.next_correlation_id, "it", version, request).unwrap();
+        self.stream.write_all(&frame).await.unwrap();
+        self.next_correlation_id
+    }
+
+    /// Waits for the answer to a request that was sent.
+    pub(crate) async fn answer<R: Request>(
+        &mut self,
+        version: i16,
+        correlation_id: i32,
+    ) -> R::Response {
+        let frame = self.frame().await.expect("the connection is open");
+        let (answered, response) = decode_response::<R>(version, frame).unwrap();
+        assert_eq!(answered, correlation_id);
+        response
+    }
+
+    /// The next frame; none if the connection is closed.
+    pub(crate) async fn frame(&mut self) -> Option<Bytes> {
+        let clock = SystemClock::new();
+        let patience = clock.monotonic() + PATIENCE;
+        let frame = deadline(&clock, patience, self.read_frame()).await;
+        frame.expect("an answer, or the end of the connection")
+    }
+
+    async fn read_frame(&mut self) -> Option<Bytes> {
+        let size = self.stream.read_u32().await.ok()?;
+        let mut frame = vec![0; usize::try_from(size).unwrap()];
+        self.stream.read_exact(&mut frame).await.ok()?;
+        Some(frame.into())
+    }
+
+    /// Why the connection was closed.
+    pub(crate) async fn closed(self) -> CloseReason {
+        self.ended.await.unwrap()
+    }
+}

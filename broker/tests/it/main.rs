@@ -1,0 +1,14 @@
+//! The broker as a client sees it: real frames over an in-memory stream, stores in memory, a clock that the tests move.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod api_versions;
+mod authorization;
+mod bench;
+mod configs;
+mod every_api;
+mod garbage;
+mod groups;
+mod metadata;
+mod producers;
+mod tcp;
+mod topics;
