@@ -4,6 +4,7 @@
 //! shard's lock and queues it for the WAL; from then on the outcome is no longer "did not happen". [`publish`] runs when
 //! the WAL is durable.
 
+pub mod producers;
 pub mod publish;
 pub mod stage;
 pub mod validate;

@@ -4,7 +4,8 @@
 //! their bodies, so that recovery replays a bounded number of manifests whatever the retention. A checkpoint that fails
 //! costs nothing but a longer recovery; it is tried again after the next flush.
 
-use streamhouse_metadata::store::{CheckpointRow, Lsn, ObjectId, SetCheckpoint};
+use bytes::Bytes;
+use streamhouse_metadata::store::{CheckpointRow, ObjectId, SetCheckpoint};
 use streamhouse_storage::objects::{ObjectClass, ObjectKind};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -56,15 +57,12 @@ impl Log {
             shard: shard.id.0,
             reason,
         };
-        let (bytes, epoch, incarnation, lsn) = {
-            let inner = shard.lock();
+        let (bytes, epoch, incarnation, lsn, prune_below) = {
+            let mut inner = shard.lock();
             let bytes = checkpoint::encode(shard.id, &inner.recorded);
-            (
-                bytes,
-                inner.epoch,
-                inner.incarnation,
-                inner.recorded.next_lsn,
-            )
+            let lsn = inner.recorded.next_lsn;
+            let prune_below = inner.flushing.prune_below(lsn, self.wall_ms());
+            (bytes, inner.epoch, inner.incarnation, lsn, prune_below)
         };
         let object = ObjectId {
             incarnation: incarnation.0,
@@ -78,25 +76,30 @@ impl Log {
             bytes: bytes.len() as u64,
             state_hash: xxh3_64(&bytes),
         };
-        self.objects()
-            .put(&key, ObjectClass::Checkpoint, vec![bytes])
-            .await
-            .map_err(|error| failed(error.to_string()))?;
         let request = SetCheckpoint {
             shard: shard.id,
             epoch,
             incarnation,
             checkpoint: row,
             key: key.to_string(),
-            prune_below: Lsn(lsn.0),
+            prune_below,
         };
-        self.store()
-            .set_checkpoint(request)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        let mut inner = shard.lock();
-        inner.flushing.manifests = 0;
-        inner.flushing.body_bytes = 0;
+        if let Err(reason) = self.store_checkpoint(request, bytes).await {
+            // If it was set after all, it stays: an object that is needed is never given up.
+            self.abandon(object).await;
+            return Err(failed(reason));
+        }
+        shard.lock().flushing.checkpointed();
         Ok(())
+    }
+
+    async fn store_checkpoint(&self, request: SetCheckpoint, bytes: Bytes) -> Result<(), String> {
+        let key = object_id(request.checkpoint.object).key(ObjectKind::Checkpoint);
+        self.objects()
+            .put(&key, ObjectClass::Checkpoint, vec![bytes])
+            .await
+            .map_err(|error| error.to_string())?;
+        let set = self.store().set_checkpoint(request).await;
+        set.map_err(|error| error.to_string())
     }
 }

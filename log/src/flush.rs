@@ -60,10 +60,20 @@ impl Log {
     /// See [`FlushError`].
     pub async fn flush(&self) -> Result<Flushed, FlushError> {
         let _one_at_a_time = self.flush_lock.lock().await;
+        self.settle_commit().await?;
         let cut = WalPosition(self.published.load(Ordering::Acquire));
+        let entries = self.unflushed_entries.load(Ordering::Acquire);
+        let flushed = self.flush_below(cut).await?;
+        self.flushed.fetch_max(cut.0, Ordering::AcqRel);
+        self.unflushed_entries.fetch_sub(entries, Ordering::AcqRel);
+        self.recycle(cut);
+        self.checkpoint_due().await;
+        Ok(flushed)
+    }
+
+    async fn flush_below(&self, cut: WalPosition) -> Result<Flushed, FlushError> {
         let parts = self.collect(cut);
         if parts.is_empty() {
-            self.recycle(cut);
             return Ok(Flushed::default());
         }
         let mut flushed = Flushed {
@@ -76,8 +86,6 @@ impl Log {
             flushed.runs += part.runs;
         }
         self.commit_flush(sealed).await?;
-        self.recycle(cut);
-        self.checkpoint_due().await;
         Ok(flushed)
     }
 
@@ -92,12 +100,14 @@ impl Log {
             .recycle_to(held.map_or(cut, |held| held.min(cut)));
     }
 
-    /// Wakes the flusher when enough is unrecorded. Called after each group of the WAL.
+    /// Wakes the flusher when enough came since the last flush. Called after each group of the WAL. What a stopped shard or
+    /// a pinned file holds back does not count: another flush would not free it.
     pub(crate) fn flush_if_due(&self) {
         let usage = self.wal().usage();
-        let due = usage.bytes >= self.settings.flush_bytes
-            || usage.bytes >= usage.cap_bytes / 2
-            || usage.entries >= usage.entries_max / 2;
+        let published = self.published.load(Ordering::Acquire);
+        let bytes = published.saturating_sub(self.flushed.load(Ordering::Acquire));
+        let due = bytes >= self.settings.flush_bytes.min(usage.cap_bytes / 2)
+            || self.unflushed_entries.load(Ordering::Acquire) >= usage.entries_max / 2;
         if due {
             self.flush_due.notify_one();
         }

@@ -37,8 +37,10 @@ use streamhouse_storage::wal::{Wal, WalUsage};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::xxh3_64;
 
+use append::producers::ProducerBounds;
 use append::validate::Prepared;
 use append::{Acks, AppendError, Staged};
+use flush::commit::InDoubt;
 use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
@@ -97,8 +99,16 @@ impl Deref for Log {
 pub struct Core {
     shards: Vec<Shard>,
     dirty: DirtyShards,
+    /// Shards in which somebody waits for the mere write (acks=1).
+    written_due: DirtyShards,
+    pub(crate) producer_bounds: Mutex<ProducerBounds>,
     /// Everything in the WAL below this was published.
     pub(crate) published: AtomicU64,
+    /// Everything in the WAL below this was taken by a flush, and how many entries came behind it.
+    pub(crate) flushed: AtomicU64,
+    pub(crate) unflushed_entries: AtomicU64,
+    /// The commit whose outcome is not known yet. Changes only under `flush_lock`.
+    pub(crate) in_doubt: Mutex<Option<Arc<InDoubt>>>,
     pub(crate) tail: TailBudget,
     pub(crate) flush_due: Notify,
     /// Held by the one flush that runs. Taken before any shard's lock.
@@ -196,6 +206,11 @@ impl Log {
         Ok((inner.epoch, inner.incarnation))
     }
 
+    /// Bounds the producers that are remembered, from the next new one on.
+    pub fn bound_producers(&self, bounds: ProducerBounds) {
+        *self.producer_bounds.lock() = bounds;
+    }
+
     /// How full the WAL is.
     #[must_use]
     pub fn wal_usage(&self) -> WalUsage {
@@ -247,6 +262,15 @@ impl Log {
 
     pub(crate) fn mark_dirty(&self, shard: ShardId) {
         self.dirty.mark(shard.0 as usize);
+    }
+
+    pub(crate) fn mark_written_due(&self, shard: ShardId) {
+        self.written_due.mark(shard.0 as usize);
+    }
+
+    pub(crate) fn written_due(&self) -> impl Iterator<Item = &Shard> {
+        let marked = self.written_due.take().into_iter();
+        marked.map(|index| &self.shards[index])
     }
 
     pub(crate) fn dirty_shards(&self) -> impl Iterator<Item = &Shard> {

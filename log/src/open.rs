@@ -16,7 +16,7 @@ use streamhouse_storage::wal::{
 };
 use tokio::sync::Notify;
 
-use crate::recovery::{RecoverError, Recovered, Recovery};
+use crate::recovery::{KnownTopics, RecoverError, Recovered, Recovery};
 use crate::tail::TailBudget;
 use crate::{Core, DirtyShards, Log, LogSettings};
 
@@ -76,19 +76,14 @@ impl Log {
     /// See [`OpenError`].
     pub async fn open(parts: LogParts) -> Result<(Self, Recovered), OpenError> {
         let topics = parts.store.topics().await.map_err(RecoverError::from)?;
-        let tombstoned = topics.tombstones.iter().map(|topic| topic.id);
-        let known: BTreeSet<TopicId> = topics
-            .topics
-            .iter()
-            .map(|topic| topic.id)
-            .chain(tombstoned)
-            .collect();
+        let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
+        let known = topics.topics.iter().map(|topic| topic.id).collect();
         let mut recovery = Recovery::begin(
             &*parts.store,
             &parts.objects,
             parts.incarnation,
             parts.wal_dir,
-            known,
+            KnownTopics { known, deleted },
         )
         .await?;
         let identity = WalIdentity {
@@ -103,9 +98,14 @@ impl Log {
             parts.ambient.clone(),
             &mut |replayed| recovery.replay(replayed),
         )?;
-        let (shards, recovered) = recovery.finish()?;
+        let (shards, recovered) = recovery.finish(found.resumed_at)?;
         let core = Core {
             dirty: DirtyShards::new(shards.len()),
+            written_due: DirtyShards::new(shards.len()),
+            producer_bounds: Mutex::default(),
+            flushed: AtomicU64::new(found.resumed_at.0.saturating_sub(recovered.wal_bytes)),
+            unflushed_entries: AtomicU64::new(recovered.wal_records),
+            in_doubt: Mutex::default(),
             shards,
             published: AtomicU64::new(found.resumed_at.0),
             tail: TailBudget::new(parts.settings.tail_bytes),
@@ -158,7 +158,7 @@ impl WalListener for Publisher {
 
     fn failed(&self, error: &WalFailure) {
         for shard in self.log.shards() {
-            shard.lock().stopped = Some("the write-ahead log failed".to_owned());
+            shard.lock().stop("the write-ahead log failed".to_owned());
         }
         (self.on_failure)(error);
     }

@@ -17,7 +17,7 @@ use streamhouse_metadata::store::{
 use streamhouse_protocol::ids::{ProducerId, Timestamp, TopicId};
 use streamhouse_protocol::record_batch::RecordBatch;
 use streamhouse_storage::objects::{ObjectClass, ObjectKind, Objects};
-use streamhouse_storage::wal::{ReplayVerdict, Replayed, WalLocation};
+use streamhouse_storage::wal::{ReplayVerdict, Replayed, WalLocation, WalPosition};
 
 use crate::append::stage::BatchProducer;
 use crate::format::bytes::FormatError;
@@ -27,7 +27,7 @@ use crate::format::manifest::Manifest;
 use crate::format::wal_record::{WalHead, WalKind};
 use crate::read::gather::object_id;
 use crate::shard::partition::Unrecorded;
-use crate::shard::{Inner, Shard};
+use crate::shard::{Flushing, Inner, Shard};
 use crate::state::recorded::{RecordError, Recorded};
 
 /// Manifests that are read from the database at once.
@@ -98,6 +98,18 @@ pub enum RecoverError {
         /// What does not follow.
         reason: String,
     },
+    /// The WAL ends before what manifests say they took from it.
+    #[error(
+        "the WAL files were lost or replaced by older ones: they end at {found}, manifests of shard {shard} cover them up to {wal_end}; bring the newest WAL files back"
+    )]
+    WalLost {
+        /// The shard.
+        shard: u32,
+        /// How far manifests cover the WAL.
+        wal_end: u64,
+        /// Where the WAL goes on.
+        found: u64,
+    },
 }
 
 /// What recovery found, for the start message.
@@ -113,12 +125,20 @@ pub struct Recovered {
     pub wal_bytes: u64,
 }
 
+/// The topics that records may belong to.
+#[derive(Debug)]
+pub(crate) struct KnownTopics {
+    pub(crate) known: BTreeSet<TopicId>,
+    /// Their tombstones are there still: nothing is staged for them any more.
+    pub(crate) deleted: BTreeSet<TopicId>,
+}
+
 /// Shards on their way back.
 #[derive(Debug)]
 pub(crate) struct Recovery {
     shards: Vec<Recovering>,
     wal_dir: u128,
-    known_topics: BTreeSet<TopicId>,
+    topics: KnownTopics,
     failure: Option<RecoverError>,
     pub(crate) found: Recovered,
 }
@@ -129,6 +149,12 @@ struct Recovering {
     inner: Inner,
 }
 
+impl KnownTopics {
+    fn contains(&self, topic: TopicId) -> bool {
+        self.known.contains(&topic) || self.deleted.contains(&topic)
+    }
+}
+
 impl Recovery {
     /// Steps 1 and 2.
     pub(crate) async fn begin(
@@ -136,7 +162,7 @@ impl Recovery {
         objects: &Objects,
         incarnation: Incarnation,
         wal_dir: u128,
-        known_topics: BTreeSet<TopicId>,
+        topics: KnownTopics,
     ) -> Result<Self, RecoverError> {
         let before = store.shards().await?;
         let shards = before.iter().map(|row| row.shard).collect();
@@ -150,7 +176,7 @@ impl Recovery {
         let mut recovery = Self {
             shards: Vec::new(),
             wal_dir,
-            known_topics,
+            topics,
             failure: None,
             found: Recovered::default(),
         };
@@ -167,49 +193,55 @@ impl Recovery {
                     return Err(RecoverError::UnknownShard(asked.shard.0));
                 }
             };
-            let recorded = recovery.load(store, objects, &row).await?;
-            let inner = Inner::granted(row.epoch, incarnation, recorded);
+            let (recorded, flushing) = recovery.load(store, objects, &row).await?;
+            let mut inner = Inner::granted(row.epoch, incarnation, recorded);
+            inner.flushing = flushing;
+            inner.dropped.clone_from(&recovery.topics.deleted);
             recovery.shards.push(Recovering { row, inner });
         }
         Ok(recovery)
     }
 
+    /// The recorded state of a shard, and what its flushes remember.
     async fn load(
         &mut self,
         store: &dyn MetadataStore,
         objects: &Objects,
         row: &ShardRow,
-    ) -> Result<Recorded, RecoverError> {
+    ) -> Result<(Recorded, Flushing), RecoverError> {
+        let shard = row.shard.0;
         let mut recorded = load_checkpoint(objects, row).await?;
-        while recorded.next_lsn < row.next_lsn {
-            let rows = store
-                .manifests(row.shard, recorded.next_lsn, MANIFESTS_PER_READ)
-                .await?;
-            if rows.is_empty() {
-                let source = RecordError::Lsn {
-                    expected: recorded.next_lsn.0,
-                    found: row.next_lsn.0,
-                };
-                return Err(RecoverError::Chain {
-                    shard: row.shard.0,
-                    source,
-                });
-            }
+        let mut flushing = Flushing::default();
+        let mut next = row.first_lsn.min(recorded.next_lsn);
+        while next < row.next_lsn {
+            let rows = store.manifests(row.shard, next, MANIFESTS_PER_READ).await?;
+            let Some(last) = rows.last() else { break };
+            next = Lsn(last.lsn.0.saturating_add(1));
             for manifest in rows {
-                let shard = row.shard.0;
-                let decoded =
-                    Manifest::decode(manifest.body).map_err(|source| RecoverError::Manifest {
-                        shard,
-                        lsn: manifest.lsn.0,
-                        source,
-                    })?;
+                let body = manifest.body;
+                let lsn = manifest.lsn.0;
+                let decoded = Manifest::decode(body.clone())
+                    .map_err(|source| RecoverError::Manifest { shard, lsn, source })?;
+                flushing.note(&decoded, &body);
+                if decoded.lsn < recorded.next_lsn {
+                    // The checkpoint holds it. It is kept for its age, or because no object holds its body yet.
+                    flushing.checkpointed();
+                    continue;
+                }
                 recorded
                     .apply(&decoded)
                     .map_err(|source| RecoverError::Chain { shard, source })?;
                 self.found.manifests += 1;
             }
         }
-        Ok(recorded)
+        if recorded.next_lsn < row.next_lsn {
+            let source = RecordError::Lsn {
+                expected: recorded.next_lsn.0,
+                found: row.next_lsn.0,
+            };
+            return Err(RecoverError::Chain { shard, source });
+        }
+        Ok((recorded, flushing))
     }
 
     /// Step 3, one record. A failure is kept and ends the start after the replay.
@@ -245,6 +277,12 @@ impl Recovery {
         if head.epoch < recovering.row.wal_since_epoch {
             return Ok(ReplayVerdict::Recorded);
         }
+        if head.epoch >= recovering.row.epoch {
+            return Err(regression(format!(
+                "it was written under epoch {}, which the database has not granted before",
+                head.epoch
+            )));
+        }
         let recorded_to = recovering
             .row
             .wal_end
@@ -253,7 +291,7 @@ impl Recovery {
         if position < recorded_to {
             return Ok(ReplayVerdict::Recorded);
         }
-        if !self.known_topics.contains(&head.at.topic) {
+        if !self.topics.contains(head.at.topic) {
             return Err(regression(format!(
                 "topic {} is neither known nor deleted",
                 head.at.topic
@@ -270,10 +308,26 @@ impl Recovery {
         Ok(ReplayVerdict::Keep)
     }
 
-    /// The shards, ready to serve.
-    pub(crate) fn finish(mut self) -> Result<(Vec<Shard>, Recovered), RecoverError> {
+    /// The shards, ready to serve. `resumed_at` is where the WAL goes on.
+    pub(crate) fn finish(
+        mut self,
+        resumed_at: WalPosition,
+    ) -> Result<(Vec<Shard>, Recovered), RecoverError> {
         if let Some(failure) = self.failure {
             return Err(failure);
+        }
+        // Records below what a manifest covers are never replayed: a WAL that starts again there would lose what it acks.
+        for recovering in &self.shards {
+            let end = recovering.row.wal_end;
+            if let Some(end) =
+                end.filter(|end| end.dir == self.wal_dir && end.position > resumed_at.0)
+            {
+                return Err(RecoverError::WalLost {
+                    shard: recovering.row.shard.0,
+                    wal_end: end.position,
+                    found: resumed_at.0,
+                });
+            }
         }
         self.found.partitions = self
             .shards
@@ -386,10 +440,11 @@ impl Inner {
         let end = self.high_watermark(at);
         let partition = self.partition_mut(at);
         partition.staged_end = end;
-        partition.unrecorded.push_back(Unrecorded {
+        partition.push_unrecorded(Unrecorded {
             location,
             stamp,
             entry,
+            end,
         });
         Ok(())
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use streamhouse_metadata::store::StoreError;
-use streamhouse_protocol::ids::{ProducerId, TopicId, TopicPartition};
+use streamhouse_protocol::ids::{Timestamp, TopicId, TopicPartition};
 
 use crate::Log;
 use crate::append::{AppendError, AppendLost};
@@ -77,10 +77,9 @@ impl Log {
         let now = self.wall_ms();
         let mut trimmed = 0;
         for shard in self.shards() {
-            // Staging locks the shard again.
-            let due = shard.lock().due_trims(rules, now);
-            for entry in due {
-                trimmed += usize::from(self.stage_quietly(shard, entry));
+            let mut inner = shard.lock();
+            for entry in inner.due_trims(rules, now) {
+                trimmed += usize::from(self.stage_quietly(shard, &mut inner, entry));
             }
         }
         trimmed
@@ -91,9 +90,11 @@ impl Log {
         let oldest = self.wall_ms().saturating_sub(idle_ms);
         let mut evicted = 0;
         for shard in self.shards() {
-            let idle = shard.lock().idle_producers(oldest);
-            for entry in idle {
-                evicted += usize::from(self.stage_quietly(shard, entry));
+            // In one step: a producer that writes between the look and the eviction would lose its dedupe.
+            let mut inner = shard.lock();
+            for (_, at, producer) in inner.forgettable(None, Timestamp(oldest)) {
+                let entry = Entry::EvictProducer { at, producer };
+                evicted += usize::from(self.stage_quietly(shard, &mut inner, entry));
             }
         }
         evicted
@@ -127,22 +128,29 @@ impl Log {
                 let Ok(shard) = self.shard(*pending) else {
                     continue;
                 };
-                let held = shard.lock().partitions_of(tombstone.id);
-                if held.is_empty() {
+                if self.drop_all(shard, tombstone.id) {
                     self.store().drop_recorded(tombstone.id, *pending).await?;
-                } else {
-                    for at in held {
-                        self.stage_quietly(shard, Entry::DropPartition { at });
-                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn stage_quietly(&self, shard: &Shard, entry: Entry) -> bool {
+    /// Stages a drop of each partition of a deleted topic that has none yet. Says whether all drops are recorded.
+    fn drop_all(&self, shard: &Shard, topic: TopicId) -> bool {
+        let mut inner = shard.lock();
+        let held = inner.partitions_of(topic);
+        for at in &held {
+            if inner.lacks_drop(*at) {
+                self.stage_quietly(shard, &mut inner, Entry::DropPartition { at: *at });
+            }
+        }
+        held.is_empty() && inner.stopped.is_none()
+    }
+
+    fn stage_quietly(&self, shard: &Shard, inner: &mut Inner, entry: Entry) -> bool {
         let at = entry.at();
-        match self.stage_entry(shard, entry) {
+        match self.stage_locked(shard, inner, entry) {
             Ok(_) => true,
             Err(error) => {
                 tracing::debug!(partition = %at, %error, "an entry of the upkeep was not staged; the next pass tries again");
@@ -157,7 +165,10 @@ impl Inner {
         let partitions = self.recorded.locations.iter();
         let due = partitions.filter_map(|(at, runs)| {
             let rule = rules.get(&at.topic)?;
-            let mut left: u64 = runs.iter().map(|run| run.bytes).sum();
+            if self.dropped.contains(&at.topic) {
+                return None;
+            }
+            let mut left = self.recorded.locations.bytes(*at);
             let mut log_start = 0;
             for run in runs {
                 let too_old = rule
@@ -175,41 +186,26 @@ impl Inner {
         due.collect()
     }
 
-    fn idle_producers(&self, oldest: i64) -> Vec<Entry> {
-        let mut idle = Vec::new();
-        for (at, partition) in &self.live.partitions {
-            let staged = self
-                .partitions
-                .get(at)
-                .map(|partition| &partition.staged_producers);
-            for (id, producer) in &partition.producers {
-                let writes_now = staged.is_some_and(|staged| staged.contains_key(id));
-                if producer.last_stamp.0 < oldest
-                    && producer.open_transaction.is_none()
-                    && !writes_now
-                {
-                    idle.push(Entry::EvictProducer {
-                        at: *at,
-                        producer: ProducerId(id.0),
-                    });
-                }
-            }
-        }
-        idle
-    }
-
     /// Partitions of a topic that the shard still holds, in any state before a recorded drop.
     fn partitions_of(&self, topic: TopicId) -> Vec<TopicPartition> {
         let live = self.live.partitions.keys();
         let recorded = self.recorded.state.partitions.keys();
-        let unrecorded = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| !partition.unrecorded.is_empty());
+        let unrecorded = self.partitions.iter().filter(|(_, partition)| {
+            // A second drop on its way would be replayed when nobody knows the topic any more.
+            !partition.unrecorded.is_empty() || partition.staged_entries > 0
+        });
         let all = live.chain(recorded).chain(unrecorded.map(|(at, _)| at));
         let mut held: Vec<TopicPartition> = all.filter(|at| at.topic == topic).copied().collect();
         held.sort_unstable();
         held.dedup();
         held
+    }
+
+    /// Whether nothing that is staged or durable drops the partition.
+    fn lacks_drop(&self, at: TopicPartition) -> bool {
+        let is_staged = self.pending.iter().any(|pending| {
+            matches!(&pending.entry, Entry::DropPartition { at: dropped } if *dropped == at)
+        });
+        self.live.partitions.contains_key(&at) && !is_staged
     }
 }

@@ -16,14 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use streamhouse_metadata::store::{Incarnation, ObjectId, ShardId};
+use streamhouse_metadata::store::{Incarnation, Lsn, ShardId};
 use streamhouse_protocol::ids::{LeaderEpoch, Timestamp, TopicId, TopicPartition};
 use streamhouse_storage::wal::WalPosition;
 
+use crate::format::manifest::Manifest;
 use crate::state::ShardState;
 use crate::state::recorded::Recorded;
 use partition::PartitionLog;
 use pending::Pending;
+
+/// How long a committed manifest stays in the database, checkpointed or not: 10 minutes.
+const PRUNE_AGE_MS: i64 = 600_000;
 
 /// One shard and its lock.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// Staged and not yet durable, in WAL order.
     pub(crate) pending: VecDeque<Pending>,
+    /// How many wait for the mere write of what is pending (acks=1).
+    pub(crate) wait_for_write: usize,
     /// Topics whose partitions were dropped here: nothing is staged for them any more.
     pub(crate) dropped: BTreeSet<TopicId>,
     /// Set when the shard must not go on; every request gets this reason.
@@ -63,11 +69,45 @@ pub(crate) struct Flushing {
     pub(crate) flush_seq: u64,
     /// Bodies of manifests without an object since the last section, oldest first: the next section takes them along.
     pub(crate) bodiless: Vec<Bytes>,
-    /// Objects that lost their last run in a way that the manifest of the time could not yet name.
-    pub(crate) released: Vec<ObjectId>,
+    /// The number of the first manifest among them.
+    pub(crate) bodiless_from: Option<Lsn>,
+    /// Numbers and stamps of manifests that are too young to leave the database, oldest first.
+    pub(crate) young: VecDeque<(Lsn, Timestamp)>,
     /// Manifests since the last checkpoint, and the bytes of their bodies.
     pub(crate) manifests: u64,
     pub(crate) body_bytes: u64,
+}
+
+impl Flushing {
+    /// A manifest was committed.
+    pub(crate) fn note(&mut self, manifest: &Manifest, body: &Bytes) {
+        if manifest.data.is_some() {
+            self.bodiless.clear();
+            self.bodiless_from = None;
+        } else {
+            self.bodiless_from.get_or_insert(manifest.lsn);
+            self.bodiless.push(body.clone());
+        }
+        self.young.push_back((manifest.lsn, manifest.stamp));
+        self.manifests += 1;
+        self.body_bytes += body.len() as u64;
+    }
+
+    /// A checkpoint holds every manifest so far.
+    pub(crate) fn checkpointed(&mut self) {
+        self.manifests = 0;
+        self.body_bytes = 0;
+    }
+
+    /// Up to which manifest a checkpoint may prune: what is young stays, and what no object holds yet.
+    pub(crate) fn prune_below(&mut self, checkpointed: Lsn, now_ms: i64) -> Lsn {
+        let is_old =
+            |(_, stamp): &mut (Lsn, Timestamp)| now_ms.saturating_sub(stamp.0) > PRUNE_AGE_MS;
+        while self.young.pop_front_if(is_old).is_some() {}
+        let young = self.young.front().map(|(lsn, _)| *lsn);
+        let kept = young.into_iter().chain(self.bodiless_from).min();
+        kept.map_or(checkpointed, |kept| kept.min(checkpointed))
+    }
 }
 
 impl Shard {
@@ -98,6 +138,7 @@ impl Inner {
             recorded,
             partitions: BTreeMap::new(),
             pending: VecDeque::new(),
+            wait_for_write: 0,
             dropped: BTreeSet::new(),
             stopped: None,
             flushing: Flushing::default(),
@@ -108,6 +149,31 @@ impl Inner {
     pub(crate) fn advance_stamp(&mut self, wall_ms: i64) -> Timestamp {
         self.stamp = self.stamp.max(Timestamp(wall_ms));
         self.stamp
+    }
+
+    /// The offset behind the last recorded record: here the unrecorded ones begin.
+    pub(crate) fn recorded_end(&self, at: TopicPartition) -> i64 {
+        let recorded = self.recorded.state.partitions.get(&at);
+        recorded.map_or(0, |partition| partition.next_offset)
+    }
+
+    /// Lets go of what is kept of a dropped partition, unless another drop of it is on its way.
+    pub(crate) fn forget_partition(&mut self, at: TopicPartition) {
+        let is_idle = |partition: &PartitionLog| {
+            partition.staged_entries == 0 && partition.unrecorded.is_empty()
+        };
+        if self.partitions.get(&at).is_some_and(is_idle) {
+            self.partitions.remove(&at);
+        }
+    }
+
+    /// Stops the shard. Those who wait for what is staged hear that it may or may not have happened.
+    pub(crate) fn stop(&mut self, reason: String) {
+        self.stopped.get_or_insert(reason);
+        self.wait_for_write = 0;
+        for pending in &mut self.pending {
+            pending.waiters.clear();
+        }
     }
 
     /// The offset that the next staged record of a partition gets.

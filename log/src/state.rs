@@ -28,6 +28,8 @@ pub struct ShardState {
     pub stamp: Timestamp,
     /// Partitions that ever had an entry and were not dropped.
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// Producers of all partitions together: their number is bounded.
+    pub producers: usize,
 }
 
 /// An entry does not follow the state: something between them is missing or happened twice.
@@ -74,7 +76,10 @@ impl ShardState {
                         found: run.base_offset,
                     });
                 }
-                self.partitions.entry(run.at).or_default().append(run);
+                let partition = self.partitions.entry(run.at).or_default();
+                let known = partition.producers.len();
+                partition.append(run);
+                self.producers += partition.producers.len() - known;
             }
             Entry::Trim { at, log_start } => {
                 let next_offset = self
@@ -91,11 +96,14 @@ impl ShardState {
                 self.partitions.entry(*at).or_default().trim(*log_start);
             }
             Entry::DropPartition { at } => {
-                self.partitions.remove(at);
+                let dropped = self.partitions.remove(at);
+                self.producers -= dropped.map_or(0, |partition| partition.producers.len());
             }
             Entry::EvictProducer { at, producer } => {
-                if let Some(partition) = self.partitions.get_mut(at) {
-                    partition.producers.remove(producer);
+                if let Some(partition) = self.partitions.get_mut(at)
+                    && partition.forget_producer(*producer)
+                {
+                    self.producers -= 1;
                 }
             }
         }

@@ -14,19 +14,25 @@ use crate::shard::pending::Pending;
 use crate::shard::{Inner, Shard};
 
 impl Log {
-    /// The WAL has written, not yet fsynced, everything below `up_to`: acks=1 may be answered.
+    /// The WAL has written, not yet fsynced, everything below `up_to`: acks=1 may be answered. Only shards in which
+    /// somebody waits for that are looked at.
     pub(crate) fn publish_written(&self, up_to: WalPosition) {
-        for shard in self.dirty_shards() {
+        for shard in self.written_due() {
             let mut inner = shard.lock();
-            for pending in inner
-                .pending
-                .iter_mut()
-                .take_while(|p| p.location.position < up_to)
-            {
-                pending.written();
+            let Inner {
+                pending,
+                wait_for_write,
+                ..
+            } = &mut *inner;
+            for pending in pending.iter_mut() {
+                if *wait_for_write == 0 || pending.location.position >= up_to {
+                    break;
+                }
+                *wait_for_write = wait_for_write.saturating_sub(pending.written());
             }
-            drop(inner);
-            self.mark_dirty(shard.id);
+            if *wait_for_write > 0 {
+                self.mark_written_due(shard.id);
+            }
         }
     }
 
@@ -37,6 +43,8 @@ impl Log {
         for shard in self.dirty_shards() {
             self.publish_shard(shard, up_to, &mut told);
         }
+        self.unflushed_entries
+            .fetch_add(told.len() as u64, Ordering::AcqRel);
         self.published.fetch_max(up_to.0, Ordering::AcqRel);
         self.tail
             .shrink(|owner, at, base| self.forget_tail(owner, at, base));
@@ -46,18 +54,17 @@ impl Log {
 
     fn publish_shard(&self, shard: &Shard, up_to: WalPosition, told: &mut Vec<Pending>) {
         let mut inner = shard.lock();
-        while inner
-            .pending
-            .front()
-            .is_some_and(|pending| pending.location.position < up_to)
-        {
-            let Some(pending) = inner.pending.pop_front() else {
-                break;
-            };
+        let is_durable = |pending: &mut Pending| pending.location.position < up_to;
+        while let Some(pending) = inner.pending.pop_front_if(is_durable) {
+            inner.wait_for_write = inner
+                .wait_for_write
+                .saturating_sub(pending.wait_for_write());
             if let Err(error) = inner.live.apply(&pending.entry, pending.stamp) {
-                // Staging gave the offset under this same lock: a gap is a broken invariant, not bad input.
-                inner.stopped = Some(error.to_string());
+                // Staging gave the offset under this same lock: a gap is a broken invariant, not bad input. The entry stays
+                // in front, so that its WAL file is kept.
                 tracing::error!(shard = shard.id.0, %error, "the shard stopped: a staged entry does not follow its state");
+                inner.pending.push_front(pending);
+                inner.stop(error.to_string());
                 return;
             }
             inner.settle(&pending, |bytes, at, base| {
@@ -80,16 +87,16 @@ impl Inner {
     ) {
         let at = pending.entry.at();
         let log_start = self.log_start(at);
+        let end = self.high_watermark(at);
         let partition = self.partition_mut(at);
-        partition.unrecorded.push_back(Unrecorded {
+        partition.push_unrecorded(Unrecorded {
             location: pending.location,
             stamp: pending.stamp,
             entry: pending.entry.clone(),
+            end,
         });
         partition.staged_entries = partition.staged_entries.saturating_sub(1);
-        if partition.staged_entries == 0 {
-            partition.staged_producers.clear();
-        }
+        partition.settle_producer(&pending.entry, pending.location.position);
         match (&pending.entry, &pending.batch) {
             (Entry::Run(run), Some(bytes)) => {
                 partition.tail.push_back(TailBatch {

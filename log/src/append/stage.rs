@@ -11,6 +11,7 @@ use super::{Acks, AppendError, Appended, Staged};
 use crate::Log;
 use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
 use crate::format::wal_record::{WalHead, WalKind};
+use crate::shard::partition::StagedProducer;
 use crate::shard::pending::{Pending, Waiting};
 use crate::shard::{Inner, Shard};
 use crate::state::ProducerState;
@@ -31,17 +32,21 @@ impl Log {
         let mut inner = shard.lock();
         inner.accepts(at)?;
         if let Some(bounds) = inner.judge(at, &prepared)? {
+            if acks == Acks::Leader {
+                self.mark_written_due(shard.id);
+            }
             return Ok(inner.join_duplicate(at, bounds, acks));
         }
         let base_offset = inner.staged_end(at);
-        let recorded_end = inner
-            .recorded
-            .state
-            .partitions
-            .get(&at)
-            .map_or(0, |p| p.next_offset);
-        if base_offset.saturating_add(prepared.offsets) - recorded_end >= UNRECORDED_OFFSETS_MAX {
+        let unrecorded = base_offset.saturating_add(prepared.offsets) - inner.recorded_end(at);
+        if unrecorded >= UNRECORDED_OFFSETS_MAX {
             return Err(AppendError::Full);
+        }
+        if let Some(producer) = &prepared.producer {
+            self.make_room(shard, &mut inner, at, producer.id)?;
+        }
+        if acks == Acks::Leader {
+            self.mark_written_due(shard.id);
         }
         let stamp = inner.advance_stamp(self.wall_ms());
         let batch = stamp_offsets(prepared.batch, base_offset, inner.epoch.0);
@@ -91,10 +96,16 @@ impl Log {
 
     /// Stages an entry that is not a batch. It is durable when the answer completes.
     pub(crate) fn stage_entry(&self, shard: &Shard, entry: Entry) -> Result<Staged, AppendError> {
-        let mut inner = shard.lock();
-        if let Some(reason) = &inner.stopped {
-            return Err(AppendError::Stopped(reason.clone()));
-        }
+        self.stage_locked(shard, &mut shard.lock(), entry)
+    }
+
+    /// As [`Log::stage_entry`], in the step that decided on the entry.
+    pub(crate) fn stage_locked(
+        &self,
+        shard: &Shard,
+        inner: &mut Inner,
+        entry: Entry,
+    ) -> Result<Staged, AppendError> {
         let at = entry.at();
         let (kind, offset) = match &entry {
             Entry::Trim { log_start, .. } => (WalKind::Trim, *log_start),
@@ -102,6 +113,12 @@ impl Log {
             Entry::EvictProducer { producer, .. } => (WalKind::EvictProducer, producer.0),
             Entry::Run(_) => unreachable!("batches are staged by stage_batch"),
         };
+        if kind != WalKind::DropPartition {
+            // Nothing follows a drop but another one: a trim of what is gone would not follow the state.
+            inner.accepts(at)?;
+        } else if let Some(reason) = &inner.stopped {
+            return Err(AppendError::Stopped(reason.clone()));
+        }
         let stamp = inner.advance_stamp(self.wall_ms());
         let head = WalHead {
             kind,
@@ -206,13 +223,17 @@ impl Inner {
     }
 
     /// What will be known of a producer once everything that is staged is durable.
-    fn staged_producer(&self, at: TopicPartition, id: ProducerId) -> Option<&ProducerState> {
+    pub(crate) fn staged_producer(
+        &self,
+        at: TopicPartition,
+        id: ProducerId,
+    ) -> Option<&ProducerState> {
         match self
             .partitions
             .get(&at)
             .and_then(|partition| partition.staged_producers.get(&id))
         {
-            Some(staged) => staged.as_ref(),
+            Some(staged) => staged.state.as_ref(),
             None => self.live.partitions.get(&at)?.producers.get(&id),
         }
     }
@@ -225,23 +246,19 @@ impl Inner {
             append_time: bounds.timestamp,
             log_start,
         };
-        let original = self.pending.iter_mut().rev().find(|pending| {
+        let is_durable = bounds.base_offset < self.high_watermark(at);
+        let mut staged = self.pending.iter_mut().rev().take_while(|_| !is_durable);
+        let original = staged.find(|pending| {
             matches!(&pending.entry, Entry::Run(run) if run.at == at && run.base_offset == bounds.base_offset)
         });
-        match original {
-            Some(pending) => Staged {
-                expected,
-                outcome: wait_for(pending, acks),
-            },
-            None => Staged {
-                expected,
-                outcome: None,
-            },
-        }
+        let outcome = original.and_then(|pending| wait_for(pending, acks));
+        self.wait_for_write += usize::from(acks == Acks::Leader && outcome.is_some());
+        Staged { expected, outcome }
     }
 
     fn push_pending(&mut self, staged: PendingEntry, acks: Acks) -> Staged {
         let at = staged.entry.at();
+        let by = staged.location.position;
         match &staged.entry {
             Entry::Run(run) => {
                 let next = run.producers.first().map(|row| {
@@ -255,14 +272,22 @@ impl Inner {
                 });
                 let partition = self.partition_mut(at);
                 partition.staged_end = run.next_offset();
-                partition
-                    .staged_producers
-                    .extend(next.map(|(id, producer)| (id, Some(producer))));
+                let next = next.map(|(id, producer)| {
+                    (
+                        id,
+                        StagedProducer {
+                            by,
+                            state: Some(producer),
+                        },
+                    )
+                });
+                partition.staged_producers.extend(next);
             }
             Entry::EvictProducer { producer, .. } => {
+                let gone = StagedProducer { by, state: None };
                 self.partition_mut(at)
                     .staged_producers
-                    .insert(*producer, None);
+                    .insert(*producer, gone);
             }
             Entry::Trim { .. } | Entry::DropPartition { .. } => {}
         }
@@ -283,6 +308,7 @@ impl Inner {
             waiters: Vec::new(),
         };
         let outcome = wait_for(&mut pending, acks);
+        self.wait_for_write += pending.wait_for_write();
         self.pending.push_back(pending);
         Staged {
             expected: answer,

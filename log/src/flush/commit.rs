@@ -1,9 +1,15 @@
 //! Committing: the manifests of a flush become facts, and the entries that they name are recorded.
 //!
-//! An answer that may have happened is never taken for "did not happen": the shard's row and its manifest are read, and
-//! the identical commit is run again only if neither shows it.
+//! An answer that may have happened is never taken for "did not happen": the manifests are read, and the identical commit
+//! is run again only if none of them is there. Until its outcome is known a commit stays *in doubt*, and no other one is
+//! made: the numbers and offsets of its manifests may be facts already.
 
-use streamhouse_metadata::store::{Commit, CommitError, CommitOutcome, Lsn, Outcome, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use streamhouse_metadata::store::{
+    Commit, CommitError, CommitOutcome, Lsn, NewObject, Outcome, StoreError,
+};
 use streamhouse_storage::wal::WalPosition;
 
 use super::FlushError;
@@ -15,61 +21,134 @@ use crate::shard::{Inner, Shard};
 /// How often an unknown outcome is resolved and the identical commit repeated before the flush gives up for now.
 const COMMIT_ATTEMPTS: u32 = 5;
 
+/// A commit, from before it is sent until its outcome is known.
+#[derive(Debug)]
+pub(crate) struct InDoubt {
+    commit: Commit,
+    parts: Vec<SealedPart>,
+    cut: WalPosition,
+    /// Whether it was sent without an answer that says what happened.
+    may_have_happened: AtomicBool,
+}
+
+/// Why a commit has no outcome.
+enum Unresolved {
+    /// It did not happen and never will.
+    DidNotHappen(FlushError),
+    /// It may have happened, or may still happen.
+    Unknown(FlushError),
+}
+
 impl Log {
     pub(crate) async fn commit_flush(&self, sealed: Sealed) -> Result<(), FlushError> {
+        let Sealed { object, parts, cut } = sealed;
         // With an object every manifest of a commit makes its shard one that needs the object, so shards without data in
         // it are committed by themselves.
-        let (with_data, without): (Vec<_>, Vec<_>) = sealed
-            .parts
+        let (with_data, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| part.manifest.data.is_some());
-        let mut failed = None;
-        for (object, parts) in [(sealed.object, with_data), (None, without)] {
-            if parts.is_empty() {
-                continue;
-            }
-            let manifests = parts.iter().map(|part| part.commit.clone()).collect();
-            let id = object.as_ref().map(|object| object.id);
-            let outcomes = match (self.commit_resolved(Commit { object, manifests }).await, id) {
-                (Ok(outcomes), _) => outcomes,
-                (Err(error), None) => return Err(error),
-                (Err(error), Some(id)) => {
+        let with_data = self.commit_parts(object, with_data, cut).await;
+        if self.in_doubt.lock().is_some() {
+            return with_data;
+        }
+        let without = self.commit_parts(None, without, cut).await;
+        with_data.and(without)
+    }
+
+    async fn commit_parts(
+        &self,
+        object: Option<NewObject>,
+        parts: Vec<SealedPart>,
+        cut: WalPosition,
+    ) -> Result<(), FlushError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let manifests = parts.iter().map(|part| part.commit.clone()).collect();
+        // Before it is sent: a caller that goes away leaves it to the next flush.
+        *self.in_doubt.lock() = Some(Arc::new(InDoubt {
+            commit: Commit { object, manifests },
+            parts,
+            cut,
+            may_have_happened: AtomicBool::new(false),
+        }));
+        self.settle_commit().await
+    }
+
+    /// Finds out what became of the commit that is in doubt, if there is one, and records it.
+    pub(crate) async fn settle_commit(&self) -> Result<(), FlushError> {
+        let Some(doubt) = self.in_doubt.lock().clone() else {
+            return Ok(());
+        };
+        let object = doubt.commit.object.as_ref().map(|object| object.id);
+        let outcomes = match self.commit_resolved(&doubt).await {
+            Ok(outcomes) => outcomes,
+            Err(Unresolved::Unknown(error)) => return Err(error),
+            Err(Unresolved::DidNotHappen(error)) => {
+                *self.in_doubt.lock() = None;
+                if let Some(id) = object {
                     self.abandon(id).await;
-                    return Err(error);
                 }
-            };
-            for (part, outcome) in parts.into_iter().zip(outcomes) {
-                let recorded = match outcome {
-                    CommitOutcome::Committed => self.record(part, sealed.cut),
-                    CommitOutcome::Refused => Err(self.refused(&part).await),
-                };
-                failed = failed.or(recorded.err());
+                return Err(error);
             }
+        };
+        let mut failed = None;
+        let mut refused = Vec::new();
+        for (part, outcome) in doubt.parts.iter().zip(outcomes) {
+            match outcome {
+                CommitOutcome::Committed => {
+                    failed = failed.or(self.record(part, doubt.cut).err());
+                }
+                CommitOutcome::Refused => refused.push(part),
+            }
+        }
+        *self.in_doubt.lock() = None;
+        let nobody_won = refused.len() == doubt.parts.len();
+        if let Some(id) = object.filter(|_| nobody_won) {
+            self.abandon(id).await;
+        }
+        for part in refused {
+            failed = failed.or(Some(self.refused(part).await));
         }
         failed.map_or(Ok(()), Err)
     }
 
     /// Commits, and finds out what happened when the store cannot say.
-    async fn commit_resolved(&self, commit: Commit) -> Result<Vec<CommitOutcome>, FlushError> {
+    async fn commit_resolved(&self, doubt: &InDoubt) -> Result<Vec<CommitOutcome>, Unresolved> {
         let mut attempt = 1;
         loop {
-            let error = match self.store().commit(commit.clone()).await {
-                Ok(outcomes) => return Ok(outcomes),
+            // Set for the time of the call, too: it may be dropped on its way.
+            let is_first = !doubt.may_have_happened.swap(true, Ordering::AcqRel);
+            if !is_first {
+                let found = self.read_back(&doubt.commit).await;
+                let found = found.map_err(|error| Unresolved::Unknown(error.into()))?;
+                if let Some(outcomes) = found {
+                    return Ok(outcomes);
+                }
+            }
+            let error = match self.store().commit(doubt.commit.clone()).await {
+                Ok(outcomes) if is_first || !outcomes.contains(&CommitOutcome::Refused) => {
+                    return Ok(outcomes);
+                }
+                // An earlier attempt may have come through since, and stands in the way of its own repetition.
+                Ok(outcomes) => {
+                    let found = self.read_back(&doubt.commit).await;
+                    let found = found.map_err(|error| Unresolved::Unknown(error.into()))?;
+                    return Ok(found.unwrap_or(outcomes));
+                }
                 Err(error) => error,
             };
-            let resolved = match (&error, error.outcome()) {
-                // A row with this id can only be our own: the commit before this one went through.
-                (CommitError::ObjectExists { .. }, _) if attempt > 1 => {
-                    self.read_back(&commit).await?
-                }
-                (_, Outcome::DidNotHappen) => return Err(error.into()),
-                (_, Outcome::MayHaveHappened) => self.read_back(&commit).await?,
-            };
-            if let Some(outcomes) = resolved {
-                return Ok(outcomes);
+            if let CommitError::ObjectExists { .. } = error {
+                // The row is that of our own commit, or a tombstone, which no commit of this object passes any more.
+                let found = self.read_back(&doubt.commit).await;
+                let found = found.map_err(|error| Unresolved::Unknown(error.into()))?;
+                return found.ok_or(Unresolved::DidNotHappen(error.into()));
+            }
+            if error.outcome() == Outcome::DidNotHappen && is_first {
+                return Err(Unresolved::DidNotHappen(error.into()));
             }
             if attempt == COMMIT_ATTEMPTS {
-                return Err(error.into());
+                return Err(Unresolved::Unknown(error.into()));
             }
             attempt += 1;
         }
@@ -100,10 +179,10 @@ impl Log {
             .then_some(outcomes))
     }
 
-    fn record(&self, part: SealedPart, cut: WalPosition) -> Result<(), FlushError> {
+    fn record(&self, part: &SealedPart, cut: WalPosition) -> Result<(), FlushError> {
         let shard = self.shard_of(part.manifest.shard);
         let mut inner = shard.lock();
-        match inner.record(&part, cut) {
+        match inner.record(part, cut) {
             Ok(()) => Ok(()),
             Err(reason) => Err(stop(shard, &mut inner, reason)),
         }
@@ -134,7 +213,7 @@ impl Log {
 
 fn stop(shard: &Shard, inner: &mut Inner, reason: String) -> FlushError {
     tracing::error!(shard = shard.id.0, %reason, "the shard stopped; its unrecorded entries stay in the WAL");
-    inner.stopped = Some(reason.clone());
+    inner.stop(reason.clone());
     FlushError::Stopped {
         shard: shard.id.0,
         reason,
@@ -148,35 +227,17 @@ impl Inner {
             .apply(&part.manifest)
             .map_err(|error| error.to_string())?;
         for partition in self.partitions.values_mut() {
-            while partition
-                .unrecorded
-                .front()
-                .is_some_and(|entry| entry.location.position < cut)
-            {
-                partition.unrecorded.pop_front();
-            }
+            partition.recorded_below(cut);
         }
         for entry in &part.manifest.entries {
             if let Entry::DropPartition { at } = entry {
-                self.partitions.remove(at);
+                self.forget_partition(*at);
             }
         }
         let flushing = &mut self.flushing;
-        flushing
-            .released
-            .retain(|object| !part.commit.released.contains(object));
-        flushing.manifests += 1;
-        flushing.body_bytes += part.commit.body.len() as u64;
-        match part.manifest.object() {
-            Some(object) => {
-                flushing.flush_seq = part.manifest.flush_seq;
-                flushing.bodiless.clear();
-                // Everything that the object held for this shard was trimmed in the same flush.
-                if !self.recorded.locations.objects().any(|used| used == object) {
-                    flushing.released.push(object);
-                }
-            }
-            None => flushing.bodiless.push(part.commit.body.clone()),
+        flushing.note(&part.manifest, &part.commit.body);
+        if part.manifest.data.is_some() {
+            flushing.flush_seq = part.manifest.flush_seq;
         }
         debug_assert_eq!(self.recorded.next_lsn, Lsn(part.manifest.lsn.0 + 1));
         Ok(())

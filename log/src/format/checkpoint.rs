@@ -128,7 +128,12 @@ fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, F
         decode_page(page, &mut locations)?;
     }
     reader.finish()?;
-    let state = ShardState { stamp, partitions };
+    let producers = partitions.values().map(|at| at.producers.len()).sum();
+    let state = ShardState {
+        stamp,
+        partitions,
+        producers,
+    };
     Ok(Recorded {
         state,
         locations,
@@ -195,7 +200,7 @@ fn decode_partition(reader: &mut Reader) -> Result<PartitionState, FormatError> 
             batches,
             open_transaction,
         };
-        partition.producers.insert(id, producer);
+        partition.put_producer(id, producer);
     }
     Ok(partition)
 }

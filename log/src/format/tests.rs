@@ -266,8 +266,9 @@ fn checkpointed() -> Recorded {
         epoch: LeaderEpoch(3),
         start_offset: 5,
     });
-    partition.producers.insert(ProducerId(77), producer);
+    partition.put_producer(ProducerId(77), producer);
     recorded.state.partitions.insert(at, partition);
+    recorded.state.producers = 1;
     let points = vec![Point {
         offset_delta: 4,
         byte_delta: 300,

@@ -50,15 +50,16 @@ impl Log {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Fetched, ReadError> {
-        let budget = Budget {
+        let mut budget = Budget {
             bytes: bytes_max,
+            end: i64::MAX,
             at_least_one,
         };
         // A flush may recycle the WAL file, or a trim drop the run, between locating and reading. Looking again finds the
         // new place; a second failure is a failure of the store.
         let mut last = None;
         for _ in 0..3 {
-            let (offsets, place) = self.locate(address, offset, isolation, budget)?;
+            let (offsets, place) = self.locate(address, offset, isolation, &mut budget)?;
             match self.gather(place, offset, budget).await {
                 Ok(batches) => return Ok(Fetched { offsets, batches }),
                 Err(error) => last = Some(error),
@@ -76,26 +77,28 @@ impl Log {
         match place {
             Place::Nothing => Ok(Vec::new()),
             Place::Tail(batches) => Ok(batches),
-            Place::Wal(batches) => {
-                let mut found = Vec::with_capacity(batches.len());
-                for batch in batches {
-                    found.push(self.read_wal(batch).await?);
-                }
-                Ok(found)
-            }
+            Place::Wal(batches) => self.read_wal(batches).await,
             Place::Objects(runs) => self.read_runs(&runs, offset, budget).await,
         }
     }
 
-    async fn read_wal(&self, wanted: WalBatch) -> Result<Bytes, ReadError> {
-        let payload = self
-            .wal()
-            .read(wanted.location)
-            .await
-            .map_err(|error| ReadError::Storage(error.to_string()))?;
+    /// Reads batches from the WAL in one go on the blocking pool.
+    async fn read_wal(&self, wanted: Vec<WalBatch>) -> Result<Vec<Bytes>, ReadError> {
+        let reader = self.clone();
+        let reading = self.ambient.tasks.blocking(move || {
+            let batches = wanted.into_iter().map(|batch| reader.read_wal_batch(batch));
+            batches.collect::<Result<Vec<_>, _>>()
+        });
+        let stopped = |_| Err(ReadError::Storage("the process is stopping".to_owned()));
+        reading.await.unwrap_or_else(stopped)
+    }
+
+    fn read_wal_batch(&self, wanted: WalBatch) -> Result<Bytes, ReadError> {
+        let payload = self.wal().read_now(wanted.location);
+        let payload = payload.map_err(|error| ReadError::Storage(error.to_string()))?;
         let (head, batch) =
             WalHead::decode(payload).map_err(|error| ReadError::Storage(error.to_string()))?;
-        if head.offset == wanted.base_offset {
+        if head.at == wanted.at && head.offset == wanted.base_offset {
             Ok(batch)
         } else {
             Err(ReadError::Storage(
@@ -112,9 +115,16 @@ impl Log {
     ) -> Result<Vec<Bytes>, ReadError> {
         let mut found: Vec<Bytes> = Vec::new();
         let mut taken = 0;
+        if runs.first().is_none_or(|run| run.base_offset > offset) {
+            return Err(ReadError::Storage(format!("no run holds offset {offset}")));
+        }
         for run in runs {
+            if taken > 0 && taken >= budget.bytes {
+                break;
+            }
             let left = Budget {
                 bytes: budget.bytes.saturating_sub(taken),
+                end: budget.end,
                 at_least_one: budget.at_least_one && found.is_empty(),
             };
             let piece = self.read_run(run, offset, left).await?;
@@ -163,11 +173,11 @@ impl Log {
                 // The wanted batch is cut off by the window, or lies behind it: look again from there, at least that far.
                 Cut::Further { start, bytes } => {
                     let next = from + start as u64;
+                    // Going on with the next run would skip records without a word.
                     if next >= run.bytes {
-                        return Ok(Piece {
-                            bytes: Bytes::new(),
-                            reached_end: true,
-                        });
+                        return Err(ReadError::Storage(format!(
+                            "an object holds no record batch with offset {offset}, which its manifest names"
+                        )));
                     }
                     if next == from && bytes as u64 <= want {
                         return Err(ReadError::Storage(
@@ -233,6 +243,9 @@ fn cut(window: &[u8], offset: i64, budget: Budget) -> Cut {
                 |start| Cut::Batches { start, end: at },
             );
         };
+        if first_offset(header) >= budget.end {
+            return start.map_or(Cut::Nothing, |start| Cut::Batches { start, end: at });
+        }
         if last_offset(header) >= offset {
             let first = *start.get_or_insert(at);
             let fits = end - first <= budget.bytes || (first == at && budget.at_least_one);
@@ -266,11 +279,15 @@ fn batch_bytes(header: &[u8]) -> usize {
             .max(BATCH_HEADER_BYTES - BATCH_PREFIX_BYTES)
 }
 
-fn last_offset(header: &[u8]) -> i64 {
+fn first_offset(header: &[u8]) -> i64 {
     let mut base = [0; 8];
     base.copy_from_slice(&header[0..8]);
+    i64::from_be_bytes(base)
+}
+
+fn last_offset(header: &[u8]) -> i64 {
     let delta = i32::from_be_bytes([header[23], header[24], header[25], header[26]]);
-    i64::from_be_bytes(base).saturating_add(i64::from(delta))
+    first_offset(header).saturating_add(i64::from(delta))
 }
 
 /// One contiguous piece of what a cache returned in blocks.

@@ -28,6 +28,7 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WalBatch {
     pub(crate) location: WalLocation,
+    pub(crate) at: TopicPartition,
     pub(crate) base_offset: i64,
 }
 
@@ -36,6 +37,8 @@ pub(crate) struct WalBatch {
 pub(crate) struct Budget {
     /// Bytes.
     pub(crate) bytes: usize,
+    /// The offset behind the last record that may be read.
+    pub(crate) end: i64,
     /// Whether the first batch is returned even if it is larger (KIP-74).
     pub(crate) at_least_one: bool,
 }
@@ -52,22 +55,23 @@ impl Log {
         address: PartitionAddress,
         offset: i64,
         isolation: Isolation,
-        budget: Budget,
+        budget: &mut Budget,
     ) -> Result<(Offsets, Place), ReadError> {
         let inner = self.shard(address.shard)?.lock();
         inner.readable(address.at)?;
         let offsets = inner.offsets(address.at);
         offsets.check(offset)?;
-        let end = offsets.readable_end(isolation);
-        if offset >= end {
+        budget.end = offsets.readable_end(isolation);
+        if offset >= budget.end {
             return Ok((offsets, Place::Nothing));
         }
-        Ok((offsets, inner.place(address.at, offset, end, budget)))
+        Ok((offsets, inner.place(address.at, offset, *budget)))
     }
 }
 
 impl Inner {
-    fn place(&self, at: TopicPartition, offset: i64, end: i64, budget: Budget) -> Place {
+    fn place(&self, at: TopicPartition, offset: i64, budget: Budget) -> Place {
+        let end = budget.end;
         if let Some(partition) = self.partitions.get(&at) {
             if let Some(batches) = partition.tail_from(offset) {
                 let mut taken = 0;
@@ -81,7 +85,8 @@ impl Inner {
                 }
                 return Place::Tail(found);
             }
-            if let Some(entries) = partition.unrecorded_from(offset) {
+            if offset >= self.recorded_end(at) {
+                let entries = partition.unrecorded_from(offset);
                 let mut taken = 0;
                 let mut found = Vec::new();
                 for entry in entries {
@@ -95,6 +100,7 @@ impl Inner {
                     taken += bytes;
                     found.push(WalBatch {
                         location: entry.location,
+                        at,
                         base_offset,
                     });
                 }

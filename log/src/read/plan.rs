@@ -5,6 +5,7 @@ use streamhouse_protocol::ids::TopicPartition;
 use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
 use crate::shard::Inner;
+use crate::state::PartitionState;
 
 impl Log {
     /// The corners of a partition.
@@ -31,13 +32,8 @@ impl Inner {
 
     pub(crate) fn offsets(&self, at: TopicPartition) -> Offsets {
         let high_watermark = self.high_watermark(at);
-        let open = self.live.partitions.get(&at).and_then(|partition| {
-            partition
-                .producers
-                .values()
-                .filter_map(|producer| producer.open_transaction)
-                .min()
-        });
+        let partition = self.live.partitions.get(&at);
+        let open = partition.and_then(PartitionState::first_open);
         Offsets {
             log_start: self.log_start(at),
             high_watermark,

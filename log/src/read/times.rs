@@ -148,6 +148,7 @@ impl Log {
                 while offset < run.next_offset {
                     let budget = Budget {
                         bytes: 1 << 20,
+                        end: i64::MAX,
                         at_least_one: true,
                     };
                     let piece = self.read_run(&run, offset, budget).await?;

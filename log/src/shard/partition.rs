@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use streamhouse_protocol::ids::{ProducerId, Timestamp};
-use streamhouse_storage::wal::WalLocation;
+use streamhouse_storage::wal::{WalLocation, WalPosition};
 
 use crate::format::entry::Entry;
 use crate::read::waiters::Waiter;
@@ -19,13 +19,24 @@ pub(crate) struct PartitionLog {
     /// Staged entries that are not durable yet.
     pub(crate) staged_entries: usize,
     /// Producers that those entries change: their state as if the entries were durable; `None` is evicted.
-    pub(crate) staged_producers: BTreeMap<ProducerId, Option<ProducerState>>,
+    pub(crate) staged_producers: BTreeMap<ProducerId, StagedProducer>,
     /// Durable entries that no manifest names, in order.
     pub(crate) unrecorded: VecDeque<Unrecorded>,
+    /// Bytes of the batches among them.
+    pub(crate) unrecorded_bytes: u64,
     /// The newest durable batches, contiguous up to the high watermark.
     pub(crate) tail: VecDeque<TailBatch>,
     /// Parked fetches.
     pub(crate) waiters: Vec<Weak<Waiter>>,
+}
+
+/// A producer as a staged entry leaves it.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedProducer {
+    /// The last entry that changes it: when that one is durable, `live` says the same.
+    pub(crate) by: WalPosition,
+    /// `None` is evicted.
+    pub(crate) state: Option<ProducerState>,
 }
 
 /// A durable entry and its place in the WAL.
@@ -34,6 +45,8 @@ pub(crate) struct Unrecorded {
     pub(crate) location: WalLocation,
     pub(crate) stamp: Timestamp,
     pub(crate) entry: Entry,
+    /// Where the partition ends behind this entry. It grows, so that a reader's place is found by halving.
+    pub(crate) end: i64,
 }
 
 /// A batch whose bytes are in memory.
@@ -51,6 +64,7 @@ impl PartitionLog {
             staged_entries: 0,
             staged_producers: BTreeMap::new(),
             unrecorded: VecDeque::new(),
+            unrecorded_bytes: 0,
             tail: VecDeque::new(),
             waiters: Vec::new(),
         }
@@ -67,14 +81,67 @@ impl PartitionLog {
         Some(self.tail.range(first..))
     }
 
-    /// The durable, unrecorded entries from the batch that holds `offset` on; `None` if they do not reach back to it.
-    pub(crate) fn unrecorded_from(&self, offset: i64) -> Option<impl Iterator<Item = &Unrecorded>> {
-        let reaches = self.unrecorded.iter().find_map(|entry| entry.run_start())? <= offset;
-        reaches.then(|| {
-            self.unrecorded
-                .iter()
-                .skip_while(move |entry| entry.run_end().is_none_or(|end| end <= offset))
-        })
+    /// The durable, unrecorded entries from the batch that holds `offset` on. They begin where the recorded ones end.
+    pub(crate) fn unrecorded_from(&self, offset: i64) -> impl Iterator<Item = &Unrecorded> {
+        let first = self.unrecorded.partition_point(|entry| entry.end <= offset);
+        self.unrecorded.range(first..)
+    }
+
+    /// A batch of the tail, by its first offset.
+    pub(crate) fn in_tail(&self, base_offset: i64) -> Option<&Bytes> {
+        let place = self
+            .tail
+            .binary_search_by_key(&base_offset, |batch| batch.base_offset);
+        Some(&self.tail[place.ok()?].bytes)
+    }
+
+    /// Moves an entry behind the durable line.
+    pub(crate) fn push_unrecorded(&mut self, mut entry: Unrecorded) {
+        // A dropped partition has no end in the state any more.
+        entry.end = entry
+            .end
+            .max(self.unrecorded.back().map_or(0, |last| last.end));
+        self.unrecorded_bytes += entry.bytes();
+        self.unrecorded.push_back(entry);
+    }
+
+    /// An entry is durable: what `live` says of its producer counts again, unless a later staged entry changes it.
+    pub(crate) fn settle_producer(&mut self, entry: &Entry, position: WalPosition) {
+        let id = match entry {
+            Entry::Run(run) => run.producers.first().map(|row| row.id),
+            Entry::EvictProducer { producer, .. } => Some(*producer),
+            Entry::Trim { .. } | Entry::DropPartition { .. } => None,
+        };
+        if let Some(id) = id
+            && self
+                .staged_producers
+                .get(&id)
+                .is_some_and(|staged| staged.by == position)
+        {
+            self.staged_producers.remove(&id);
+        }
+    }
+
+    /// Whether any of the first `count` unrecorded entries is a batch, if the recorded ones end at `recorded_end`.
+    pub(crate) fn holds_batches(&self, count: usize, recorded_end: i64) -> bool {
+        let last = count
+            .checked_sub(1)
+            .and_then(|last| self.unrecorded.get(last));
+        last.is_some_and(|last| last.end > recorded_end)
+    }
+
+    /// How many unrecorded entries lie below a position of the WAL.
+    pub(crate) fn unrecorded_below(&self, cut: WalPosition) -> usize {
+        self.unrecorded
+            .partition_point(|entry| entry.location.position < cut)
+    }
+
+    /// Moves the entries below a position behind the recorded line.
+    pub(crate) fn recorded_below(&mut self, cut: WalPosition) {
+        let is_recorded = |entry: &mut Unrecorded| entry.location.position < cut;
+        while let Some(entry) = self.unrecorded.pop_front_if(is_recorded) {
+            self.unrecorded_bytes = self.unrecorded_bytes.saturating_sub(entry.bytes());
+        }
     }
 
     /// Tells parked fetches that `bytes` more may be read.
@@ -103,11 +170,11 @@ impl Unrecorded {
         }
     }
 
-    /// The offset behind the last record, if this is a batch.
-    pub(crate) fn run_end(&self) -> Option<i64> {
+    /// Bytes of the batch, if this is one.
+    fn bytes(&self) -> u64 {
         match &self.entry {
-            Entry::Run(run) => Some(run.next_offset()),
-            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => None,
+            Entry::Run(run) => run.bytes,
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
         }
     }
 }

@@ -30,12 +30,23 @@ pub(crate) struct Waiting {
 }
 
 impl Pending {
-    /// Tells those who only wait for the write.
-    pub(crate) fn written(&mut self) {
+    /// How many only wait for the write.
+    pub(crate) fn wait_for_write(&self) -> usize {
+        self.waiters
+            .iter()
+            .filter(|waiting| waiting.at_write)
+            .count()
+    }
+
+    /// Tells those who only wait for the write, and says how many they were.
+    pub(crate) fn written(&mut self) -> usize {
+        let mut told = 0;
         for waiting in self.waiters.extract_if(.., |waiting| waiting.at_write) {
             // A waiter that is gone closed its connection: nobody is left to tell.
             let _ = waiting.tell.send(Durable(self.answer));
+            told += 1;
         }
+        told
     }
 
     /// Tells everyone.

@@ -31,26 +31,40 @@ pub struct RunLocation {
 /// All recorded runs of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locations {
-    partitions: BTreeMap<TopicPartition, VecDeque<RunLocation>>,
+    partitions: BTreeMap<TopicPartition, PartitionRuns>,
     /// How many runs keep each object.
     objects: BTreeMap<ObjectId, u64>,
+}
+
+/// The runs of one partition, in offset order, and their bytes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct PartitionRuns {
+    runs: VecDeque<RunLocation>,
+    bytes: u64,
 }
 
 impl Locations {
     /// The runs of a partition, oldest first.
     #[must_use]
     pub fn runs(&self, at: TopicPartition) -> Option<&VecDeque<RunLocation>> {
-        self.partitions.get(&at)
+        self.partitions.get(&at).map(|partition| &partition.runs)
     }
 
     /// All partitions and their runs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &VecDeque<RunLocation>)> {
-        self.partitions.iter()
+        let partitions = self.partitions.iter();
+        partitions.map(|(at, partition)| (at, &partition.runs))
     }
 
     /// The objects that hold at least one run.
     pub fn objects(&self) -> impl Iterator<Item = ObjectId> + '_ {
         self.objects.keys().copied()
+    }
+
+    /// Whether an object holds at least one run.
+    #[must_use]
+    pub fn needs(&self, object: ObjectId) -> bool {
+        self.objects.contains_key(&object)
     }
 
     /// The runs of a partition from the one that holds `offset` on.
@@ -59,7 +73,7 @@ impl Locations {
         at: TopicPartition,
         offset: i64,
     ) -> impl Iterator<Item = &RunLocation> {
-        let runs = self.partitions.get(&at);
+        let runs = self.runs(at);
         let first = runs.map_or(0, |runs| {
             runs.partition_point(|run| run.next_offset <= offset)
         });
@@ -71,64 +85,77 @@ impl Locations {
     pub fn bytes(&self, at: TopicPartition) -> u64 {
         self.partitions
             .get(&at)
-            .map_or(0, |runs| runs.iter().map(|run| run.bytes).sum())
+            .map_or(0, |partition| partition.bytes)
     }
 
     pub(crate) fn push(&mut self, at: TopicPartition, run: RunLocation) {
         *self.objects.entry(run.object).or_default() += 1;
-        self.partitions.entry(at).or_default().push_back(run);
+        let partition = self.partitions.entry(at).or_default();
+        partition.bytes = partition.bytes.saturating_add(run.bytes);
+        partition.runs.push_back(run);
     }
 
     /// Forgets the runs that lie wholly below `log_start`.
     pub(crate) fn trim(&mut self, at: TopicPartition, log_start: i64) {
-        let Some(runs) = self.partitions.get_mut(&at) else {
+        let Some(partition) = self.partitions.get_mut(&at) else {
             return;
         };
-        while runs.front().is_some_and(|run| run.next_offset <= log_start) {
-            if let Some(run) = runs.pop_front() {
-                release(&mut self.objects, run.object);
-            }
+        let is_gone = |run: &RunLocation| run.next_offset <= log_start;
+        while let Some(run) = partition.runs.pop_front_if(|run| is_gone(run)) {
+            partition.bytes = partition.bytes.saturating_sub(run.bytes);
+            release(&mut self.objects, run.object);
         }
-        if runs.is_empty() {
+        if partition.runs.is_empty() {
             self.partitions.remove(&at);
         }
     }
 
     pub(crate) fn drop_partition(&mut self, at: TopicPartition) {
-        for run in self.partitions.remove(&at).into_iter().flatten() {
+        for run in self.partitions.remove(&at).unwrap_or_default().runs {
             release(&mut self.objects, run.object);
         }
     }
 
-    /// The objects that no run will need any more once `entries` are applied: their release belongs into the same
-    /// statement as the manifest of these entries.
+    /// The objects that no run will need any more once `entries` are applied, whose own runs lie in `object`: their
+    /// release belongs into the same statement as the manifest of these entries.
     #[must_use]
-    pub fn released_by(&self, entries: &[Entry]) -> Vec<ObjectId> {
+    pub fn released_by(&self, entries: &[Entry], object: Option<ObjectId>) -> Vec<ObjectId> {
+        let gone_to = trimmed_by(entries);
         let mut lost: BTreeMap<ObjectId, u64> = BTreeMap::new();
-        let mut gone_to: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        for entry in entries {
-            match entry {
-                Entry::Trim { at, log_start } => {
-                    let to = gone_to.entry(*at).or_insert(i64::MIN);
-                    *to = (*to).max(*log_start);
-                }
-                Entry::DropPartition { at } => {
-                    gone_to.insert(*at, i64::MAX);
-                }
-                Entry::Run(_) | Entry::EvictProducer { .. } => {}
-            }
-        }
-        for (at, to) in gone_to {
-            let runs = self.partitions.get(&at).into_iter().flatten();
-            for run in runs.take_while(|run| run.next_offset <= to) {
+        for (at, to) in &gone_to {
+            let runs = self.runs(*at).into_iter().flatten();
+            for run in runs.take_while(|run| run.next_offset <= *to) {
                 *lost.entry(run.object).or_default() += 1;
             }
         }
         let unused = |(object, lost): (ObjectId, u64)| {
             (self.objects.get(&object) == Some(&lost)).then_some(object)
         };
-        lost.into_iter().filter_map(unused).collect()
+        let stays = |entry: &Entry| match entry {
+            Entry::Run(run) => gone_to
+                .get(&run.at)
+                .is_none_or(|to| *to < run.next_offset()),
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => false,
+        };
+        let unused_from_the_start = object.filter(|_| !entries.iter().any(stays));
+        let earlier = lost.into_iter().filter_map(unused);
+        earlier.chain(unused_from_the_start).collect()
     }
+}
+
+/// Up to where entries trim each partition; a drop trims everything.
+fn trimmed_by(entries: &[Entry]) -> BTreeMap<TopicPartition, i64> {
+    let mut gone_to: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    for entry in entries {
+        let (at, to) = match entry {
+            Entry::Trim { at, log_start } => (*at, *log_start),
+            Entry::DropPartition { at } => (*at, i64::MAX),
+            Entry::Run(_) | Entry::EvictProducer { .. } => continue,
+        };
+        let known = gone_to.entry(at).or_insert(to);
+        *known = to.max(*known);
+    }
+    gone_to
 }
 
 fn release(objects: &mut BTreeMap<ObjectId, u64>, object: ObjectId) {

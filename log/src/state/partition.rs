@@ -1,6 +1,6 @@
 //! The state of one partition: where its log begins and ends, its leader epochs, its producers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streamhouse_protocol::ids::{LeaderEpoch, ProducerId};
 
@@ -27,6 +27,8 @@ pub struct PartitionState {
     pub epochs: Vec<EpochStart>,
     /// Idempotent producers that wrote here and were not evicted.
     pub producers: BTreeMap<ProducerId, ProducerState>,
+    /// The open transactions among them, by first offset: every fetch asks for the oldest.
+    pub(crate) open: BTreeSet<(i64, ProducerId)>,
 }
 
 impl PartitionState {
@@ -43,13 +45,40 @@ impl PartitionState {
             });
         }
         for row in &run.producers {
-            match self.producers.get_mut(&row.id) {
-                Some(producer) => producer.append(row),
-                None => {
-                    self.producers.insert(row.id, ProducerState::of(row));
+            let producer = match self.producers.remove(&row.id) {
+                Some(mut producer) => {
+                    producer.append(row);
+                    producer
                 }
-            }
+                None => ProducerState::of(row),
+            };
+            self.put_producer(row.id, producer);
         }
+    }
+
+    /// Sets what is known of a producer.
+    pub(crate) fn put_producer(&mut self, id: ProducerId, producer: ProducerState) {
+        if let Some(first) = producer.open_transaction {
+            self.open.insert((first, id));
+        }
+        self.producers.insert(id, producer);
+    }
+
+    /// Forgets a producer. Says whether it was known.
+    pub(crate) fn forget_producer(&mut self, id: ProducerId) -> bool {
+        let Some(producer) = self.producers.remove(&id) else {
+            return false;
+        };
+        if let Some(first) = producer.open_transaction {
+            self.open.remove(&(first, id));
+        }
+        true
+    }
+
+    /// The first offset of the oldest open transaction.
+    #[must_use]
+    pub fn first_open(&self) -> Option<i64> {
+        self.open.first().map(|(first, _)| *first)
     }
 
     pub(crate) fn trim(&mut self, log_start: i64) {

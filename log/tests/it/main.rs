@@ -1,6 +1,11 @@
 //! The log as a whole: a WAL that can be killed or lose power, objects in memory, the readable metadata store.
 
 mod append;
+mod bounds;
+mod crashes;
+mod doubtful;
+mod doubts;
+mod model;
 mod recovery;
 mod retention;
 mod times;

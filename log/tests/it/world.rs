@@ -22,12 +22,14 @@ use streamhouse_protocol::record::Records;
 use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent, iterate};
 use streamhouse_runtime::{Ambient, Chance, ManualClock, SeededChance, Tasks};
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
-use streamhouse_storage::objects::Objects;
+use streamhouse_storage::objects::{FaultStore, Faults, Objects};
 use streamhouse_storage::wal::crash::CrashIo;
 use streamhouse_storage::wal::{WalIo, WalSettings};
 
+use crate::doubtful::DoubtfulStore;
+
 pub(crate) const TOPIC: TopicId = TopicId(0x7070);
-const SHARDS: u32 = 4;
+pub(crate) const SHARDS: u32 = 4;
 const WAL_DIR: u128 = 0xd1;
 const CLUSTER: u128 = 0xc1;
 
@@ -35,7 +37,10 @@ pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) disk: CrashIo,
     pub(crate) objects: Objects,
-    pub(crate) store: Arc<MemoryStore>,
+    /// What really is in the object store, and how requests to it fail.
+    pub(crate) truth: Objects,
+    pub(crate) faults: Faults,
+    pub(crate) store: Arc<DoubtfulStore>,
     pub(crate) settings: LogSettings,
     chance: Arc<SeededChance>,
     running: Option<(Log, Tasks)>,
@@ -100,10 +105,15 @@ pub(crate) fn address(partition: i32) -> PartitionAddress {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::seeded(7).await
+    }
+
+    pub(crate) async fn seeded(seed: u64) -> Self {
         let clock = ManualClock::new(1_000_000);
-        let chance = Arc::new(SeededChance::new(7));
+        let chance = Arc::new(SeededChance::new(seed));
         let ambient = ambient(&clock, &chance, Tasks::new());
-        let store = Arc::new(MemoryStore::new(ambient.clone()));
+        let memory = MemoryStore::new(ambient.clone());
+        let store = Arc::new(DoubtfulStore::new(memory, Arc::clone(&chance) as _));
         let cluster = NewCluster {
             cluster_id: CLUSTER,
             shards: SHARDS,
@@ -123,8 +133,12 @@ impl World {
             flush_bytes: u64::MAX,
             ..LogSettings::default()
         };
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let (faulty, faults) = FaultStore::new(Arc::clone(&memory) as _, ambient.clone());
         Self {
-            objects: Objects::in_memory(ambient),
+            objects: Objects::new(Arc::new(faulty), ambient.clone()),
+            truth: Objects::new(memory, ambient),
+            faults,
             disk: CrashIo::new(),
             clock,
             store,
@@ -182,12 +196,33 @@ impl World {
 
     /// Ends the process without any farewell: what was written stays, nothing else happens.
     pub(crate) async fn kill(&mut self) {
-        let image = self.disk.after_kill();
+        self.die(self.disk.after_kill());
+    }
+
+    /// Ends the process, and leaves `image` of the WAL's disk.
+    pub(crate) fn die(&mut self, image: CrashIo) {
         if let Some((log, tasks)) = self.running.take() {
             tasks.shut_down();
             log.close();
         }
         self.disk = image;
+    }
+
+    /// Runs `work` to its end while the clock turns: retries and pauses pass.
+    pub(crate) async fn turning<T>(&self, work: impl Future<Output = T>) -> T {
+        let turn = async {
+            loop {
+                for _ in 0..30 {
+                    tokio::task::yield_now().await;
+                }
+                self.clock.advance(std::time::Duration::from_millis(2));
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = turn => unreachable!("the clock turns for ever"),
+        }
     }
 
     pub(crate) async fn restart(&mut self) -> Recovered {
