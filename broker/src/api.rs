@@ -1,7 +1,7 @@
 //! What a Kafka API is to this broker: a typed handler in one file, and its row in the one table of APIs.
 //!
-//! Invariants: an API is advertised if and only if its row is in [`crate::handlers::APIS`], in exactly the versions of the row;
-//! dispatch, ApiVersions, metric labels, the reference page and the tests read that table and nothing else.
+//! Invariants: an API is advertised if and only if its row is in [`crate::handlers::APIS`], in exactly the versions of
+//! the row; dispatch, ApiVersions, metric labels, the reference page and the tests read that table and nothing else.
 
 use std::fmt;
 use std::future::Future;
@@ -27,8 +27,8 @@ use crate::security::{Operation, Principal, ResourceKind};
 pub enum Lane {
     /// Answered before the next request of the connection starts.
     Ordered,
-    /// [`Handler::handle`] runs in order, what it returns as [`Reply::Later`] completes beside later requests. The bytes
-    /// of the request count as used until then. Produce.
+    /// [`Handler::handle`] runs in order, what it returns as [`Reply::Later`] completes beside later requests. The
+    /// bytes of the request count as used until then. Produce.
     Pipelined,
     /// As [`Lane::Pipelined`], for requests that wait for something to happen: the bytes of the request are free again
     /// as soon as the handler has returned. Fetch, JoinGroup, SyncGroup.

@@ -1,7 +1,7 @@
 //! From a frame to the handler of its API.
 //!
-//! Header, version, row of the table, run. A version that is not served closes the connection, as in Kafka, except that ApiVersions
-//! is answered in version 0 so that client and broker find a common one (KIP-511).
+//! Header, version, row of the table, run. A version that is not served closes the connection, as in Kafka, except that
+//! ApiVersions is answered in version 0 so that client and broker find a common one (KIP-511).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,8 +59,8 @@ impl Dispatch {
 }
 
 impl Dispatch {
-    /// The answer to an ApiVersions request of a version that is not served. Nothing but its first eight bytes is looked at: what
-    /// follows may have any form.
+    /// The answer to an ApiVersions request of a version that is not served. Nothing but its first eight bytes is
+    /// looked at: what follows may have any form.
     fn unknown_api_versions(&self, frame: &[u8]) -> Option<Answer<Rope>> {
         let preamble = Preamble::from_bytes(*frame.first_chunk::<PREAMBLE_BYTES>()?);
         let served = self.served.get(&preamble.api_key)?;

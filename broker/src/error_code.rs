@@ -1,10 +1,11 @@
 //! Kafka's error codes: the one place that knows them.
 //!
-//! Rooms below say in their own errors what happened; here it becomes a [`Refusal`], a code and the text that administrators see. No
-//! mapping has a wildcard: a new error does not compile until somebody has decided what clients do about it.
+//! Rooms below say in their own errors what happened; here it becomes a [`Refusal`], a code and the text that
+//! administrators see. No mapping has a wildcard: a new error does not compile until somebody has decided what clients
+//! do about it.
 //!
-//! Two rules stand behind the choice of codes. A code that clients retry is used only where trying again can help. A write
-//! whose outcome is unknown never gets a code that says that it did not happen.
+//! Two rules stand behind the choice of codes. A code that clients retry is used only where trying again can help. A
+//! write whose outcome is unknown never gets a code that says that it did not happen.
 
 pub mod log;
 
@@ -111,10 +112,11 @@ pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Refusal = Refusal::fixed(
 );
 /// Transactions do not exist here yet.
 ///
-/// The code has to end every client at once. TRANSACTIONAL_ID_AUTHORIZATION_FAILED is the only one that does so both in FindCoordinator
-/// and in InitProducerId: fatal in Java (`TransactionManager.FindCoordinatorHandler`, `InitProducerIdHandler`), in librdkafka
-/// (`rd_kafka_idemp_check_error`, `rd_kafka_txn_handle_FindCoordinator`) and not retried by franz-go. UNSUPPORTED_VERSION
-/// and INVALID_REQUEST are retried by librdkafka until `init_transactions` times out.
+/// The code has to end every client at once. TRANSACTIONAL_ID_AUTHORIZATION_FAILED is the only one that does so both in
+/// FindCoordinator and in InitProducerId: fatal in Java (`TransactionManager.FindCoordinatorHandler`,
+/// `InitProducerIdHandler`), in librdkafka (`rd_kafka_idemp_check_error`, `rd_kafka_txn_handle_FindCoordinator`) and
+/// not retried by franz-go. UNSUPPORTED_VERSION and INVALID_REQUEST are retried by librdkafka until `init_transactions`
+/// times out.
 pub const TRANSACTIONS_NOT_SERVED: Refusal = Refusal::fixed(
     ErrorCode::TransactionalIdAuthorizationFailed,
     "Transactions are not supported by this version of StreamHouse; remove transactional.id (idempotence works without it).",
@@ -165,7 +167,8 @@ pub fn code_of<T>(result: &Result<T, Refusal>) -> i16 {
 impl From<&StoreError> for Refusal {
     fn from(error: &StoreError) -> Self {
         let code = match (error.class(), error.outcome()) {
-            // Administration clients ask again by themselves after "not controller", which is right as nothing happened.
+            // Administration clients ask again by themselves after "not controller", which is right as nothing
+            // happened.
             (Class::Unavailable | Class::Conflict | Class::Fenced, Outcome::DidNotHappen) => {
                 ErrorCode::NotController
             }

@@ -1,7 +1,7 @@
 //! Producer ids: handed out one by one from blocks that the metadata store gives out once.
 //!
-//! Invariant: an id is never handed out twice, by no broker and not after a restart; what is left of a block when the process ends
-//! is lost, which costs nothing.
+//! Invariant: an id is never handed out twice, by no broker and not after a restart; what is left of a block when the
+//! process ends is lost, which costs nothing.
 
 use std::ops::Range;
 use std::sync::Arc;

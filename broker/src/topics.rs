@@ -1,8 +1,8 @@
 //! Topics: create, delete, give partitions, set configs. The rules of Kafka's controller, in one place for every API.
 //!
-//! Invariants: what returned `Ok` is in the metadata store and, unless the store fails just then, in this broker's catalogue, so
-//! that the next request sees it; the shard of each partition is fixed when the partition is made; nothing changes when an error
-//! says so.
+//! Invariants: what returned `Ok` is in the metadata store and, unless the store fails just then, in this broker's
+//! catalogue, so that the next request sees it; the shard of each partition is fixed when the partition is made;
+//! nothing changes when an error says so.
 
 mod configs;
 
@@ -50,8 +50,8 @@ pub struct Topics {
     rules: Arc<TopicRules>,
     broker: BrokerId,
     shards: u32,
-    /// Held by a change of configs from reading the old value until the new one is in the catalogue: appending to a list
-    /// twice at once must not lose one of the two.
+    /// Held by a change of configs from reading the old value until the new one is in the catalogue: appending to a
+    /// list twice at once must not lose one of the two.
     altering: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -62,7 +62,8 @@ pub struct TopicRequest {
     pub name: String,
     /// How many partitions; -1 for `num.partitions`.
     pub partitions: i32,
-    /// How many replicas; -1 for `default.replication.factor`. Any number is accepted, since replicas are only reported.
+    /// How many replicas; -1 for `default.replication.factor`. Any number is accepted, since replicas are only
+    /// reported.
     pub replication_factor: i16,
     /// Partition and brokers, if the client places them itself.
     pub assignments: Vec<(i32, Vec<i32>)>,

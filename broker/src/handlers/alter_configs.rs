@@ -1,8 +1,9 @@
-//! AlterConfigs (key 33): gives a resource exactly the configs of the request. Deprecated in Kafka, used by older clients.
+//! AlterConfigs (key 33): gives a resource exactly the configs of the request. Deprecated in Kafka, used by older
+//! clients.
 //!
-//! Kafka's rules we keep: what is not named gets its default back; ALTER_CONFIGS on the topic, or on the cluster for brokers; a resource or
-//! a key that stands twice, or a null value, is refused. Where we differ: broker configs cannot be changed while the
-//! broker runs, and say so.
+//! Kafka's rules we keep: what is not named gets its default back; ALTER_CONFIGS on the topic, or on the cluster for
+//! brokers; a resource or a key that stands twice, or a null value, is refused. Where we differ: broker configs cannot
+//! be changed while the broker runs, and say so.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,10 +1,10 @@
 //! ApiVersions (key 18): which APIs this broker serves, in which versions.
 //!
-//! Kafka's rules we keep: name and version of the client's software are checked since version 3 (KIP-511); a version that we do not
-//! know is answered in version 0 with UNSUPPORTED_VERSION and the list, never with a closed connection; Produce is listed from
-//! version 0 although 0 to 2 are refused, because librdkafka before 2.11.1 switches compression off otherwise (KAFKA-18659); no
-//! feature is finalised before all of its APIs are served. Where we differ: the list of an unknown version holds every API and not
-//! only ApiVersions.
+//! Kafka's rules we keep: name and version of the client's software are checked since version 3 (KIP-511); a version
+//! that we do not know is answered in version 0 with UNSUPPORTED_VERSION and the list, never with a closed connection;
+//! Produce is listed from version 0 although 0 to 2 are refused, because librdkafka before 2.11.1 switches compression
+//! off otherwise (KAFKA-18659); no feature is finalised before all of its APIs are served. Where we differ: the list of
+//! an unknown version holds every API and not only ApiVersions.
 
 use std::ops::RangeInclusive;
 

@@ -1,7 +1,7 @@
 //! CreatePartitions (key 37): more partitions for topics.
 //!
-//! Kafka's rules we keep: ALTER on each topic; the number is that of all partitions and must grow; a topic that stands twice in a
-//! request is refused; `validate_only` changes nothing. Where we differ: nowhere.
+//! Kafka's rules we keep: ALTER on each topic; the number is that of all partitions and must grow; a topic that stands
+//! twice in a request is refused; `validate_only` changes nothing. Where we differ: nowhere.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,8 +1,9 @@
 //! CreateTopics (key 19).
 //!
-//! Kafka's rules we keep: CREATE on the cluster or on the topic; -1 means the broker's default; a name that stands twice in a request is
-//! refused; `validate_only` creates nothing; since version 5 the answer shows what was created. Where we differ: any
-//! replication factor is accepted, because the object store keeps the copies and replicas are only reported.
+//! Kafka's rules we keep: CREATE on the cluster or on the topic; -1 means the broker's default; a name that stands
+//! twice in a request is refused; `validate_only` creates nothing; since version 5 the answer shows what was created.
+//! Where we differ: any replication factor is accepted, because the object store keeps the copies and replicas are only
+//! reported.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

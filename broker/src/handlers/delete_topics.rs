@@ -1,7 +1,8 @@
 //! DeleteTopics (key 20): by name, and since version 6 also by id.
 //!
 //! Kafka's rules we keep: DELETE on each topic; a topic is named by name or by id, not by both, and only once; while
-//! `delete.topic.enable` is false the answer is TOPIC_DELETION_DISABLED, before version 3 INVALID_REQUEST. Where we differ: nowhere.
+//! `delete.topic.enable` is false the answer is TOPIC_DELETION_DISABLED, before version 3 INVALID_REQUEST. Where we
+//! differ: nowhere.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

@@ -1,8 +1,8 @@
 //! DescribeCluster (key 60): the brokers, the controller and the cluster id (KIP-700).
 //!
-//! Kafka's rules we keep: everybody may ask; what the asker may do to the cluster is told on request; a question for controllers is
-//! MISMATCHED_ENDPOINT_TYPE (KIP-919). Where we differ: the controller is always this broker, because every broker takes
-//! administration requests.
+//! Kafka's rules we keep: everybody may ask; what the asker may do to the cluster is told on request; a question for
+//! controllers is MISMATCHED_ENDPOINT_TYPE (KIP-919). Where we differ: the controller is always this broker, because
+//! every broker takes administration requests.
 
 use std::ops::RangeInclusive;
 

@@ -1,8 +1,9 @@
 //! DescribeConfigs (key 32): the configs of topics and of this broker, with their sources.
 //!
-//! Kafka's rules we keep: DESCRIBE_CONFIGS on the topic, or on the cluster for brokers; a null list of keys means all, keys that do not exist
-//! are left out; values of secrets are null; a broker answers for itself only. Where we differ: every broker config is
-//! read-only, because none is changed while the broker runs; brokers have no loggers, client metrics or group configs to show.
+//! Kafka's rules we keep: DESCRIBE_CONFIGS on the topic, or on the cluster for brokers; a null list of keys means all,
+//! keys that do not exist are left out; values of secrets are null; a broker answers for itself only. Where we differ:
+//! every broker config is read-only, because none is changed while the broker runs; brokers have no loggers, client
+//! metrics or group configs to show.
 
 use std::ops::RangeInclusive;
 

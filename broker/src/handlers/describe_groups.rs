@@ -1,7 +1,7 @@
 //! DescribeGroups (key 15): state, members and assignments of groups.
 //!
-//! Kafka's rules we keep: DESCRIBE on each group; a group that does not exist is `Dead` without error, since version 6 it is
-//! GROUP_ID_NOT_FOUND with a text (KIP-1043); groups fail one by one. Where we differ: nowhere.
+//! Kafka's rules we keep: DESCRIBE on each group; a group that does not exist is `Dead` without error, since version 6
+//! it is GROUP_ID_NOT_FOUND with a text (KIP-1043); groups fail one by one. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

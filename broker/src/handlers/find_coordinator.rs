@@ -1,8 +1,8 @@
 //! FindCoordinator (key 10): which broker coordinates a group.
 //!
-//! Kafka's rules we keep: DESCRIBE on the group; since version 4 many keys, each answered with its key; a coordinator that is still
-//! loading is named all the same. Where we differ: transactions do not exist yet, so the coordinator of a transactional id is an
-//! error that ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]).
+//! Kafka's rules we keep: DESCRIBE on the group; since version 4 many keys, each answered with its key; a coordinator
+//! that is still loading is named all the same. Where we differ: transactions do not exist yet, so the coordinator of a
+//! transactional id is an error that ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]).
 
 use std::ops::RangeInclusive;
 

@@ -1,7 +1,7 @@
 //! Heartbeat (key 12): a member lives, and hears of a rebalance.
 //!
-//! Kafka's rules we keep: READ on the group; a member of another generation is told so; during a rebalance the session lives on and the
-//! answer is REBALANCE_IN_PROGRESS. Where we differ: nowhere.
+//! Kafka's rules we keep: READ on the group; a member of another generation is told so; during a rebalance the session
+//! lives on and the answer is REBALANCE_IN_PROGRESS. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

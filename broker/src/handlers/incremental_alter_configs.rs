@@ -1,8 +1,8 @@
 //! IncrementalAlterConfigs (key 44): sets, unsets, extends single configs (KIP-339).
 //!
-//! Kafka's rules we keep: ALTER_CONFIGS on the topic, or on the cluster for brokers; a resource or a key that stands twice is refused;
-//! a null value only with DELETE; APPEND and SUBTRACT for lists only; resources fail one by one. Where we differ: broker configs
-//! cannot be changed while the broker runs, and say so.
+//! Kafka's rules we keep: ALTER_CONFIGS on the topic, or on the cluster for brokers; a resource or a key that stands
+//! twice is refused; a null value only with DELETE; APPEND and SUBTRACT for lists only; resources fail one by one.
+//! Where we differ: broker configs cannot be changed while the broker runs, and say so.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,9 +1,10 @@
 //! InitProducerId (key 22): a producer id for an idempotent producer.
 //!
-//! Kafka's rules we keep: without transactional id every request gets an id that nobody had, with epoch 0, whatever id it names;
-//! IDEMPOTENT_WRITE on the cluster or WRITE on any topic (KIP-679); an id without its epoch, or the reverse, and an empty
-//! transactional id are INVALID_REQUEST. Where we differ: transactions do not exist yet, so a transactional id gets an error that
-//! ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]) and does not leave it hanging.
+//! Kafka's rules we keep: without transactional id every request gets an id that nobody had, with epoch 0, whatever id
+//! it names; IDEMPOTENT_WRITE on the cluster or WRITE on any topic (KIP-679); an id without its epoch, or the reverse,
+//! and an empty transactional id are INVALID_REQUEST. Where we differ: transactions do not exist yet, so a
+//! transactional id gets an error that ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]) and does not
+//! leave it hanging.
 
 use std::ops::RangeInclusive;
 

@@ -1,8 +1,8 @@
 //! JoinGroup (key 11): a member enters a group, or stays in it through a rebalance.
 //!
-//! Kafka's rules we keep: READ on the group; since version 4 a first join gets an id to come back with (KIP-394); before version 1 the
-//! rebalance timeout is the session timeout; only the leader sees the members. Where we differ: static members (KIP-345)
-//! are refused with UNSUPPORTED_VERSION, upon which clients ask to unset `group.instance.id`.
+//! Kafka's rules we keep: READ on the group; since version 4 a first join gets an id to come back with (KIP-394);
+//! before version 1 the rebalance timeout is the session timeout; only the leader sees the members. Where we differ:
+//! static members (KIP-345) are refused with UNSUPPORTED_VERSION, upon which clients ask to unset `group.instance.id`.
 
 use std::ops::RangeInclusive;
 

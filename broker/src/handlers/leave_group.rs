@@ -1,7 +1,7 @@
 //! LeaveGroup (key 13): members leave, by themselves or because an administrator removes them.
 //!
-//! Kafka's rules we keep: READ on the group; since version 3 many members with a result each (KIP-345), before it one member whose result
-//! is that of the request. Where we differ: nowhere.
+//! Kafka's rules we keep: READ on the group; since version 3 many members with a result each (KIP-345), before it one
+//! member whose result is that of the request. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

@@ -1,7 +1,7 @@
 //! ListGroups (key 16): the groups that this broker coordinates.
 //!
-//! Kafka's rules we keep: whoever may DESCRIBE the cluster sees every group, others those that they may DESCRIBE; filters by state and by
-//! type, in any case, an empty filter passing all. Where we differ: nowhere.
+//! Kafka's rules we keep: whoever may DESCRIBE the cluster sees every group, others those that they may DESCRIBE;
+//! filters by state and by type, in any case, an empty filter passing all. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

@@ -1,7 +1,7 @@
 //! ListPartitionReassignments (key 46): which partitions move between brokers. `kafka-topics.sh --describe` asks.
 //!
-//! Kafka's rules we keep: DESCRIBE on the cluster. Where we differ: the list is always empty, because the object store keeps the
-//! records and no replica ever moves.
+//! Kafka's rules we keep: DESCRIBE on the cluster. Where we differ: the list is always empty, because the object store
+//! keeps the records and no replica ever moves.
 
 use std::ops::RangeInclusive;
 

@@ -1,10 +1,11 @@
 //! Metadata (key 3): brokers, topics, partitions and their leaders.
 //!
 //! Kafka's rules we keep: version 0 with an empty list and later versions with null mean all topics; an unknown name is
-//! UNKNOWN_TOPIC_OR_PARTITION, an unknown id UNKNOWN_TOPIC_ID; all topics shows only what the asker may describe, a named topic that
-//! the asker may not describe is refused and never created; topics are created when the request and the broker allow it. Where we
-//! differ: the topic is created before the answer, so that the first answer already has it (Kafka answers an error once); the
-//! controller is always this broker, because every broker takes administration requests.
+//! UNKNOWN_TOPIC_OR_PARTITION, an unknown id UNKNOWN_TOPIC_ID; all topics shows only what the asker may describe, a
+//! named topic that the asker may not describe is refused and never created; topics are created when the request and
+//! the broker allow it. Where we differ: the topic is created before the answer, so that the first answer already has
+//! it (Kafka answers an error once); the controller is always this broker, because every broker takes administration
+//! requests.
 
 use std::ops::RangeInclusive;
 

@@ -34,7 +34,8 @@ mod words;
 
 use crate::api::Api;
 
-/// Every API that is served. Dispatch, the ApiVersions answer, metric labels, the reference page and the tests come from here.
+/// Every API that is served. Dispatch, the ApiVersions answer, metric labels, the reference page and the tests come
+/// from here.
 pub static APIS: &[Api] = &[
     Api::of::<produce::Produce>(),
     Api::of::<fetch::Fetch>(),

@@ -1,8 +1,8 @@
 //! OffsetCommit (key 8): stores how far a group has read.
 //!
-//! Kafka's rules we keep: READ on the group and on each topic; a partition that does not exist is UNKNOWN_TOPIC_OR_PARTITION while others are
-//! stored; a member must be of the current generation, generation -1 is for groups without members; versions 2
-//! to 4 may say how long the offsets live. Where we differ: nowhere.
+//! Kafka's rules we keep: READ on the group and on each topic; a partition that does not exist is
+//! UNKNOWN_TOPIC_OR_PARTITION while others are stored; a member must be of the current generation, generation -1 is for
+//! groups without members; versions 2 to 4 may say how long the offsets live. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

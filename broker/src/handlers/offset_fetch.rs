@@ -1,8 +1,8 @@
 //! OffsetFetch (key 9): how far groups have read.
 //!
-//! Kafka's rules we keep: DESCRIBE on each group and on each topic; a partition without offset is -1 without error; since version 2 a null
-//! list means every partition with an offset that the asker may describe; version 8 asks for many groups; before version 2
-//! the error of the group stands at each partition. Where we differ: nowhere.
+//! Kafka's rules we keep: DESCRIBE on each group and on each topic; a partition without offset is -1 without error;
+//! since version 2 a null list means every partition with an offset that the asker may describe; version 8 asks for
+//! many groups; before version 2 the error of the group stands at each partition. Where we differ: nowhere.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,7 +1,7 @@
 //! SyncGroup (key 14): the leader hands in the assignment, every member gets its part.
 //!
-//! Kafka's rules we keep: READ on the group; followers wait for the leader; since version 5 type and name of the protocol must be those of
-//! the generation, and both must be named. Where we differ: nowhere.
+//! Kafka's rules we keep: READ on the group; followers wait for the leader; since version 5 type and name of the
+//! protocol must be those of the generation, and both must be named. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

@@ -169,3 +169,28 @@ impl CloseLog {
         Some(std::mem::take(&mut window.suppressed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use streamhouse_runtime::ManualClock;
+
+    use super::{CloseLog, LINES_PER_SECOND};
+
+    #[test]
+    fn lines_are_bounded_and_the_next_one_tells_how_many_are_missing() {
+        let clock = ManualClock::new(0);
+        let log = CloseLog::new(Arc::new(clock.clone()));
+        for _ in 0..LINES_PER_SECOND {
+            assert_eq!(log.admit(), Some(0));
+        }
+        for _ in 0..25 {
+            assert_eq!(log.admit(), None);
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(log.admit(), Some(25));
+        assert_eq!(log.admit(), Some(0));
+    }
+}

@@ -5,9 +5,9 @@
 //!           (memory)              (order)             (order)
 //! ```
 //!
-//! The three parts run in one task. Every frame holds a ticket until its answer is written, and the number of tickets bounds both queues.
-//! When nothing more is read (the peer closed, a limit, shutdown), what was accepted is still carried out and answered, for a
-//! bounded time. A connection that breaks a rule takes nothing with it but itself.
+//! The three parts run in one task. Every frame holds a ticket until its answer is written, and the number of tickets
+//! bounds both queues. When nothing more is read (the peer closed, a limit, shutdown), what was accepted is still
+//! carried out and answered, for a bounded time. A connection that breaks a rule takes nothing with it but itself.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! How much of one connection is under way: requests, their bytes, parked requests, unread answers; and whether it ends.
+//! How much of one connection is under way: requests, their bytes, parked requests, unread answers; and whether it
+//! ends.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Frames on their way from the socket: length first, memory second, body third.
 //!
-//! Invariants: nothing is allocated for a frame before its length was judged; what is allocated is paid for in the request memory; an
-//! idle connection holds eight bytes; a frame that was begun keeps a minimum rate, or the connection closes.
+//! Invariants: nothing is allocated for a frame before its length was judged; what is allocated is paid for in the
+//! request memory; an idle connection holds eight bytes; a frame that was begun keeps a minimum rate, or the connection
+//! closes.
 
 use std::io;
 use std::sync::Arc;

@@ -20,8 +20,8 @@ use super::quota::{ConnectionPlace, ConnectionQuota};
 /// Connections that the kernel keeps for us while we do not accept.
 const BACKLOG: i32 = 1024;
 
-/// After this long without a byte the kernel asks whether the peer is still there, and again at this interval: a peer that lost
-/// its power is noticed although it sent nothing.
+/// After this long without a byte the kernel asks whether the peer is still there, and again at this interval: a peer
+/// that lost its power is noticed although it sent nothing.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// How long accepting pauses when the process has no file descriptor left.

@@ -4,10 +4,10 @@
 //! - *large*: every longer frame, first come first served.
 //! - *other*: every other frame, so that heartbeats pass when producers wait.
 //!
-//! A frame pays for the bytes of its body before they are read, in growing steps up to its declared length: what is allocated is
-//! always paid for, and a peer that announces a frame and sends nothing holds one small step and not the frame. Since steps could
-//! otherwise deadlock (every frame half read, none complete), one frame of each pool, the first that waits, may go beyond the
-//! pool: used memory is at most the pool and one frame.
+//! A frame pays for the bytes of its body before they are read, in growing steps up to its declared length: what is
+//! allocated is always paid for, and a peer that announces a frame and sends nothing holds one small step and not the
+//! frame. Since steps could otherwise deadlock (every frame half read, none complete), one frame of each pool, the
+//! first that waits, may go beyond the pool: used memory is at most the pool and one frame.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

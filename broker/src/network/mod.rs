@@ -1,6 +1,7 @@
 //! The network: listeners, connections and their limits.
 //!
-//! Nothing here knows what a request means, except that Produce has its own memory. Reading order follows the `mod` lines.
+//! Nothing here knows what a request means, except that Produce has its own memory. Reading order follows the `mod`
+//! lines.
 
 mod closing;
 mod connection;

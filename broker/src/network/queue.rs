@@ -1,7 +1,7 @@
 //! A queue between two parts of one connection's task.
 //!
-//! Its bound is the connection's count of requests in flight: whoever pushes holds a ticket for what it pushes. Unlike a channel it
-//! takes no memory while it is empty, which is what an idle connection consists of.
+//! Its bound is the connection's count of requests in flight: whoever pushes holds a ticket for what it pushes. Unlike
+//! a channel it takes no memory while it is empty, which is what an idle connection consists of.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Who asks, and whether they may.
 //!
-//! A connection has a [`Principal`]; every handler asks the [`Authorizer`] for each resource that a request names, before it
-//! touches it. Operations, resource types and their numbers are Kafka's (`AclOperation`, `ResourceType`).
+//! A connection has a [`Principal`]; every handler asks the [`Authorizer`] for each resource that a request names,
+//! before it touches it. Operations, resource types and their numbers are Kafka's (`AclOperation`, `ResourceType`).
 
 mod access;
 mod operation;

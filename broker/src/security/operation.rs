@@ -3,7 +3,8 @@
 /// The one name of the cluster resource (Kafka: `Resource.CLUSTER_NAME`).
 pub const CLUSTER_NAME: &str = "kafka-cluster";
 
-/// An operation that an authorizer allows or denies. The number is Kafka's code (`AclOperation`); on the wire, never renumber.
+/// An operation that an authorizer allows or denies. The number is Kafka's code (`AclOperation`); on the wire, never
+/// renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Operation {

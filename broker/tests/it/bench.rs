@@ -98,21 +98,9 @@ impl Bench {
         let log = open_log(&shared, &ambient).await;
         let groups = lead_all(&store, &ambient, &log, &leaders).await;
         let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
-        let cluster = Cluster {
-            cluster_id: CLUSTER_ID.into(),
-            broker: BrokerId(BROKER),
-            rack: Some("zone-a".into()),
-            advertised: Arc::new(BTreeMap::from([(
-                "PLAINTEXT".into(),
-                Endpoint {
-                    host: "broker.test".to_owned(),
-                    port: 9092,
-                },
-            )])),
-            access: Access::new(wanted.authorizer),
-        };
+        let cluster = cluster(wanted.authorizer);
         let topics = Topics::new(
-            shared.clone(),
+            Arc::clone(&shared) as Arc<dyn MetadataStore>,
             Arc::clone(&catalogue),
             ambient.clone(),
             wanted.rules,
@@ -187,6 +175,20 @@ impl Bench {
 pub(crate) async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
+    }
+}
+
+fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
+    let endpoint = Endpoint {
+        host: "broker.test".to_owned(),
+        port: 9092,
+    };
+    Cluster {
+        cluster_id: CLUSTER_ID.into(),
+        broker: BrokerId(BROKER),
+        rack: Some("zone-a".into()),
+        advertised: Arc::new(BTreeMap::from([("PLAINTEXT".into(), endpoint)])),
+        access: Access::new(authorizer),
     }
 }
 

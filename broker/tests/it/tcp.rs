@@ -21,7 +21,7 @@ async fn listen(limits: Limits) -> (SocketAddr, Ambient, ConnectionQuota) {
     let connections = Connections {
         ambient: ambient.clone(),
         limits,
-        ..bench.connections.clone()
+        ..bench.connections
     };
     let listener = Listener::bind("PLAINTEXT", LOOPBACK.parse().unwrap()).unwrap();
     let address = listener.address();

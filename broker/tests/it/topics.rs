@@ -108,14 +108,9 @@ async fn minus_one_asks_for_the_defaults_and_any_replication_factor_is_accepted(
     assert_eq!((three.error_code, three.replication_factor), (0, 3));
 }
 
-#[tokio::test]
-async fn what_cannot_be_created_is_refused_with_kafkas_code_and_a_text() {
-    let bench = Bench::new().await;
-    let mut client = bench.connect();
-    create(&mut client, "there", 1).await;
-    create(&mut client, "a.b", 1).await;
-    let me: &[i32] = &[BROKER];
-    let cases = [
+/// Topics that cannot be created, with the code and a part of the text that say why. `me` is the broker.
+fn impossible(me: &[i32]) -> Vec<(CreatableTopic, i16, &'static str)> {
+    vec![
         (topic("there", 1), 36, "Topic 'there' already exists."),
         (
             topic("a_b", 1),
@@ -173,8 +168,17 @@ async fn what_cannot_be_created_is_refused_with_kafkas_code_and_a_text() {
             42,
             "replication factor",
         ),
-    ];
-    for (asked, code, text) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn what_cannot_be_created_is_refused_with_kafkas_code_and_a_text() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "there", 1).await;
+    create(&mut client, "a.b", 1).await;
+    let me: &[i32] = &[BROKER];
+    for (asked, code, text) in impossible(me) {
         let refused = ask(&mut client, 7, asked).await;
         assert_eq!(refused.error_code, code, "{text}");
         assert!(refused.error_message.unwrap().contains(text), "{text}");
