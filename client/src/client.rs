@@ -10,6 +10,9 @@
 mod pool;
 mod retry;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -156,12 +156,10 @@ pub enum ClientError {
         message: Option<String>,
     },
     /// The thing does not exist, and waiting would not bring it.
-    #[error("{subject}: it does not exist{}; check the name with `streamhouse topic list`", detail(message.as_deref()))]
+    #[error("{subject}: it does not exist; check the name with `streamhouse topic list`")]
     Absent {
         /// What was asked for, with the name of the thing.
         subject: String,
-        /// The broker's words.
-        message: Option<String>,
     },
     /// The answer lacks what was asked for.
     #[error("broker {broker} left out {what} in its answer")]
@@ -218,11 +216,8 @@ impl ClientError {
         if self.code() != Some(ErrorCode::UnknownTopicOrPartition) {
             return self;
         }
-        if let Self::Refused {
-            subject, message, ..
-        } = self
-        {
-            Self::Absent { subject, message }
+        if let Self::Refused { subject, .. } = self {
+            Self::Absent { subject }
         } else {
             self
         }

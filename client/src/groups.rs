@@ -1,6 +1,7 @@
 //! Consumer groups: which there are, who is in them, how far they are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use streamhouse_protocol::StrBytes;
@@ -159,7 +160,7 @@ impl Client {
             .into_iter()
             .next()
             .ok_or_else(|| ClientError::Incomplete {
-                broker: connection.broker().clone(),
+                broker: Arc::clone(connection.broker()),
                 what: format!("group {group:?}"),
             })?;
         check(found.error_code, found.error_message.as_deref(), || {

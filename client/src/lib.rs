@@ -11,6 +11,9 @@
 //! Invariants: every wait has a deadline or an end that the caller decides; every queue has a bound; an error of a write
 //! says whether it may have happened all the same.
 
+#[cfg(test)]
+mod scripted;
+
 pub mod address;
 pub mod connector;
 

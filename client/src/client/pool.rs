@@ -66,9 +66,11 @@ impl Pool {
             match self.get(address).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) if error.is_retriable() => {
-                    reason = match error {
-                        ClientError::Connect { reason, .. } => reason,
-                        other => other.to_string(),
+                    let words = error.to_string();
+                    reason = if let ClientError::Connect { reason, .. } = error {
+                        reason
+                    } else {
+                        words
                     };
                 }
                 Err(error) => return Err(error),
