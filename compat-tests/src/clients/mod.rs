@@ -1,5 +1,7 @@
 //! The clients: what each is called, where it lies, what it cannot do by itself, and how it performs an operation.
 
+mod console;
+mod console_text;
 mod driver;
 mod franz_go;
 mod group_process;
@@ -62,6 +64,7 @@ pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
         Box::new(kcat::Kcat),
         Box::new(python::Python::new(&cache)),
         Box::new(java::Java::new(&cache)),
+        Box::new(console::Console::new(&cache)),
         Box::new(franz_go::FranzGo::new(&cache)),
         Box::new(kafkajs::KafkaJs::new(&cache)),
     ])

@@ -11,6 +11,10 @@ use crate::stage::Stage;
 
 const PARTITIONS: usize = 4;
 
+/// Keys that the Java clients' partitioner puts into partitions 0 to 3 of four: the console producer has no other way to say
+/// where a record goes.
+pub(super) const KEYS: [&str; PARTITIONS] = ["alpha", "epsilon", "gamma", "nu"];
+
 /// Which record of a topic: partition and offset.
 type Place = (i32, i64);
 
@@ -96,15 +100,19 @@ pub(super) fn spread(
     topic: &str,
     numbers: std::ops::Range<i32>,
 ) -> Result<usize> {
-    let partitions = i32::try_from(PARTITIONS)?;
-    let mut records: Vec<Record> = numbers
-        .map(|number| {
+    let mut records = Vec::new();
+    for (partition, key) in (0..).zip(KEYS) {
+        let share = numbers
+            .clone()
+            .skip(usize::try_from(partition)?)
+            .step_by(PARTITIONS);
+        let keyed = |number| {
             Record::of(format!("shared-{number}"))
-                .keyed("key")
-                .at(number % partitions)
-        })
-        .collect();
-    records.sort_by_key(|record| record.partition);
+                .keyed(key)
+                .at(partition)
+        };
+        records.extend(share.map(keyed));
+    }
     produce(session, topic, &records, &Producer::default())?;
     Ok(records.len())
 }
