@@ -12,6 +12,7 @@ use std::time::Duration;
 use streamhouse_config::{Loaded, Settings};
 use streamhouse_coordinator::Groups;
 use streamhouse_coordinator::service::{Grant, Shelves};
+use streamhouse_log::append::producers::ProducerBounds;
 use streamhouse_log::open::LogParts;
 use streamhouse_log::recovery::Recovered;
 use streamhouse_log::{Log, LogSettings};
@@ -81,10 +82,11 @@ pub async fn serve(
     announce: &mut (dyn FnMut(&Ready) + Send),
 ) -> Result<(), StartError> {
     let ambient = Ambient::system();
+    // Heard from the first moment on, so that a stop during the start is a graceful one too.
+    let stop = stop_signal().map_err(StartError::Signals)?;
     let metrics = Metrics::install();
     let (running, ready) = start(&loaded, mode, ambient.clone(), metrics).await?;
     announce(&ready);
-    let stop = stop_signal().map_err(StartError::Signals)?;
     tokio::select! {
         name = stop => tracing::info!(signal = name, "stopping: answering what was accepted"),
         () = ambient.tasks.shutdown_requested() => {}
@@ -269,7 +271,12 @@ async fn open_log(
         },
         on_wal_failure: Box::new(end_process),
     };
-    Ok(Log::open(parts).await?)
+    let (log, recovered) = Log::open(parts).await?;
+    log.bound_producers(ProducerBounds {
+        per_partition: settings.log.producers_per_partition_max as usize,
+        per_shard: settings.log.producers_per_shard_max as usize,
+    });
+    Ok((log, recovered))
 }
 
 /// After a failed write or fsync of the WAL nothing may be acknowledged any more, and no second try may be believed: only a

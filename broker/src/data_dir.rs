@@ -96,7 +96,7 @@ impl DataDir {
                 source,
             }
         };
-        std::fs::create_dir_all(path).map_err(unusable("create it"))?;
+        create_durably(path).map_err(unusable("create it"))?;
         let lock = lock(path)?;
         let meta = path.join("meta.properties");
         match std::fs::read_to_string(&meta) {
@@ -165,6 +165,21 @@ impl DataDir {
             wal_dir,
             _lock: lock,
         })
+    }
+}
+
+/// Creates a folder, and makes its name in the folder above it durable.
+fn create_durably(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path)?;
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
     }
 }
 

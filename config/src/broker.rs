@@ -41,10 +41,6 @@ section! {
         fetch_max_bytes: ByteSize = ByteSize::mib(55),
             min ByteSize::new(1024), max ByteSize::new(i32::MAX as u64), since "0.1";
 
-        /// How many fetch sessions are kept for clients that fetch incrementally. When full, further clients are
-        /// answered with full responses, which cost more bytes per request and nothing else.
-        fetch_session_slots: u32 = 1000, max 1_000_000, since "0.1";
-
         /// How long a stopping broker goes on answering requests that it had accepted. After that connections are
         /// closed; nothing that was acknowledged is lost.
         shutdown_timeout: Duration = Duration::from_secs(20),

@@ -17,9 +17,6 @@ section! {
         flush_interval: Duration = Duration::from_secs(600),
             min Duration::from_millis(10), since "0.1";
 
-        /// Data is written to an object when the WAL is that full, as a fraction of `wal.max_bytes`.
-        flush_wal_fraction: f64 = 0.5, min 0.05, max 0.95, since "0.1";
-
         /// Memory for the latest records, from which consumers that keep up are served without any read.
         hot_tail_bytes: ByteSize = ByteSize::mib(24), min ByteSize::mib(1), since "0.1";
 

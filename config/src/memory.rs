@@ -12,8 +12,8 @@ pub struct MemoryShare {
     pub bytes: ByteSize,
 }
 
-/// What one entry of the WAL that waits for upload costs in memory.
-pub const WAL_ENTRY_BYTES: u64 = 64;
+/// What one entry of the WAL that waits for upload costs in memory: the entry with the row of its producer.
+pub const WAL_ENTRY_BYTES: u64 = 256;
 
 impl Settings {
     /// Every bounded share of memory. What is not in it: code, stacks, sockets and the state of partitions, about
@@ -39,7 +39,6 @@ impl Settings {
             share("listener.fetch_memory", self.listener.fetch_memory),
             share("storage.block_cache_bytes", self.storage.block_cache_bytes),
             share("log.hot_tail_bytes", self.log.hot_tail_bytes),
-            share("metadata.cache_bytes", self.metadata.cache_bytes),
             share("wal.group_bytes", twice(self.wal.group_bytes)),
             share("wal.max_entries", ByteSize::new(entries)),
         ]

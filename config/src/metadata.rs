@@ -1,7 +1,6 @@
 //! Settings of the metadata: the database that holds facts about topics, shards and groups.
 
 use crate::section::section;
-use crate::size::ByteSize;
 
 section! {
     /// The database of facts: topics, shards, manifests, groups.
@@ -9,9 +8,5 @@ section! {
         /// How many shards the cluster has. It is fixed when the data folder is first used; another value later is
         /// refused. More shards spread leadership over more brokers; each costs a little memory.
         shards: u16 = 64, min 1, max 1024, since "0.1";
-
-        /// Memory of the embedded database for its pages.
-        cache_bytes: ByteSize = ByteSize::mib(4),
-            min ByteSize::kib(256), max ByteSize::gib(1), since "0.1";
     }
 }

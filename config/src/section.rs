@@ -90,10 +90,8 @@ macro_rules! section {
             fn fields() -> Vec<$crate::section::Field> {
                 vec![$({
                     let default: $type = $default;
-                    #[allow(unused_mut, unused_assignments, reason = "a bound may be absent")]
-                    let (mut min, mut max): (Option<$type>, Option<$type>) = (None, None);
-                    $( min = Some($min); )?
-                    $( max = Some($max); )?
+                    let min: Option<$type> = None::<$type>$(.or(Some($min)))?;
+                    let max: Option<$type> = None::<$type>$(.or(Some($max)))?;
                     $crate::section::Field {
                         section: $section,
                         name: stringify!($field),
@@ -111,10 +109,8 @@ macro_rules! section {
             fn set(&mut self, field: &str, text: &str) -> Option<Result<(), String>> {
                 match field {
                     $(stringify!($field) => {
-                        #[allow(unused_mut, unused_assignments, reason = "a bound may be absent")]
-                        let (mut min, mut max): (Option<$type>, Option<$type>) = (None, None);
-                        $( min = Some($min); )?
-                        $( max = Some($max); )?
+                        let min: Option<$type> = None::<$type>$(.or(Some($min)))?;
+                        let max: Option<$type> = None::<$type>$(.or(Some($max)))?;
                         let value = $crate::value::read_bounded(text, min.as_ref(), max.as_ref());
                         Some(value.map(|value| self.$field = value))
                     })*

@@ -16,9 +16,6 @@ section! {
         /// Memory for blocks read from objects. More saves object reads of consumers that read the same old data.
         block_cache_bytes: ByteSize = ByteSize::mib(24), min ByteSize::mib(1), since "0.1";
 
-        /// How many objects are uploaded at once. More drains the WAL faster and takes more memory and bandwidth.
-        upload_slots: u32 = 2, min 1, max 64, since "0.1";
-
         /// How long an object that nothing refers to is kept before it is deleted. It must outlast the longest read
         /// that may have begun before. Longer costs storage only.
         object_grace: Duration = Duration::from_secs(300), min Duration::from_secs(1), since "0.1";

@@ -181,12 +181,6 @@ const SETTING_KEYS: &[(&str, ConfigType, &str, Unit)] = &[
         "broker.fetch_max_bytes",
         Unit::Bytes,
     ),
-    (
-        "max.incremental.fetch.session.cache.slots",
-        Int,
-        "broker.fetch_session_slots",
-        Unit::Same,
-    ),
     ("listeners", List, "listener.listeners", Unit::Same),
     (
         "advertised.listeners",

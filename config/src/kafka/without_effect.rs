@@ -32,6 +32,14 @@ const fn some(
 /// Every such key of Kafka 4.3.
 pub(crate) const WITHOUT_EFFECT: &[Group] = &[
     Group {
+        why: "no fetch sessions are made: every Fetch answer is a full one",
+        keys: &[some(
+            "max.incremental.fetch.session.cache.slots",
+            Int,
+            "1000",
+        )],
+    },
+    Group {
         why: "there is no controller quorum; the metadata database takes its place",
         keys: &[
             some("broker.heartbeat.interval.ms", Int, "2000"),

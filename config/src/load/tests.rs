@@ -350,12 +350,12 @@ fn toml_values_of_every_kind_are_taken() {
         "{found:?}"
     );
     let file = "[listener]\nlisteners = ['A://localhost:1', 'B://[::1]:2']\nprotocols = 'a:plaintext,B:PLAINTEXT'\n\
-                max_connections = 1_000\nrequest_arrival_rate_min = 4096\n[log]\nflush_wal_fraction = 0.25\n";
+                max_connections = 1_000\nrequest_arrival_rate_min = 4096\n[wal]\npool_files = 8\n";
     let settings = toml(file).load().unwrap().settings;
     assert_eq!(settings.listener.listeners.len(), 2);
     assert_eq!(settings.listener.max_connections, 1000);
     assert_eq!(settings.listener.request_arrival_rate_min, ByteSize::kib(4));
-    assert!((settings.log.flush_wal_fraction - 0.25).abs() < f64::EPSILON);
+    assert_eq!(settings.wal.pool_files, 8);
 }
 
 #[test]
