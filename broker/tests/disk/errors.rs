@@ -1,0 +1,107 @@
+//! Errors of writes and syncs: after the first one in the WAL the broker ends with exit code 74 and acknowledges nothing more.
+//!
+//! The power is cut after each error: what the broker acknowledged although its sync had failed would be gone.
+
+use std::sync::atomic::Ordering;
+
+use streamhouse_runtime::{Chance, SeededChance};
+
+use crate::broker::{BUSY, Broker};
+use crate::disk::Disk;
+use crate::ledger::Ledger;
+use crate::load::produce;
+use crate::power::expect_nothing;
+use crate::strace::Tracer;
+use crate::wire::Connection;
+use crate::{capabilities, say, scaled, strace};
+
+/// Errors of the default run.
+const ERRORS: u64 = 60;
+
+/// `EX_IOERR`: the WAL could not be made durable.
+const WAL_FAILED: i32 = 74;
+
+/// A broker that is not hurt by an error goes on for so many acknowledgements.
+const ACKS_MAX: u64 = 600;
+
+/// The thread that writes the WAL.
+const WAL: &str = "wal";
+
+/// Thread, call, error, and the most calls before it.
+const FAULTS: &[(&str, &str, &str, u64)] = &[
+    (WAL, "fdatasync", "EIO", 40),
+    (WAL, "pwrite64", "EIO", 40),
+    ("wal-upkeep", "fdatasync", "EIO", 4),
+    (WAL, "fdatasync", "ENOSPC", 40),
+    (WAL, "pwrite64", "ENOSPC", 40),
+    ("metadata-sqlite", "fdatasync", "EIO", 10),
+    (WAL, "fdatasync", "EINTR", 40),
+    (WAL, "?rename,?renameat,?renameat2", "EIO", 1),
+    ("wal-upkeep", "fallocate", "ENOSPC", 1),
+    ("metadata-sqlite", "pwrite64", "ENOSPC", 10),
+];
+
+#[test]
+fn an_error_of_the_disk_ends_the_broker_before_it_promises_anything() {
+    if !capabilities::are_there("errors at the n-th write and sync") {
+        return;
+    }
+    let mut disk = Disk::ext4(1024);
+    let chance = SeededChance::new(6);
+    let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
+    let mut ledger = Ledger::open(&broker);
+    broker.stop();
+    let (mut struck, mut ended) = (0, 0);
+    for error in 0..scaled(ERRORS) {
+        let row = usize::try_from(error).unwrap() % FAULTS.len();
+        let (thread, calls, errno, most) = FAULTS[row];
+        // Once, as a disk does that says so and then lies, or from then on.
+        let from_then_on = if error % 2 == 0 { "+" } else { "" };
+        let when = format!("{}{from_then_on}", 1 + chance.below(most));
+        let what = format!("error {error}: {errno} at call {when} of {calls} in {thread}");
+        let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
+        let fault = format!("error={errno}:when={when}");
+        let tracer = Tracer::attach(&broker, thread, calls, &fault, disk.scratch());
+        let has_struck = || strace::has_struck(disk.scratch());
+        let code = produce_through(broker, &mut ledger, &disk, || thread == WAL && has_struck());
+        drop(tracer);
+        let has_struck = has_struck();
+        struck += u64::from(has_struck);
+        ended += u64::from(code.is_some());
+        if thread == WAL && has_struck {
+            assert_eq!(code, Some(WAL_FAILED), "{what}");
+        }
+        disk.mount_again();
+        let again = Broker::start(&disk.data(), BUSY, &[], disk.scratch())
+            .unwrap_or_else(|ended| panic!("after {what}: {ended:?}"));
+        expect_nothing(&what, &ledger.audit(&again));
+        again.stop();
+    }
+    say(&format!(
+        "errors: {struck} of {}; the broker ended after {ended}",
+        scaled(ERRORS)
+    ));
+    assert!(struck * 2 > scaled(ERRORS), "only {struck} errors happened");
+}
+
+/// Lets producers work until the broker ends or has lived through it, and cuts the power. Gives the exit code of a broker that
+/// ended by itself.
+fn produce_through(
+    mut broker: Broker,
+    ledger: &mut Ledger,
+    disk: &Disk,
+    must_end: impl FnOnce() -> bool,
+) -> Option<i32> {
+    produce(ledger, &broker, ACKS_MAX, |must_stop| {
+        must_stop.store(true, Ordering::Relaxed);
+    });
+    let ends = must_end() || Connection::open(broker.port).is_err();
+    let code = if ends {
+        broker.wait().code()
+    } else {
+        broker.kill();
+        None
+    };
+    disk.cut_power();
+    code
+}

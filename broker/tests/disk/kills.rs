@@ -1,0 +1,87 @@
+//! `kill -9` at the n-th system call of each kind, also while the broker starts and recovers.
+
+use std::os::unix::process::ExitStatusExt;
+
+use streamhouse_runtime::{Chance, SeededChance};
+
+use crate::broker::{BUSY, Broker, EndedAtStart};
+use crate::disk::Disk;
+use crate::ledger::Ledger;
+use crate::load::produce;
+use crate::power::expect_nothing;
+use crate::{capabilities, say, scaled, strace};
+
+/// Kills of the default run.
+const KILLS: u64 = 64;
+
+const SIGKILL: i32 = 9;
+
+/// If the call does not come often enough, the process is killed after so many acknowledgements.
+const ACKS_MAX: u64 = 300;
+
+/// Calls, and the most of them that one thread is let do. A question mark: not every machine has the call.
+const CALLS: &[(&str, u64)] = &[
+    ("pwrite64", 200),
+    ("fdatasync", 100),
+    ("write", 60),
+    ("?sendto,?sendmsg,?writev", 60),
+    ("?rename,?renameat,?renameat2", 6),
+    ("fallocate", 4),
+    ("fsync", 12),
+    ("?unlink,?unlinkat,?ftruncate", 6),
+];
+
+#[test]
+fn a_kill_at_any_system_call_loses_and_doubles_nothing() {
+    if !capabilities::are_there("kill -9 at the n-th system call") {
+        return;
+    }
+    let disk = Disk::ext4(1024);
+    let chance = SeededChance::new(5);
+    let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
+    let mut ledger = Ledger::open(&broker);
+    broker.stop();
+    let (mut struck, mut at_start) = (0, 0);
+    for kill in 0..scaled(KILLS) {
+        let of_calls = usize::try_from(kill).unwrap() % CALLS.len();
+        let (calls, most) = CALLS[of_calls];
+        let when = 1 + chance.below(most);
+        let what = format!("kill {kill}, at call {when} of {calls}");
+        let under = strace::around(calls, &format!("signal=KILL:when={when}"), disk.scratch());
+        match Broker::start(&disk.data(), BUSY, &under, disk.scratch()) {
+            Ok(broker) => produce_until_killed(broker, &mut ledger, &what),
+            Err(ended) => {
+                expect_killed(&ended, &what);
+                at_start += 1;
+            }
+        }
+        struck += u64::from(strace::has_struck(disk.scratch()));
+        let again = Broker::start(&disk.data(), BUSY, &[], disk.scratch())
+            .unwrap_or_else(|ended| panic!("after {what}: {ended:?}"));
+        expect_nothing(&what, &ledger.audit(&again));
+        again.stop();
+    }
+    say(&format!(
+        "kills: {} at their call ({at_start} of them at the start), {} later",
+        struck,
+        scaled(KILLS) - struck
+    ));
+    assert!(
+        struck * 2 > scaled(KILLS),
+        "only {struck} kills came at their system call"
+    );
+}
+
+fn produce_until_killed(mut broker: Broker, ledger: &mut Ledger, what: &str) {
+    let pid = broker.pid();
+    produce(ledger, &broker, ACKS_MAX, |_| {
+        // It may be dead already; it is our child until it was waited for.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    });
+    let status = broker.wait();
+    assert_eq!(status.signal(), Some(SIGKILL), "{what}: {status}");
+}
+
+fn expect_killed(ended: &EndedAtStart, what: &str) {
+    assert_eq!(ended.status.signal(), Some(SIGKILL), "{what}: {ended:?}");
+}
