@@ -35,7 +35,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections of one address (`max.connections.per.ip`).
     pub connections_per_ip_max: usize,
-    /// New connections a second (`max.connection.creation.rate`); more wait in the backlog.
+    /// New connections a second (`max.connection.creation.rate`); more wait in the backlog. A fleet of 10,000 clients
+    /// that comes back at once is let in within 5 s.
     pub connections_per_second_max: u32,
 }
 
@@ -82,7 +83,7 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             connections_max: 20_000,
             connections_per_ip_max: 1_000,
-            connections_per_second_max: 200,
+            connections_per_second_max: 2_000,
         }
     }
 }
