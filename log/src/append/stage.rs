@@ -164,7 +164,7 @@ impl Log {
             .append(class, head.encode(), batch)
             .map_err(|error| match error {
                 WalAppendError::Full => AppendError::Full,
-                WalAppendError::TooLarge { .. } => AppendError::TooLarge,
+                WalAppendError::TooLarge => AppendError::TooLarge,
                 WalAppendError::Closed => {
                     AppendError::Stopped("the write-ahead log is closed".to_owned())
                 }

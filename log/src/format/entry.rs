@@ -67,7 +67,8 @@ pub struct Run {
     pub append_epoch: LeaderEpoch,
     /// The largest record timestamp.
     pub max_timestamp: Timestamp,
-    /// CRC32C of all its bytes.
+    /// CRC32C of all its bytes. Readers do not compute it: every block of an object is held against the checksums of its
+    /// footer when it is read, and a batch carries its own. It ties the manifest to the bytes for checks of a whole bucket.
     pub crc: u32,
     /// One row per idempotent producer, in the order of their first batch.
     pub producers: Vec<RunProducer>,

@@ -12,8 +12,9 @@ use streamhouse_protocol::record_batch::RecordBatch;
 use super::locate::Budget;
 use super::{Isolation, PartitionAddress, ReadError};
 use crate::Log;
-use crate::format::entry::{Entry, Run};
+use crate::format::entry::Run;
 use crate::shard::Inner;
+use crate::shard::partition::Unrecorded;
 use crate::state::locations::RunLocation;
 
 /// A record found by time.
@@ -44,24 +45,34 @@ impl Log {
         wanted: Timestamp,
         isolation: Isolation,
     ) -> Result<Option<TimedOffset>, ReadError> {
-        let (candidates, log_start, end) = {
-            let inner = self.shard(address.shard)?.lock();
-            inner.readable(address.at)?;
-            let offsets = inner.offsets(address.at);
-            let found = inner.candidates(address.at, |max| max >= wanted);
-            (found, offsets.log_start, offsets.readable_end(isolation))
-        };
-        for candidate in candidates {
-            let found = self
-                .search(address, candidate, |batch| {
-                    first_record(batch, wanted, log_start)
-                })
-                .await?;
-            if let Some(found) = found {
-                return Ok((found.offset < end).then_some(found));
+        let mut from = 0;
+        loop {
+            let (candidate, log_start, end) = {
+                let inner = self.shard(address.shard)?.lock();
+                inner.readable(address.at)?;
+                let offsets = inner.offsets(address.at);
+                from = offsets.log_start.max(from);
+                let candidate = inner.candidate(address.at, from, wanted);
+                (
+                    candidate,
+                    offsets.log_start,
+                    offsets.readable_end(isolation),
+                )
+            };
+            let Some((candidate, behind)) = candidate else {
+                return Ok(None);
+            };
+            let pick = |batch: &RecordBatch| first_record(batch, wanted, log_start);
+            match self.search(address, candidate, pick).await {
+                Ok(Some(found)) => return Ok((found.offset < end).then_some(found)),
+                Ok(None) => from = behind,
+                // A trim was faster.
+                Err(ReadError::OutOfRange { log_start, .. }) if log_start > from => {
+                    from = log_start
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
     }
 
     /// The first record with the largest timestamp of the partition; `None` if it is empty.
@@ -221,18 +232,23 @@ fn damaged(error: RecordError) -> ReadError {
 }
 
 impl Inner {
-    /// Runs and batches whose largest timestamp passes, in offset order.
-    fn candidates(&self, at: TopicPartition, passes: impl Fn(Timestamp) -> bool) -> Vec<Candidate> {
-        let log_start = self.log_start(at);
-        let runs = self.recorded.locations.runs(at).into_iter().flatten();
-        let recorded = runs
-            .filter(|run| run.next_offset > log_start && passes(run.max_timestamp))
-            .map(|run| Candidate::Run(run.clone()));
-        let live = self
-            .unrecorded_runs(at)
-            .filter(|run| run.next_offset() > log_start && passes(run.max_timestamp))
-            .map(|run| Candidate::Batch(run.base_offset.max(log_start)));
-        recorded.chain(live).collect()
+    /// The first run or batch from the one that holds `from` on whose largest timestamp is at least `wanted`, and the
+    /// offset behind it.
+    fn candidate(
+        &self,
+        at: TopicPartition,
+        from: i64,
+        wanted: Timestamp,
+    ) -> Option<(Candidate, i64)> {
+        let mut recorded = self.recorded.locations.from_offset(at, from);
+        if let Some(run) = recorded.find(|run| run.max_timestamp >= wanted) {
+            return Some((Candidate::Run(run.clone()), run.next_offset));
+        }
+        let unrecorded = self.partitions.get(&at)?.unrecorded_from(from);
+        let mut batches = unrecorded.filter_map(Unrecorded::run);
+        let batch = batches.find(|batch| batch.max_timestamp >= wanted)?;
+        let first = batch.base_offset.max(from);
+        Some((Candidate::Batch(first), batch.next_offset()))
     }
 
     /// The largest timestamp of the runs and batches that lie wholly behind the log start.
@@ -252,14 +268,18 @@ impl Inner {
     /// The log start and the end of the run or batch that it cuts in two: its largest timestamp may be gone.
     fn cut_by_log_start(&self, at: TopicPartition) -> Option<(i64, i64)> {
         let log_start = self.log_start(at);
-        let runs = self.recorded.locations.runs(at).into_iter().flatten();
-        let recorded = runs.map(|run| (run.base_offset, run.next_offset));
-        let live = self
-            .unrecorded_runs(at)
-            .map(|run| (run.base_offset, run.next_offset()));
-        let mut all = recorded.chain(live);
-        all.find(|(base, end)| *base < log_start && log_start < *end)
-            .map(|(_, end)| (log_start, end))
+        let recorded = self.recorded.locations.from_offset(at, log_start).next();
+        let (base, end) = match recorded {
+            Some(run) => (run.base_offset, run.next_offset),
+            None => {
+                let partition = self.partitions.get(&at)?;
+                let batch = partition
+                    .unrecorded_from(log_start)
+                    .find_map(Unrecorded::run)?;
+                (batch.base_offset, batch.next_offset())
+            }
+        };
+        (base < log_start && log_start < end).then_some((log_start, end))
     }
 
     fn unrecorded_runs(&self, at: TopicPartition) -> impl Iterator<Item = &Run> {
@@ -268,9 +288,6 @@ impl Inner {
             .get(&at)
             .into_iter()
             .flat_map(|partition| &partition.unrecorded);
-        unrecorded.filter_map(|entry| match &entry.entry {
-            Entry::Run(run) => Some(run),
-            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => None,
-        })
+        unrecorded.filter_map(Unrecorded::run)
     }
 }

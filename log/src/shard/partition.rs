@@ -7,7 +7,7 @@ use bytes::Bytes;
 use streamhouse_protocol::ids::{ProducerId, Timestamp};
 use streamhouse_storage::wal::{WalLocation, WalPosition};
 
-use crate::format::entry::Entry;
+use crate::format::entry::{Entry, Run};
 use crate::read::waiters::Waiter;
 use crate::state::ProducerState;
 
@@ -162,19 +162,21 @@ impl PartitionLog {
 }
 
 impl Unrecorded {
-    /// The first offset, if this is a batch.
-    pub(crate) fn run_start(&self) -> Option<i64> {
+    /// The batch, if this is one.
+    pub(crate) fn run(&self) -> Option<&Run> {
         match &self.entry {
-            Entry::Run(run) => Some(run.base_offset),
+            Entry::Run(run) => Some(run),
             Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => None,
         }
     }
 
+    /// The first offset, if this is a batch.
+    pub(crate) fn run_start(&self) -> Option<i64> {
+        self.run().map(|run| run.base_offset)
+    }
+
     /// Bytes of the batch, if this is one.
     fn bytes(&self) -> u64 {
-        match &self.entry {
-            Entry::Run(run) => run.bytes,
-            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
-        }
+        self.run().map_or(0, |run| run.bytes)
     }
 }

@@ -93,9 +93,9 @@ fn merged(entries: &[Entry], cuts: &[bool]) -> Vec<Entry> {
                 }
                 out.extend(runs.push(batch, &[0; 100]).map(Entry::Run));
             }
-            other => {
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => {
                 out.extend(runs.finish().map(Entry::Run));
-                out.push(other.clone());
+                out.push(entry.clone());
             }
         }
     }

@@ -2,12 +2,18 @@
 //! there, once, at its offset.
 
 use futures::FutureExt;
-use streamhouse_log::append::{AppendError, Staged};
+use streamhouse_log::append::validate::Prepared;
+use streamhouse_log::append::{Acks, AppendError, Staged};
+use streamhouse_log::read::PartitionAddress;
+use streamhouse_log::shard_for_partition;
+use streamhouse_metadata::store::{NewTopic, TopicShelf};
+use streamhouse_protocol::ids::{PartitionIndex, TopicId, TopicPartition};
+use streamhouse_protocol::names::TopicName;
 use streamhouse_runtime::{Chance, SeededChance};
 use streamhouse_storage::wal::crash::CrashStyle;
 
 use crate::model::{Model, Producer, Sent, check_shelves};
-use crate::world::{World, address, batch, sequenced};
+use crate::world::{SHARDS, World, address, batch, rules, sequenced};
 
 /// Worlds per default run; `STREAMHOUSE_TEST_SCALE` multiplies. Each lives a few lives.
 const WORLDS: u64 = 60;
@@ -207,6 +213,47 @@ impl Life<'_> {
         Ok(())
     }
 
+    /// Starts a flush and leaves it somewhere in the middle, as a process does that dies there.
+    async fn flush_in_part(&mut self) {
+        let log = self.world.log().clone();
+        let mut flush = Box::pin(async move { log.flush().await });
+        for _ in 0..self.chance.below(40) {
+            if futures::poll!(&mut flush).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A topic that is made, written, and deleted; how far its deletion comes is left to chance.
+    async fn short_lived_topic(&mut self) -> Result<(), String> {
+        let (address, topic) = short_lived(self.chance.next_u128());
+        let id = topic.id;
+        self.world.store.create_topic(topic).await.unwrap();
+        let prepared = Prepared::new(&batch(&["gone"]), &rules(), 1_000_000).unwrap();
+        let staged = self
+            .world
+            .log()
+            .stage(address, prepared, Acks::All)
+            .unwrap();
+        if self.chance.below(2) == 0 {
+            staged.acknowledged().await.unwrap();
+            self.upkeep(false).await?;
+        }
+        self.world.store.delete_topic(id).await.unwrap();
+        let partitions = [address];
+        let dropped = self.world.log().drop_topic(&partitions);
+        match self.chance.below(3) {
+            0 => {}
+            1 => {
+                let _ = dropped.now_or_never();
+            }
+            _ => dropped.await.map_err(|error| error.to_string())?,
+        }
+        let settled = self.world.log().settle_tombstones();
+        settled.await.map_err(|error| error.to_string())
+    }
+
     async fn step(&mut self) -> Result<(), String> {
         match self.chance.below(20) {
             0..11 => self.produce(),
@@ -233,6 +280,7 @@ impl Life<'_> {
                     .advance(std::time::Duration::from_secs(self.chance.below(400)));
                 Ok(())
             }
+            18 if self.chance.below(2) == 0 => self.short_lived_topic().await,
             18 => self.upkeep(true).await,
             _ => self.upkeep(false).await,
         }
@@ -275,6 +323,12 @@ async fn live(seed: u64, lies: bool) -> Result<(), String> {
         for _ in 0..chance.below(6) {
             life.produce()?;
         }
+        // A manifest that is committed covers the WAL's records, so the crash cannot lie before it.
+        let mut since = since;
+        if chance.below(3) == 0 {
+            life.flush_in_part().await;
+            since = life.world.disk.moment();
+        }
         // What has no answer yet may be there afterwards, or not.
         drop(std::mem::take(&mut life.waiting));
         let history = world.disk.history();
@@ -290,7 +344,47 @@ async fn live(seed: u64, lies: bool) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?;
     model.judge(&world).await?;
-    check_shelves(&world).await
+    check_shelves(&world).await?;
+    // Deleted topics leave nothing behind.
+    for _ in 0..2 {
+        let settled = world.log().settle_tombstones().await;
+        settled.map_err(|error| error.to_string())?;
+        settle_wal(&world).await;
+        world
+            .log()
+            .flush()
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    let settled = world.log().settle_tombstones().await;
+    settled.map_err(|error| error.to_string())?;
+    let left = world.store.topics().await.unwrap().tombstones;
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("topics are left: {left:?}"))
+    }
+}
+
+/// Waits until what was staged is durable.
+async fn settle_wal(world: &World) {
+    let prepared = Prepared::new(&batch(&["settled"]), &rules(), 1_000_000).unwrap();
+    let staged = world.log().stage(address(0), prepared, Acks::All).unwrap();
+    staged.acknowledged().await.unwrap();
+}
+
+/// A topic of one partition, and where that is.
+fn short_lived(id: u128) -> (PartitionAddress, NewTopic) {
+    let at = TopicPartition::new(TopicId(id), PartitionIndex(0));
+    let shard = shard_for_partition(at, SHARDS);
+    let topic = NewTopic {
+        id: at.topic,
+        name: TopicName::new(&format!("t-{id:x}")).unwrap(),
+        partitions: vec![shard],
+        configs: std::collections::BTreeMap::new(),
+        created_ms: 0,
+    };
+    (PartitionAddress { at, shard }, topic)
 }
 
 fn run(seed: u64, lies: bool) -> Result<(), String> {

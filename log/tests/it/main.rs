@@ -6,6 +6,7 @@ mod crashes;
 mod doubtful;
 mod doubts;
 mod model;
+mod reads;
 mod recovery;
 mod retention;
 mod times;
