@@ -15,10 +15,10 @@ pub mod request;
 pub mod response;
 pub mod rope;
 
-pub mod varint;
 pub mod compression;
-pub mod record_batch;
 pub mod record;
+pub mod record_batch;
+pub mod varint;
 
 pub use kafka_protocol::error::ResponseError as ErrorCode;
 pub use kafka_protocol::messages;
