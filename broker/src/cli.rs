@@ -22,6 +22,9 @@ mod produce;
 mod run;
 mod topic;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -36,7 +39,7 @@ use self::output::Output;
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = exit_code::HELP,
+    after_help = exit_code::help(),
     max_term_width = 100
 )]
 struct Cli {

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::output::{self, Output};
 use super::{SetArgs, logs, run};
 
-/// Check and show settings.
+/// Check and show settings
 #[derive(Args, Debug)]
 pub(super) struct Config {
     #[command(subcommand)]
@@ -28,7 +28,12 @@ enum Verb {
 #[derive(Args, Debug)]
 struct Sources {
     /// A settings file: *.toml or *.properties. May be given several times; later files win
-    #[arg(long, value_name = "FILE", env = "STREAMHOUSE_CONFIG")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STREAMHOUSE_CONFIG",
+        hide_env_values = true
+    )]
     config: Vec<PathBuf>,
     #[command(flatten)]
     set: SetArgs,

@@ -20,9 +20,10 @@ use super::target::Target;
 
 /// Write the records of a topic to standard output
 ///
-/// Without --from-beginning, --offset or --timestamp, only records that are written from now on are shown. Records of one
-/// partition come in order; between partitions there is no order.
+/// Without --from-beginning, --offset or --timestamp, only records that are written from now on
+/// are shown. Records of one partition come in order; between partitions there is no order.
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = TOKENS)]
 pub(super) struct Consume {
     /// The name of the topic

@@ -148,8 +148,12 @@ fn escape(letters: &mut std::str::Chars<'_>) -> Result<u8, String> {
         Some('\\') => b'\\',
         Some('x') => {
             let digits: String = letters.by_ref().take(2).collect();
+            let is_byte =
+                digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             u8::from_str_radix(&digits, 16)
-                .map_err(|_| format!("\\x{digits} is no byte; write two hexadecimal digits"))?
+                .ok()
+                .filter(|_| is_byte)
+                .ok_or_else(|| format!("\\x{digits} is no byte; write two hexadecimal digits"))?
         }
         Some(other) => {
             return Err(format!(

@@ -22,12 +22,14 @@ use crate::assembly::{self, Mode, Ready};
 /// The folder of `dev` below the user's data.
 const DEV_FOLDER: &str = "streamhouse";
 
-/// Run a broker on this machine, with nothing to configure.
+/// Run a broker on this machine, with nothing to configure
 ///
-/// Clients of this machine reach it at localhost:9092; other machines do not. Topics are created when they are used. Data is
-/// kept in $XDG_DATA_HOME/streamhouse, or ~/.local/share/streamhouse, until you delete that folder. Ctrl-C stops the broker;
-/// nothing that was acknowledged is lost, however it stops.
+/// Clients of this machine reach it at localhost:9092; other machines do not. Topics are created
+/// when they are used. Data is kept in $XDG_DATA_HOME/streamhouse, or ~/.local/share/streamhouse,
+/// until you delete that folder. Ctrl-C stops the broker; nothing that was acknowledged is lost,
+/// however it stops.
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Dev {
     /// The port for Kafka clients; 0 takes a free one. Metrics then take a free port, too
     #[arg(long, value_name = "PORT")]
@@ -39,15 +41,22 @@ pub(super) struct Dev {
     set: SetArgs,
 }
 
-/// Run a broker as its settings say.
+/// Run a broker as its settings say
 ///
-/// Settings come, from weak to strong, from defaults, files in their order, KAFKA_* variables, STREAMHOUSE_* variables
-/// (STREAMHOUSE_SECTION__FIELD) and --set. An unchanged server.properties works; keys without effect are told. A plaintext
-/// listener that other machines can reach is refused unless listener.allow_plaintext_beyond_loopback says so.
+/// Settings come, from weak to strong, from defaults, files in their order, KAFKA_* variables,
+/// STREAMHOUSE_* variables (STREAMHOUSE_SECTION__FIELD) and --set. An unchanged server.properties
+/// works; keys without effect are told. A plaintext listener that other machines can reach is
+/// refused unless listener.allow_plaintext_beyond_loopback is true.
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Serve {
     /// A settings file: *.toml or *.properties. May be given several times; later files win
-    #[arg(long, value_name = "FILE", env = "STREAMHOUSE_CONFIG")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STREAMHOUSE_CONFIG",
+        hide_env_values = true
+    )]
     config: Vec<PathBuf>,
     #[command(flatten)]
     set: SetArgs,

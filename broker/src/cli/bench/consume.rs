@@ -25,9 +25,10 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Measure how fast a broker gives records
 ///
-/// Reads a topic from the beginning to where it ends when the command begins, without looking into the batches. `bench
-/// produce` fills one.
+/// Reads a topic from the beginning to where it ends when the command begins, without looking into
+/// the batches. `bench produce` fills one.
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Consume {
     /// The name of the topic
     #[arg(long, default_value = "bench")]

@@ -2,7 +2,7 @@
 
 use streamhouse_protocol::compression::Compression;
 use streamhouse_protocol::record_batch::{
-    BuildError, RecordBatch, RecordBatchBuilder, RecordContent,
+    BuildError, HEADER_SIZE, RecordBatch, RecordBatchBuilder, RecordContent,
 };
 use streamhouse_runtime::Chance;
 
@@ -17,13 +17,15 @@ pub(super) struct BatchShape {
     pub(super) compression: Compression,
 }
 
-/// What a record costs beside its value, in bytes, as long as values are small.
-const RECORD_OVERHEAD: usize = 8;
+/// The most that a record costs beside its value, in bytes, in batches that fit a request: four varints, of which lengths
+/// may have four bytes each, attributes, and a null key.
+const RECORD_OVERHEAD: usize = 10;
 
 impl BatchShape {
     /// How many records a batch has.
     pub(super) fn records(&self) -> usize {
-        (self.batch_bytes / (self.record_bytes + RECORD_OVERHEAD)).max(1)
+        let room = self.batch_bytes.saturating_sub(HEADER_SIZE);
+        (room / (self.record_bytes + RECORD_OVERHEAD)).max(1)
     }
 
     /// A batch of random text, which compresses about as text of four bits a byte does.

@@ -31,8 +31,11 @@ const VARIANTS: usize = 4;
 
 /// Measure how fast a broker takes records
 ///
-/// Sends batches that were encoded before, one batch per request. The topic is created if it does not exist, and stays.
+/// Sends batches that were encoded before, one batch per request. The topic is created if it does
+/// not exist, and stays. With --rate, latency counts from the time a request was due: a broker
+/// that stalls is charged for every request that had to wait (no coordinated omission).
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Produce {
     /// The name of the topic
     #[arg(long, default_value = "bench")]

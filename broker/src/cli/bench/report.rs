@@ -157,7 +157,6 @@ impl Report {
 }
 
 /// Counts of a run are far below 2^52, where this would begin to round.
-#[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
 fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -1,0 +1,8 @@
+//! The binary as people use it: start it with one command, write, read, kill it, start it again, read again.
+//!
+//! Nothing here waits blindly: a broker is ready when its first lines say so, a command is done when it ends.
+
+mod broker;
+mod kill;
+mod refusals;
+mod tools;
