@@ -1,10 +1,13 @@
 //! Whatever clients, flushes, faults and crashes do together: after each recovery everything that was acknowledged is
 //! there, once, at its offset.
 
+use std::pin::Pin;
+
 use futures::FutureExt;
 use streamhouse_log::append::validate::Prepared;
 use streamhouse_log::append::{Acks, AppendError, Staged};
 use streamhouse_log::read::PartitionAddress;
+use streamhouse_log::retention::TrimError;
 use streamhouse_log::shard_for_partition;
 use streamhouse_metadata::store::{NewTopic, TopicShelf};
 use streamhouse_protocol::ids::{PartitionIndex, TopicId, TopicPartition};
@@ -42,7 +45,10 @@ struct Life<'a> {
     model: &'a mut Model,
     chance: &'a SeededChance,
     waiting: Vec<Waiting>,
+    trims: Vec<Trimming>,
 }
+
+type Trimming = Pin<Box<dyn Future<Output = Result<i64, TrimError>>>>;
 
 impl Life<'_> {
     /// Stages a batch, of an idempotent producer or of none.
@@ -126,6 +132,9 @@ impl Life<'_> {
 
     /// Waits for every answer.
     async fn settle(&mut self) -> Result<(), String> {
+        for trim in self.trims.drain(..) {
+            trim.await.map_err(|error| error.to_string())?;
+        }
         for waiting in std::mem::take(&mut self.waiting) {
             let answer = waiting
                 .staged
@@ -171,10 +180,14 @@ impl Life<'_> {
             .map_or(0, |(last, _)| last + 1);
         let to = i64::try_from(self.chance.below(end.unsigned_abs() + 1)).unwrap();
         partition.trim_asked = partition.trim_asked.max(to);
-        let trim = self.world.log().delete_records(address(index), Some(to));
+        let log = self.world.log().clone();
+        let mut trim: Trimming =
+            Box::pin(async move { log.delete_records(address(index), Some(to)).await });
         if self.chance.below(4) == 0 {
-            // Asked, and nobody waits for the answer.
-            let _ = trim.now_or_never();
+            // Asked; the answer comes later, or never.
+            if futures::poll!(&mut trim).is_pending() {
+                self.trims.push(trim);
+            }
             return Ok(());
         }
         let log_start = trim.await.map_err(|error| error.to_string())?;
@@ -314,6 +327,7 @@ async fn live(seed: u64, lies: bool) -> Result<(), String> {
             model: &mut model,
             chance: &chance,
             waiting: Vec::new(),
+            trims: Vec::new(),
         };
         for _ in 0..STEPS {
             life.step().await?;

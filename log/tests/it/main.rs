@@ -1,4 +1,5 @@
 //! The log as a whole: a WAL that can be killed or lose power, objects in memory, the readable metadata store.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod append;
 mod bounds;
