@@ -33,12 +33,6 @@ use crate::producer::{Producer, ProducerOptions};
 use crate::scripted::{Peer, Wires, eager};
 use crate::topics::NewTopic;
 
-/// What one broker does with one request: answer, or close the connection.
-enum Step {
-    Answer,
-    Close,
-}
-
 type Script = dyn FnMut(&BrokerAddress, &RequestHeader, RequestKind) -> Reply + Send;
 
 enum Reply {
@@ -46,6 +40,23 @@ enum Reply {
     Produce(ProduceResponse),
     Fetch(FetchResponse),
     Close,
+}
+
+/// What scripts tell apart.
+enum Asked {
+    Produce(ProduceRequest),
+    Fetch(FetchRequest),
+    Other,
+}
+
+fn asked(body: RequestKind) -> Asked {
+    if let RequestKind::Produce(request) = body {
+        Asked::Produce(request)
+    } else if let RequestKind::Fetch(request) = body {
+        Asked::Fetch(request)
+    } else {
+        Asked::Other
+    }
 }
 
 /// Serves every connection with `script` until the client closes.
@@ -64,23 +75,11 @@ async fn serve_one(address: BrokerAddress, mut peer: Peer, script: Arc<Mutex<Box
     peer.greet(&BTreeMap::new()).await;
     while let Some((header, body)) = peer.next().await {
         let reply = (script.lock())(&address, &header, body);
-        let step = match reply {
-            Reply::Metadata(response) => {
-                peer.answer::<MetadataRequest>(&header, &response).await;
-                Step::Answer
-            }
-            Reply::Produce(response) => {
-                peer.answer::<ProduceRequest>(&header, &response).await;
-                Step::Answer
-            }
-            Reply::Fetch(response) => {
-                peer.answer::<FetchRequest>(&header, &response).await;
-                Step::Answer
-            }
-            Reply::Close => Step::Close,
-        };
-        if matches!(step, Step::Close) {
-            return;
+        match reply {
+            Reply::Metadata(response) => peer.answer::<MetadataRequest>(&header, &response).await,
+            Reply::Produce(response) => peer.answer::<ProduceRequest>(&header, &response).await,
+            Reply::Fetch(response) => peer.answer::<FetchRequest>(&header, &response).await,
+            Reply::Close => return,
         }
     }
 }
@@ -188,8 +187,8 @@ async fn a_batch_goes_to_the_leader_and_follows_it() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let mut leader = 1;
-    let client = client(move |at, _, body| match body {
-        RequestKind::Produce(_) => {
+    let client = client(move |at, _, body| match asked(body) {
+        Asked::Produce(_) => {
             log.lock().push(at.port);
             if at.port == 1 {
                 leader = 2;
@@ -198,7 +197,7 @@ async fn a_batch_goes_to_the_leader_and_follows_it() {
                 produced(0, 41)
             }
         }
-        _ => Reply::Metadata(metadata(leader)),
+        Asked::Fetch(_) | Asked::Other => Reply::Metadata(metadata(leader)),
     });
     let client = client.await.unwrap();
     let appended = client
@@ -217,8 +216,8 @@ async fn a_batch_goes_to_the_leader_and_follows_it() {
 async fn a_batch_whose_answer_is_lost_is_sent_again_only_if_it_is_idempotent() {
     for is_idempotent in [false, true] {
         let mut count = 0;
-        let client = client(move |_, _, body| match body {
-            RequestKind::Produce(_) => {
+        let client = client(move |_, _, body| match asked(body) {
+            Asked::Produce(_) => {
                 count += 1;
                 if count == 1 {
                     Reply::Close
@@ -226,7 +225,7 @@ async fn a_batch_whose_answer_is_lost_is_sent_again_only_if_it_is_idempotent() {
                     produced(0, 3)
                 }
             }
-            _ => Reply::Metadata(metadata(1)),
+            Asked::Fetch(_) | Asked::Other => Reply::Metadata(metadata(1)),
         });
         let client = client.await.unwrap();
         let result = client
@@ -250,12 +249,12 @@ async fn a_batch_whose_answer_is_lost_is_sent_again_only_if_it_is_idempotent() {
 async fn a_refusal_for_good_is_not_tried_again() {
     let count = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&count);
-    let client = client(move |_, _, body| match body {
-        RequestKind::Produce(_) => {
+    let client = client(move |_, _, body| match asked(body) {
+        Asked::Produce(_) => {
             *counted.lock() += 1;
             produced(10, -1)
         }
-        _ => Reply::Metadata(metadata(1)),
+        Asked::Fetch(_) | Asked::Other => Reply::Metadata(metadata(1)),
     });
     let client = client.await.unwrap();
     let error = client
@@ -275,12 +274,12 @@ async fn a_refusal_for_good_is_not_tried_again() {
 async fn retries_end_with_the_patience_and_the_last_error() {
     let count = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&count);
-    let client = client(move |_, _, body| match body {
-        RequestKind::Produce(_) => {
+    let client = client(move |_, _, body| match asked(body) {
+        Asked::Produce(_) => {
             *counted.lock() += 1;
             produced(19, -1)
         }
-        _ => Reply::Metadata(metadata(1)),
+        Asked::Fetch(_) | Asked::Other => Reply::Metadata(metadata(1)),
     });
     let client = client.await.unwrap();
     let error = client
@@ -333,12 +332,25 @@ async fn an_unknown_topic_is_absent_at_once() {
     );
 }
 
+fn small_batches() -> ProducerOptions {
+    let identity = ProducerIdentity {
+        id: ProducerId(9),
+        epoch: ProducerEpoch(1),
+    };
+    ProducerOptions {
+        produce: ProduceOptions::default(),
+        compression: Compression::None,
+        batch_bytes_max: 200,
+        identity: Some(identity),
+    }
+}
+
 #[tokio::test]
 async fn a_producer_gathers_while_a_batch_is_on_the_way_and_keeps_order_and_sequences() {
     let batches = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&batches);
-    let client = client(move |_, _, body| match body {
-        RequestKind::Produce(request) => {
+    let client = client(move |_, _, body| match asked(body) {
+        Asked::Produce(request) => {
             let records = request.topic_data[0].partition_data[0]
                 .records
                 .clone()
@@ -352,21 +364,11 @@ async fn a_producer_gathers_while_a_batch_is_on_the_way_and_keeps_order_and_sequ
             log.lock().push(batch);
             produced(0, i64::from(offset))
         }
-        _ => Reply::Metadata(metadata(1)),
+        Asked::Fetch(_) | Asked::Other => Reply::Metadata(metadata(1)),
     });
     let client = client.await.unwrap();
     let topic = client.topic("t").await.unwrap();
-    let identity = ProducerIdentity {
-        id: ProducerId(9),
-        epoch: ProducerEpoch(1),
-    };
-    let options = ProducerOptions {
-        produce: ProduceOptions::default(),
-        compression: Compression::None,
-        batch_bytes_max: 200,
-        identity: Some(identity),
-    };
-    let mut producer = Producer::new(client, topic, options);
+    let mut producer = Producer::new(client, topic, small_batches());
     let mut delivered = Vec::new();
     for number in 0..100 {
         let value = format!("value {number:03}");
@@ -431,8 +433,8 @@ async fn a_consumer_gives_every_offset_once_across_a_change_of_leader_and_a_lost
     };
     let (first, second) = (stamped(0, &["a", "b", "c"]), stamped(3, &["d", "e"]));
     let mut step = 0;
-    let client = client(move |at, _, body| match body {
-        RequestKind::Fetch(request) => {
+    let client = client(move |at, _, body| match asked(body) {
+        Asked::Fetch(request) => {
             step += 1;
             let offset = request.topics[0].partitions[0].fetch_offset;
             match (step, at.port) {
@@ -447,7 +449,7 @@ async fn a_consumer_gives_every_offset_once_across_a_change_of_leader_and_a_lost
                 other => panic!("a fetch that was not expected: {other:?}"),
             }
         }
-        _ => Reply::Metadata(metadata(if step < 2 { 1 } else { 2 })),
+        Asked::Produce(_) | Asked::Other => Reply::Metadata(metadata(if step < 2 { 1 } else { 2 })),
     });
     let client = client.await.unwrap();
     let mut consumer = Consumer::new(
@@ -481,9 +483,9 @@ async fn a_consumer_gives_every_offset_once_across_a_change_of_leader_and_a_lost
 
 #[tokio::test]
 async fn a_consumer_passes_on_what_waiting_does_not_cure() {
-    let client = client(|_, _, body| match body {
-        RequestKind::Fetch(_) => fetched(1, 5, Bytes::new()),
-        _ => Reply::Metadata(metadata(1)),
+    let client = client(|_, _, body| match asked(body) {
+        Asked::Fetch(_) => fetched(1, 5, Bytes::new()),
+        Asked::Produce(_) | Asked::Other => Reply::Metadata(metadata(1)),
     });
     let client = client.await.unwrap();
     let mut consumer = Consumer::new(
@@ -507,9 +509,9 @@ async fn a_batch_with_a_wrong_crc_is_not_given_out() {
     let last = damaged.len() - 2;
     damaged[last] ^= 1;
     let damaged = Bytes::from(damaged);
-    let client = client(move |_, _, body| match body {
-        RequestKind::Fetch(_) => fetched(0, 1, damaged.clone()),
-        _ => Reply::Metadata(metadata(1)),
+    let client = client(move |_, _, body| match asked(body) {
+        Asked::Fetch(_) => fetched(0, 1, damaged.clone()),
+        Asked::Produce(_) | Asked::Other => Reply::Metadata(metadata(1)),
     });
     let client = client.await.unwrap();
     let mut consumer = Consumer::new(
