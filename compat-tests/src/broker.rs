@@ -25,18 +25,24 @@ const ADDRESS: &str = "127.0.0.1:";
 pub(crate) struct Broker {
     binary: PathBuf,
     folder: TempDir,
+    settings: Vec<String>,
     process: Process,
     port: u16,
 }
 
 impl Broker {
-    /// Starts a broker on an empty folder and a free port, and waits until it answers.
-    pub(crate) fn start(binary: &Path) -> Result<Self> {
+    /// Starts a broker with these settings (`key=value`) on an empty folder and a free port, and waits until it answers.
+    pub(crate) fn start(binary: &Path, settings: &[&str]) -> Result<Self> {
         let folder = TempDir::new()?;
-        let (process, port) = start(binary, folder.path(), 0)?;
+        let settings: Vec<String> = settings
+            .iter()
+            .map(|setting| (*setting).to_owned())
+            .collect();
+        let (process, port) = start(binary, folder.path(), 0, &settings)?;
         Ok(Self {
             binary: binary.to_path_buf(),
             folder,
+            settings,
             process,
             port,
         })
@@ -50,7 +56,7 @@ impl Broker {
     /// Ends the process as `kill -9` does and starts it again on the same folder and port.
     pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        let (process, port) = start(&self.binary, self.folder.path(), self.port)?;
+        let (process, port) = start(&self.binary, self.folder.path(), self.port, &self.settings)?;
         ensure!(
             port == self.port,
             "the broker came back on port {port}, not {}",
@@ -58,6 +64,26 @@ impl Broker {
         );
         self.process = process;
         Ok(())
+    }
+
+    /// Where the broker says that its metrics are; asked once after a start.
+    pub(crate) fn metrics(&mut self) -> Result<String> {
+        while let Some(line) = self.process.next_line(READY_DEADLINE)? {
+            if let Some(port) = line.strip_suffix("/metrics").and_then(port_in) {
+                return Ok(format!("{ADDRESS}{port}"));
+            }
+        }
+        bail!(
+            self.process
+                .tale("ended before it told where its metrics are")
+        )
+    }
+
+    /// How many bytes the process has read so far, from files and sockets; `None` where the system does not tell.
+    pub(crate) fn bytes_read(&self) -> Option<u64> {
+        let told = std::fs::read_to_string(format!("/proc/{}/io", self.process.id())).ok()?;
+        told.lines()
+            .find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
     }
 
     /// Asks the process to end; it must do so without an error.
@@ -93,11 +119,14 @@ pub(crate) fn binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn start(binary: &Path, folder: &Path, port: u16) -> Result<(Process, u16)> {
+fn start(binary: &Path, folder: &Path, port: u16, settings: &[String]) -> Result<(Process, u16)> {
     let mut command = Command::new(binary);
     command
         .args(["dev", "--port", &port.to_string(), "--data"])
         .arg(folder.join("data"));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
     // Settings of this test are none of the broker's.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STREAMHOUSE_") {

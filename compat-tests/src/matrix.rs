@@ -131,7 +131,7 @@ fn server() -> Result<(Server, Option<Broker>)> {
         return Ok((Server::Other { bootstrap }, None));
     }
     let binary = broker::binary()?;
-    let broker = Broker::start(&binary)?;
+    let broker = Broker::start(&binary, &[])?;
     Ok((
         Server::Ours {
             binary,

@@ -47,6 +47,11 @@ impl Process {
         })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes a line to its input.
     pub(crate) fn write_line(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("the input is closed")?;

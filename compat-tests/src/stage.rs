@@ -74,8 +74,13 @@ impl<'a> Stage<'a> {
 
     /// A broker of this scenario's own, to be killed.
     pub(crate) fn broker(&self) -> Result<Broker> {
+        self.broker_with(&[])
+    }
+
+    /// The same with settings, `key=value`.
+    pub(crate) fn broker_with(&self, settings: &[&str]) -> Result<Broker> {
         match self.server {
-            Server::Ours { binary, .. } => Broker::start(binary),
+            Server::Ours { binary, .. } => Broker::start(binary, settings),
             Server::Other { bootstrap } => bail!("the server at {bootstrap} is not ours to kill"),
         }
     }

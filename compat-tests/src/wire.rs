@@ -98,6 +98,22 @@ pub(crate) fn batches(bootstrap: &str, topic: &str, partition: i32) -> Result<Ve
     heads(answer.take(length)?)
 }
 
+/// One number of a broker's `/metrics`.
+pub(crate) fn metric(address: &str, name: &str) -> Result<f64> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    socket.read_to_string(&mut page)?;
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value
+        .with_context(|| format!("no metric {name}"))?
+        .trim()
+        .parse()?)
+}
+
 /// The heads of whole batches; the last one may be cut short and is then left out.
 fn heads(mut records: &[u8]) -> Result<Vec<Batch>> {
     const HEAD: usize = 61;

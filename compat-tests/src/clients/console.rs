@@ -81,7 +81,7 @@ impl Client for Console {
             "seek" => Some(
                 "kafka-get-offsets finds the offset of a time, from which the console consumer starts",
             ),
-            "data-set" | "data-set-after-kill" => Some(
+            "data-set" | "data-set-after-kill" | "data-set-from-objects" => Some(
                 "the console producer reads lines: line ends inside a record are sent as another byte",
             ),
             _ => None,

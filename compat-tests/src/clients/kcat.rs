@@ -68,7 +68,7 @@ impl Client for Kcat {
             "nulls" => Some(
                 "kcat sends an empty value only with a key, and a null value only without an empty one",
             ),
-            "group" => Some("kcat commits when it leaves"),
+            "group" | "kill-group" => Some("kcat commits when it leaves"),
             _ => None,
         }
     }

@@ -39,6 +39,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         real_data::data_set_after_kill,
     ),
     killing(
+        "data-set-from-objects",
+        "60,000 real records come out of objects alone, after `kill -9` and with an empty WAL and cache",
+        real_data::data_set_from_objects,
+    ),
+    killing(
         "kill",
         "a producer and a consumer go on after `kill -9`",
         crashes::records,
