@@ -15,7 +15,7 @@ use streamhouse_protocol::names::TopicName;
 use streamhouse_runtime::{Chance, SeededChance};
 use streamhouse_storage::wal::crash::CrashStyle;
 
-use crate::model::{Model, Producer, Sent, check_shelves};
+use crate::model::{Model, Partition, Producer, Sent, check_shelves};
 use crate::world::{SHARDS, World, address, batch, rules, sequenced};
 
 /// Worlds per default run; `STREAMHOUSE_TEST_SCALE` multiplies. Each lives a few lives.
@@ -197,6 +197,19 @@ impl Life<'_> {
 
     async fn evict(&mut self) -> Result<(), String> {
         self.settle().await?;
+        let is_awaited = |partition: &Partition| {
+            let unanswered = |producer: &Producer| {
+                producer
+                    .sent
+                    .last()
+                    .is_some_and(|sent| sent.base_offset.is_none())
+            };
+            partition.producers.values().any(unanswered)
+        };
+        // A client that still tries again would be taken for a new one.
+        if self.model.partitions.values().any(is_awaited) {
+            return Ok(());
+        }
         // An hour later: everyone is idle.
         self.world.log().evict_producers(-1);
         for partition in self.model.partitions.values_mut() {
