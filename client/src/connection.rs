@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use self::versions::Versions;
-use self::wire::{Outgoing, Pending, Reading, Writing};
+use self::wire::{Outgoing, Pending, Reading, Waiter, Writing};
 use crate::connector::Stream;
 use crate::error::CallError;
 
@@ -235,7 +235,7 @@ impl Connection {
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing {
             request: request.clone(),
-            answer: Some((answer, permit)),
+            waiter: Waiter::ForAnswer(answer, permit),
         };
         self.queue(outgoing).await?;
         Ok(Answer {
@@ -246,16 +246,26 @@ impl Connection {
         })
     }
 
-    /// Sends a request that has no answer: Produce with acks=0.
+    /// Sends a request that has no answer, Produce with acks=0, and waits until the system has taken all of it.
     ///
     /// # Errors
-    /// [`CallError::NotSent`] if the connection has ended.
+    /// [`CallError::NotSent`] if the connection ended before, [`CallError::Lost`] if it ended while writing.
     pub async fn send_only(&self, request: &Encoded) -> Result<(), CallError> {
+        let (written, was_written) = oneshot::channel();
         self.queue(Outgoing {
             request: request.clone(),
-            answer: None,
+            waiter: Waiter::ForWrite(written),
         })
-        .await
+        .await?;
+        match was_written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(CallError::Lost {
+                broker: Arc::clone(&self.broker),
+                api: request.name(),
+                reason,
+            }),
+            Err(_) => Err(self.not_sent(request.name())),
+        }
     }
 
     /// Decodes the frame of an answer.
@@ -273,14 +283,16 @@ impl Connection {
 
     async fn queue(&self, outgoing: Outgoing) -> Result<(), CallError> {
         let api = outgoing.request.name();
-        self.requests
-            .send(outgoing)
-            .await
-            .map_err(|_| CallError::NotSent {
-                broker: Arc::clone(&self.broker),
-                api,
-                reason: self.pending.lock().reason(),
-            })
+        let queued = self.requests.send(outgoing).await;
+        queued.map_err(|_| self.not_sent(api))
+    }
+
+    fn not_sent(&self, api: &'static str) -> CallError {
+        CallError::NotSent {
+            broker: Arc::clone(&self.broker),
+            api,
+            reason: self.pending.lock().reason(),
+        }
     }
 }
 

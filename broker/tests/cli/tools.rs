@@ -187,6 +187,20 @@ fn a_waiting_consumer_shows_what_is_written_later() {
 }
 
 #[test]
+fn records_without_acknowledgement_are_written_before_the_command_ends() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Dev::start(data.path());
+    let input: String = (0..5000).map(|number| format!("{number}\n")).collect();
+    said(&broker.tool(&["topic", "create", "t", "-p", "1"]));
+    said(&broker.fed(
+        &["produce", "t", "--acks", "0", "--batch-bytes", "1000"],
+        &input,
+    ));
+    let read = said(&broker.tool(&["consume", "t", "--from-beginning", "-n", "5000"]));
+    assert_eq!(read, input);
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let data = tempfile::tempdir().unwrap();
     let broker = Dev::start(data.path());

@@ -317,3 +317,17 @@ async fn a_peer_that_speaks_something_else_is_told() {
     let error = connection.unwrap_err().to_string();
     assert!(error.contains("none of the kafka protocol's"), "{error}");
 }
+
+#[tokio::test]
+async fn a_request_without_answer_that_could_not_be_written_is_told() {
+    let (connection, peer) = opened(1, &eager()).await;
+    drop(peer);
+    // Either task may see the end first: while writing nobody knows what arrived, afterwards nothing is sent.
+    let first = connection.send_only(&list_groups()).await.unwrap_err();
+    assert!(
+        matches!(first, CallError::Lost { .. } | CallError::NotSent { .. }),
+        "{first}"
+    );
+    let second = connection.send_only(&list_groups()).await.unwrap_err();
+    assert_eq!(second.outcome(), Outcome::DidNotHappen, "{second}");
+}

@@ -23,13 +23,22 @@ const READ_ROOM: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
 
 type AnswerSender = oneshot::Sender<Result<Bytes, Arc<str>>>;
+type WrittenSender = oneshot::Sender<Result<(), Arc<str>>>;
 
 /// A request on its way to the writer.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) request: Encoded,
-    /// Who waits, and the place that the request takes; `None` if there will be no answer.
-    pub(super) answer: Option<(AnswerSender, OwnedSemaphorePermit)>,
+    pub(super) waiter: Waiter,
+}
+
+/// Who waits for what. A waiter that is dropped learns that its request was not sent.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// For the answer; the request takes a place among those on the way until it comes.
+    ForAnswer(AnswerSender, OwnedSemaphorePermit),
+    /// Until the request is written: there will be no answer.
+    ForWrite(WrittenSender),
 }
 
 /// Requests that were written and not answered. The lock is held for a push or a pop, never over an await. Bounded by
@@ -97,11 +106,21 @@ impl Writing {
             if taken == 0 {
                 break;
             }
-            let Some(pieces) = self.number(&mut together) else {
+            let mut written = Vec::new();
+            let Some(pieces) = self.number(&mut together, &mut written) else {
                 break;
             };
-            if let Err(error) = write_all(&mut stream, pieces).await {
-                self.pending.lock().close(&error.to_string());
+            // A request that was written in part may have been written as a whole: that it failed is not certain.
+            let outcome = write_all(&mut stream, pieces).await.map_err(|error| {
+                let mut pending = self.pending.lock();
+                pending.close(&error.to_string());
+                pending.reason()
+            });
+            for waiter in written {
+                // Whoever no longer waits does not need to know.
+                let _ = waiter.send(outcome.clone());
+            }
+            if outcome.is_err() {
                 break;
             }
         }
@@ -111,21 +130,28 @@ impl Writing {
         let _ = stream.shutdown().await;
     }
 
-    /// Gives each request its correlation id and enters it in the list of those that wait. `None` if the connection
+    /// Gives each request its correlation id and enters who waits for it in one list or the other. `None` if the connection
     /// has ended: then nobody is entered and their senders are dropped, which means not sent.
-    fn number(&mut self, together: &mut Vec<Outgoing>) -> Option<VecDeque<Bytes>> {
+    fn number(
+        &mut self,
+        together: &mut Vec<Outgoing>,
+        written: &mut Vec<WrittenSender>,
+    ) -> Option<VecDeque<Bytes>> {
         let mut pieces = VecDeque::with_capacity(together.len() * 2);
         let mut pending = self.pending.lock();
         if pending.is_closed() {
             return None;
         }
-        for Outgoing { request, answer } in together.drain(..) {
+        for Outgoing { request, waiter } in together.drain(..) {
             let id = self.next_correlation_id;
             self.next_correlation_id = id.wrapping_add(1);
             pieces.push_back(head(&request, id));
             pieces.push_back(request.rest);
-            if let Some((answer, permit)) = answer {
-                pending.waiting.push_back((id, answer, permit));
+            match waiter {
+                Waiter::ForAnswer(answer, permit) => {
+                    pending.waiting.push_back((id, answer, permit))
+                }
+                Waiter::ForWrite(waiter) => written.push(waiter),
             }
         }
         Some(pieces)
