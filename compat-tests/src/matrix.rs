@@ -247,7 +247,7 @@ fn tell(columns: &[Column], cells: &[Cell]) -> Result<()> {
     if complaint.is_empty() {
         Ok(())
     } else {
-        bail!("{failed} cells failed{complaint}")
+        bail!("the matrix is not whole:{complaint}")
     }
 }
 
