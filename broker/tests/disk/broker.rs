@@ -19,7 +19,7 @@ const LINES_WAITING_MAX: usize = 1024;
 /// recycled, objects are written, manifests are committed.
 pub(crate) const BUSY: &[&str] = &[
     "wal.file_bytes=4MiB",
-    "wal.max_bytes=16MiB",
+    "wal.max_bytes=32MiB",
     "wal.pool_files=2",
     "log.flush_bytes=1MiB",
     "log.flush_interval=50ms",

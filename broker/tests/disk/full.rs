@@ -9,24 +9,19 @@ use crate::broker::Broker;
 use crate::capabilities;
 use crate::disk::{Disk, Filler};
 use crate::history::{Outcome, Producer};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, NO_ROOM};
 use crate::load::produce;
 use crate::power::expect_nothing;
 use crate::wire::Connection;
 
 /// Nothing leaves the WAL, so it needs new files.
-pub(crate) const NO_FLUSH: &[&str] = &[
+const NO_FLUSH: &[&str] = &[
     "wal.file_bytes=4MiB",
     "wal.max_bytes=64MiB",
-    "wal.pool_files=2",
     "log.flush_bytes=1GiB",
     "log.flush_interval=1h",
-    "log.flush_wal_fraction=0.95",
     "metadata.shards=4",
 ];
-
-/// `NOT_ENOUGH_REPLICAS`: it did not happen, try again.
-const REFUSED: i16 = 19;
 
 /// From the room to the first acknowledgement.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(10);
@@ -47,7 +42,7 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
         let first = first.take(1).collect::<Vec<_>>();
         assert_eq!(
             first,
-            [Outcome::Refused(REFUSED)],
+            [Outcome::Refused(NO_ROOM)],
             "{}",
             broker.last_words()
         );
@@ -62,7 +57,12 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
     while produce_a_little(&mut ledger, &broker) == 0 {
         assert!(
             clock.monotonic() < deadline,
-            "there is room, and producers are refused: {}",
+            "there is room, and producers are refused: {:?}, {}",
+            ledger
+                .producers
+                .iter()
+                .map(|producer| producer.sent.last())
+                .collect::<Vec<_>>(),
             broker.last_words()
         );
     }

@@ -77,6 +77,13 @@ impl Producer {
         *next = sent.sequence.min(*next);
     }
 
+    /// Whether a batch without an answer cannot have happened: it follows one of an idempotent producer that was refused, and
+    /// whose sequence numbers are still free.
+    pub(crate) fn is_void(&self, serial: usize) -> bool {
+        let sent = &self.sent[serial];
+        self.id.is_some() && sent.sequence >= self.next_sequence[sent.partition]
+    }
+
     /// The values of a batch. They name themselves, and no two are equal.
     pub(crate) fn values(&self, serial: usize) -> Vec<Vec<u8>> {
         (0..self.sent[serial].records)

@@ -1,6 +1,7 @@
 //! The producers of one topic, and the audit of it: read everything, send again what is unknown, read everything again.
 
 use std::io::{Error, Result};
+use std::time::Duration;
 
 use bytes::Bytes;
 use streamhouse_protocol::StrBytes;
@@ -15,6 +16,7 @@ use streamhouse_protocol::messages::{
 };
 use streamhouse_protocol::record::Records;
 use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent, iterate};
+use streamhouse_runtime::{Clock, SystemClock};
 
 use crate::broker::Broker;
 use crate::history::{Breach, Outcome, PARTITIONS, Producer, Read, Violation, audit};
@@ -28,6 +30,15 @@ const FETCH: i16 = 11;
 /// `REQUEST_TIMED_OUT`, `NOT_LEADER_OR_FOLLOWER`, `NOT_ENOUGH_REPLICAS_AFTER_APPEND`, `KAFKA_STORAGE_ERROR`: it may have
 /// happened all the same.
 const INDETERMINATE: &[i16] = &[7, 6, 20, 56];
+
+/// `NOT_ENOUGH_REPLICAS`: the WAL is full; it did not happen, try again.
+pub(crate) const NO_ROOM: i16 = 19;
+
+/// `OUT_OF_ORDER_SEQUENCE_NUMBER`: a batch before it did not happen.
+const OUT_OF_ORDER: i16 = 45;
+
+/// How long a broker may have no room after its start.
+const RETRIES_END_AFTER: Duration = Duration::from_secs(10);
 
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
 const UNKNOWN_TOPIC: i16 = 3;
@@ -99,9 +110,11 @@ impl Ledger {
                 if producer.sent[serial].outcome != Outcome::Unknown {
                     continue;
                 }
-                let request = request(producer, serial);
-                let response = connection.ask(PRODUCE, &request).unwrap();
-                match outcome(&response) {
+                if producer.is_void(serial) {
+                    producer.sent[serial].outcome = Outcome::Refused(OUT_OF_ORDER);
+                    continue;
+                }
+                match send_until_taken(connection, &request(producer, serial)) {
                     acknowledged @ Outcome::Acknowledged(_) => {
                         producer.sent[serial].outcome = acknowledged;
                     }
@@ -142,6 +155,18 @@ pub(crate) fn request(producer: &Producer, serial: usize) -> ProduceRequest {
         .with_acks(-1)
         .with_timeout_ms(30_000)
         .with_topic_data(vec![topic])
+}
+
+/// Sends a batch as a producer does: while the broker has no room for it, it is sent again.
+fn send_until_taken(connection: &mut Connection, request: &ProduceRequest) -> Outcome {
+    let clock = SystemClock::new();
+    loop {
+        let response = connection.ask(PRODUCE, request).unwrap();
+        let outcome = outcome(&response);
+        if outcome != Outcome::Refused(NO_ROOM) || clock.monotonic().0 > RETRIES_END_AFTER {
+            return outcome;
+        }
+    }
 }
 
 /// What an answer says.

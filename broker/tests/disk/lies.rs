@@ -9,15 +9,27 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::disk::{Filler, Mount, make_ext4};
-use crate::full::NO_FLUSH;
 use crate::history::Breach;
 use crate::ledger::Ledger;
 use crate::load::produce;
 use crate::power::expect_nothing;
 use crate::{capabilities, say, scaled};
 
+/// Disks that are tried until one lies.
+const DISKS_MAX: u64 = 20;
+
 const OUTER_MIB: u64 = 96;
 const INNER_MIB: u64 = 64;
+
+/// Nothing leaves the WAL, and spare files are reserved, not filled: they have holes in the outer file system.
+const SPARSE: &[&str] = &[
+    "wal.file_bytes=4MiB",
+    "wal.max_bytes=64MiB",
+    "wal.pool_files=2",
+    "log.flush_bytes=1GiB",
+    "log.flush_interval=1h",
+    "metadata.shards=4",
+];
 
 /// `EX_IOERR`: the WAL could not be made durable.
 const WAL_FAILED: i32 = 74;
@@ -74,53 +86,60 @@ fn a_sync_that_fails_once_and_then_lies_costs_nothing() {
             Mount::image(&image, &scratch.join("outer"))
         });
         let (mut broker, mut ledger) = started(&disk);
+        broker.kill();
+        // The file that the next start begins has room on the inner disk and, but for its header, none on the outer one.
+        let scratch = disk.scratch.path();
+        let mut broker = Broker::start(&disk.data(), SPARSE, &[], scratch).unwrap();
         let filler = Filler::fill(disk.outer.point());
         produce(&mut ledger, &broker, u64::MAX, |_| {});
         let status = broker.wait();
         assert_eq!(status.code(), Some(WAL_FAILED), "{}", broker.last_words());
         drop(filler);
         disk.mount_again();
-        let again = Broker::start(&disk.data(), NO_FLUSH, &[], disk.scratch.path()).unwrap();
+        let again = Broker::start(&disk.data(), SPARSE, &[], disk.scratch.path()).unwrap();
         expect_nothing("after a failed sync", &ledger.audit(&again));
         again.stop();
     }
 }
 
+/// A write that would fill a hole is cut short and still succeeds, if it began outside of the hole. Whether one does is up to how
+/// the kernel cuts writes, so more than one disk may be needed.
 #[test]
 fn the_loss_of_a_disk_that_only_lies_is_found() {
     if !capabilities::are_there("a disk that lies") {
         return;
     }
     for _ in 0..scaled(1) {
-        let mut disk = ThinDisk::on(|scratch| Mount::memory(OUTER_MIB, &scratch.join("outer")));
-        let (mut broker, mut ledger) = started(&disk);
-        let filler = Filler::fill(disk.outer.point());
-        let acknowledged = produce(&mut ledger, &broker, 50, |must_stop| {
-            must_stop.store(true, Ordering::Relaxed);
-        });
-        broker.kill();
-        drop(filler);
-        disk.mount_again();
-        match Broker::start(&disk.data(), NO_FLUSH, &[], disk.scratch.path()) {
-            Ok(again) => {
-                let violations = ledger.audit(&again);
-                say(&format!(
-                    "a disk that lies: {acknowledged} batches acknowledged on it, {} violations found",
-                    violations.len()
-                ));
-                assert!(
-                    !violations.is_empty(),
-                    "the disk lied and nothing is missing"
-                );
-                let changed = violations
-                    .iter()
-                    .find(|found| found.breach == Breach::Changed);
-                assert!(changed.is_none(), "served as a record: {changed:?}");
-            }
-            Err(ended) => {
-                assert_eq!(ended.status.code(), Some(DAMAGED), "{}", ended.words);
-                say(&format!("a disk that lies: {}", ended.words));
-            }
+        let disks = (1..=DISKS_MAX).find(|_| a_lie_is_found());
+        let disks = disks.expect("no disk lied, or no loss was found");
+        say(&format!("a disk that lies: found on disk {disks}"));
+    }
+}
+
+/// Whether a disk that lied was found out. It never leads to records that nobody sent.
+fn a_lie_is_found() -> bool {
+    let mut disk = ThinDisk::on(|scratch| Mount::memory(OUTER_MIB, &scratch.join("outer")));
+    let (mut broker, mut ledger) = started(&disk);
+    let filler = Filler::fill(disk.outer.point());
+    produce(&mut ledger, &broker, 50, |must_stop| {
+        must_stop.store(true, Ordering::Relaxed);
+    });
+    broker.kill();
+    drop(filler);
+    disk.mount_again();
+    match Broker::start(&disk.data(), SPARSE, &[], disk.scratch.path()) {
+        Ok(again) => {
+            let violations = ledger.audit(&again);
+            let mut wrong = violations
+                .iter()
+                .filter(|found| found.breach == Breach::Changed);
+            assert!(wrong.next().is_none(), "served as records: {violations:?}");
+            !violations.is_empty()
+        }
+        // A broker that sees the loss by itself and refuses to serve is as good.
+        Err(ended) => {
+            assert_eq!(ended.status.code(), Some(DAMAGED), "{}", ended.words);
+            true
         }
     }
 }
@@ -128,7 +147,7 @@ fn the_loss_of_a_disk_that_only_lies_is_found() {
 /// A broker that has acknowledged some batches while the disk was sound.
 fn started(disk: &ThinDisk) -> (Broker, Ledger) {
     let scratch = disk.scratch.path();
-    let broker = Broker::start(&disk.data(), NO_FLUSH, &[], scratch).unwrap();
+    let broker = Broker::start(&disk.data(), SPARSE, &[], scratch).unwrap();
     let mut ledger = Ledger::open(&broker);
     produce(&mut ledger, &broker, 20, |must_stop| {
         must_stop.store(true, Ordering::Relaxed);
