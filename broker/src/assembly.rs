@@ -245,7 +245,7 @@ async fn open_log(
         file_bytes: wal.file_bytes.bytes(),
         cap_bytes: wal.max_bytes.bytes(),
         entries_max: u64::from(wal.max_entries),
-        pool_files: (wal.pool_files as usize).max(2),
+        pool_files: wal.pool_files as usize,
         group_bytes_max: wal.group_bytes.as_usize(),
         seal_after: wal.seal_after,
         ..WalSettings::new(path)

@@ -22,7 +22,7 @@ section! {
         max_entries: u32 = 250_000, min 1000, max 100_000_000, since "0.1";
 
         /// How many empty files are kept ready, zero-filled, so that an append never waits for a new file.
-        pool_files: u32 = 4, min 1, max 64, since "0.1";
+        pool_files: u32 = 4, min 2, max 64, since "0.1";
 
         /// The most bytes that one fsync covers. Larger raises throughput under load; it does not delay anything
         /// when there is little load, because a group is written as soon as the previous fsync returns.

@@ -48,6 +48,17 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         remedy: "with Node.js (18 or later) and npm: bash .ci/install-clients",
         probe: || is_installed("node") && run::exists("node", &["--version"]),
     },
+    Capability {
+        name: "loop-mounted file systems and injected system call errors",
+        used_by: "broker/tests/disk: power cuts, kills, disk errors, full disks",
+        remedy: "as root, with loop devices: apt-get install e2fsprogs strace perl",
+        probe: || {
+            run::exists("losetup", &["--find"])
+                && run::exists("mkfs.ext4", &["-V"])
+                && run::exists("strace", &["-V"])
+                && run::exists("perl", &["-v"])
+        },
+    },
 ];
 
 impl Capability {

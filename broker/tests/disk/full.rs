@@ -18,6 +18,8 @@ use crate::wire::Connection;
 const NO_FLUSH: &[&str] = &[
     "wal.file_bytes=4MiB",
     "wal.max_bytes=64MiB",
+    // The fewest: a full disk must not refuse records for ever for want of a third spare.
+    "wal.pool_files=2",
     "log.flush_bytes=1GiB",
     "log.flush_interval=1h",
     "metadata.shards=4",

@@ -15,6 +15,8 @@ use super::{WalFile, names};
 const FILL_BYTES: usize = 1 << 20;
 /// The two spares that exist even when the WAL is at its cap.
 const SPARES_MIN: u64 = 2;
+/// Class Run leaves those two alone; with one more, the next file can begin.
+pub(super) const SPARES_WANTED: u64 = SPARES_MIN + 1;
 
 impl Shared {
     /// Does one piece of upkeep; false if nothing is to be done, or nothing can be done now.
@@ -40,7 +42,10 @@ impl Shared {
             // The file in reserve is in use; one more for the next recovery.
             SPARES_MIN - 1
         } else {
-            (self.settings.pool_files as u64).min(SPARES_MIN + cap_files - files)
+            // With fewer than the log's next file needs, a disk that was full once would refuse records for ever:
+            // no group is written, and only writing one would ask for a spare.
+            let wanted = (self.settings.pool_files as u64).max(SPARES_WANTED);
+            wanted.min(SPARES_MIN + cap_files - files)
         }
     }
 

@@ -15,14 +15,11 @@ use super::format::{self, FILE_HEADER_BYTES, FileHeader, Predecessor, RecordHead
 use super::io::write_all_at;
 use super::queue::{Gate, Queued};
 use super::shared::Shared;
-use super::upkeep::make_spare;
+use super::upkeep::{SPARES_WANTED, make_spare};
 use super::{Turn, WalIo, WalListener, WalPosition, names};
 
 /// A sync that takes longer than this is worth a warning: the disk is ill.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
-
-/// Class Run leaves two spares alone; with one more, the next file can begin.
-const SPARES_WANTED: u64 = 3;
 
 /// What only the writing side needs.
 #[derive(Debug)]
