@@ -6,7 +6,7 @@
 //! durable    the WAL is fsynced: `live` holds it, consumers see it   unrecorded
 //! recorded   its manifest is in the database: `recorded` holds it    runs in objects
 //! ```
-//! One lock guards all of it ([`Inner`]). It is held for the time of one decision, never across IO or an await. While it
+//! One lock guards all of it (`Inner`). It is held for the time of one decision, never across IO or an await. While it
 //! is held the WAL's queue may be locked, never the other way round, and never a second shard.
 
 pub mod partition;
