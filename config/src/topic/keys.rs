@@ -96,6 +96,7 @@ const NO_FILES: &str = "partitions are not kept as segment files.";
 const NO_TIERS: &str = "all data moves to the object store, whatever this says.";
 const NO_REPLICATION: &str =
     "records are not copied between brokers; the WAL and the object store keep them.";
+const NO_RECOMPRESSION: &str = "batches are kept as their producer compressed them.";
 const NO_COMPACTION: &str =
     "this release does not compact; nothing of a compacted topic is removed.";
 
@@ -153,18 +154,18 @@ pub const TOPIC_KEYS: &[TopicKey] = rows! {
          `compact` keeps the latest record of each key, both do both, and an empty list keeps everything. Until \
          compaction exists, nothing of a topic whose policy contains `compact` is removed.";
     "compression.gzip.level", Int, "-1", Rule::BetweenOr(1, 9, -1),
-        [synonym("compression.gzip.level", Int, "-1")], Honoured,
+        [synonym("compression.gzip.level", Int, "-1")], Stored(NO_RECOMPRESSION),
         "The level when compression.type is gzip: 1 is fastest, 9 is smallest, -1 is the library's choice.";
     "compression.lz4.level", Int, "9", Rule::Between(1, 17),
         [synonym("compression.lz4.level", Int, "9")],
-        Stored("lz4 is compressed at its fast level."),
+        Stored(NO_RECOMPRESSION),
         "The level when compression.type is lz4.";
     "compression.type", Text, "producer", Rule::OneOf(CODECS),
-        [synonym("compression.type", Text, "producer")], Honoured,
+        [synonym("compression.type", Text, "producer")], Stored(NO_RECOMPRESSION),
         "How batches are compressed where they are kept. `producer` keeps every batch as it was sent, which costs the \
-         broker nothing; any other value makes it compress batches again that came differently.";
+         broker nothing; any other value makes Kafka compress batches again that came differently.";
     "compression.zstd.level", Int, "3", Rule::Between(-131_072, 22),
-        [synonym("compression.zstd.level", Int, "3")], Honoured,
+        [synonym("compression.zstd.level", Int, "3")], Stored(NO_RECOMPRESSION),
         "The level when compression.type is zstd: negative is fastest, 22 is smallest.";
     "delete.retention.ms", Long, "86400000", Rule::AtLeast(0),
         [synonym("log.cleaner.delete.retention.ms", Long, "86400000")], Stored(NO_COMPACTION),
