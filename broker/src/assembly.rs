@@ -1,8 +1,8 @@
 //! Assembly: the only file that chooses which store, which log and which network a broker is made of.
 //!
-//! Order: lock the data folder, bind the ports (a taken one is told before anything else happens), open the database, the
-//! objects and the log (recovery), load the groups, and only then accept connections. Backwards at the end: stop accepting,
-//! answer what was accepted, let the tasks end, close the WAL, close the database.
+//! Order: lock the data folder, bind the ports (a taken one is told before anything else happens), open the database,
+//! the objects and the log (recovery), load the groups, and only then accept connections. Backwards at the end: stop
+//! accepting, answer what was accepted, let the tasks end, close the WAL, close the database.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,7 +72,8 @@ pub struct Ready {
     pub took: Duration,
 }
 
-/// Runs a broker until SIGINT or SIGTERM, or until a task of it fails. `announce` is called once, when clients are served.
+/// Runs a broker until SIGINT or SIGTERM, or until a task of it fails. `announce` is called once, when clients are
+/// served.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -279,8 +280,8 @@ async fn open_log(
     Ok((log, recovered))
 }
 
-/// After a failed write or fsync of the WAL nothing may be acknowledged any more, and no second try may be believed: only a
-/// new process, which reads the disk again, knows what is durable.
+/// After a failed write or fsync of the WAL nothing may be acknowledged any more, and no second try may be believed:
+/// only a new process, which reads the disk again, knows what is durable.
 fn end_process(failure: &WalFailure) {
     tracing::error!(%failure, "the write-ahead log failed; the broker ends, and what was not acknowledged may be lost");
     std::process::exit(EXIT_WAL_FAILED);

@@ -1,8 +1,8 @@
 //! The command line: one binary that is the broker and the tools that speak to any Kafka broker.
 //!
-//! The tool verbs speak plain Kafka through `streamhouse-client` and know nothing of the broker behind it. Results go to
-//! standard output, as text for people or as JSON; logs and errors go to standard error. Every way to end has a number
-//! in [`exit_code`].
+//! The tool verbs speak plain Kafka through `streamhouse-client` and know nothing of the broker behind it. Results go
+//! to standard output, as text for people or as JSON; logs and errors go to standard error. Every way to end has a
+//! number in [`exit_code`].
 
 pub mod exit_code;
 
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
         Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(failure) => {
             output::error(&failure.to_string());
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(failure.exit().number())
         }
     }
 }

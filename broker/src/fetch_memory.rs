@@ -1,8 +1,8 @@
 //! The memory of Fetch answers whose records were read from the WAL or from objects (`listener.fetch_memory`).
 //!
-//! Records of the hot tail are shared with it and cost nothing. Others are reserved here before they are read, and let go
-//! when the answer that holds them was written or dropped. The first cold partition of a fetch waits for its share; further ones
-//! take what is free or stay empty, so that no fetch waits while it holds anything.
+//! Records of the hot tail are shared with it and cost nothing. Others are reserved here before they are read, and let
+//! go when the answer that holds them was written or dropped. The first cold partition of a fetch waits for its share;
+//! further ones take what is free or stay empty, so that no fetch waits while it holds anything.
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ impl FetchMemory {
 }
 
 impl Reserved {
-    /// Ties the reservation to the records that were read: it is let go with the last of their bytes. What was reserved and not
-    /// read is free at once.
+    /// Ties the reservation to the records that were read: it is let go with the last of their bytes. What was reserved
+    /// and not read is free at once.
     #[must_use]
     pub fn hold(mut self, records: Bytes) -> Bytes {
         if records.is_empty() {

@@ -1,7 +1,7 @@
 //! What operators look at: metrics and health over HTTP, on a port of their own.
 //!
-//! `/metrics` is Prometheus text with real histogram buckets, `/livez` says that the process answers, `/readyz` that it serves
-//! clients, with the reasons when it does not.
+//! `/metrics` is Prometheus text with real histogram buckets, `/livez` says that the process answers, `/readyz` that it
+//! serves clients, with the reasons when it does not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Why a broker does not start, and the exit code that says so to scripts.
+//! Why a broker does not start.
 
 use std::path::PathBuf;
 
@@ -78,29 +78,4 @@ pub enum StartError {
     /// A task broke an invariant while the broker ran.
     #[error("a task of the broker broke an invariant; see the log")]
     TaskFailed,
-}
-
-impl StartError {
-    /// The exit code of the process, after sysexits.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::DataDir(DataDirError::InUse { .. }) => 75,
-            Self::DataDir(DataDirError::OtherCluster { .. })
-            | Self::Shards { .. }
-            | Self::Address { .. } => 78,
-            Self::DataDir(DataDirError::Foreign { .. } | DataDirError::OtherVersion { .. }) => 65,
-            Self::DataDir(DataDirError::Unusable { .. })
-            | Self::WalDir { .. }
-            | Self::Objects(_) => 73,
-            Self::Listen(_) | Self::MetricsAddress { .. } => 69,
-            Self::MetadataOpen(_)
-            | Self::Metadata(_)
-            | Self::Initialise(_)
-            | Self::Log(_)
-            | Self::Groups(_) => 65,
-            Self::Signals(_) => 71,
-            Self::TaskFailed => 70,
-        }
-    }
 }

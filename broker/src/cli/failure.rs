@@ -7,6 +7,7 @@ use streamhouse_config::Problems;
 
 use super::exit_code::Exit;
 use crate::assembly::StartError;
+use crate::data_dir::DataDirError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,26 +44,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The number that the process ends with.
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Start(error) => error.exit_code(),
-            Self::Usage(_)
-            | Self::Settings(_)
-            | Self::NoFolder(_)
-            | Self::Client(_)
-            | Self::Data(_)
-            | Self::Io { .. }
-            | Self::OutputClosed => self.exit().number(),
-        }
-    }
-
-    fn exit(&self) -> Exit {
+    /// How the process ends.
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Settings(_) => Exit::Config,
             Self::NoFolder(_) => Exit::CannotCreate,
-            Self::Start(_) => Exit::Software,
+            Self::Start(error) => of_start(error),
             Self::Client(error) => match error.kind() {
                 ErrorKind::Caller => Exit::Usage,
                 ErrorKind::Unavailable => Exit::Unavailable,
@@ -85,6 +73,28 @@ impl Failure {
                 source,
             }
         }
+    }
+}
+
+/// How a process ends whose broker did not start, or ended by itself.
+fn of_start(error: &StartError) -> Exit {
+    match error {
+        StartError::DataDir(DataDirError::InUse { .. }) => Exit::InUse,
+        StartError::DataDir(DataDirError::OtherCluster { .. })
+        | StartError::Shards { .. }
+        | StartError::Address { .. } => Exit::Config,
+        StartError::DataDir(DataDirError::Unusable { .. })
+        | StartError::WalDir { .. }
+        | StartError::Objects(_) => Exit::CannotCreate,
+        StartError::Listen(_) | StartError::MetricsAddress { .. } => Exit::Unavailable,
+        StartError::DataDir(DataDirError::Foreign { .. } | DataDirError::OtherVersion { .. })
+        | StartError::MetadataOpen(_)
+        | StartError::Metadata(_)
+        | StartError::Initialise(_)
+        | StartError::Log(_)
+        | StartError::Groups(_) => Exit::Data,
+        StartError::Signals(_) => Exit::System,
+        StartError::TaskFailed => Exit::Software,
     }
 }
 

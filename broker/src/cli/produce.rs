@@ -1,7 +1,7 @@
 //! `streamhouse produce`: each line of standard input becomes a record.
 //!
-//! A thread reads lines, since standard input cannot be waited for otherwise; at most [`LINES_MAX`] of them wait. What is
-//! acknowledged is acknowledged: a command that ends with 0 has written everything it read.
+//! A thread reads lines, since standard input cannot be waited for otherwise; at most [`LINES_MAX`] of them wait. What
+//! is acknowledged is acknowledged: a command that ends with 0 has written everything it read.
 
 mod line;
 

@@ -1,8 +1,8 @@
 //! Errors of the log as clients see them.
 //!
 //! A produce error says whether the batch may have happened: what was refused before staging is definite
-//! (NOT_ENOUGH_REPLICAS and the validation codes), what was staged is REQUEST_TIMED_OUT or NOT_LEADER_OR_FOLLOWER. A fetch
-//! error is one of those that consumers know: any other would end up in the application.
+//! (NOT_ENOUGH_REPLICAS and the validation codes), what was staged is REQUEST_TIMED_OUT or NOT_LEADER_OR_FOLLOWER. A
+//! fetch error is one of those that consumers know: any other would end up in the application.
 
 use streamhouse_log::append::validate::ValidateError;
 use streamhouse_log::append::{AppendError, AppendLost};

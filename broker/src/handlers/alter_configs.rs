@@ -5,7 +5,6 @@
 //! brokers; a resource or a key that stands twice, or a null value, is refused. Where we differ: broker configs cannot
 //! be changed while the broker runs, and say so.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use streamhouse_protocol::api_key::ApiKey;
@@ -18,7 +17,7 @@ use crate::error_code::{self, Refusal};
 use crate::reach::Configs;
 use crate::security::{Operation, ResourceKind};
 
-use super::config_resource::ConfigResource;
+use super::altered_resources::{null_value, topics_to_alter};
 
 /// The handler.
 #[derive(Debug)]
@@ -39,18 +38,12 @@ impl Handler for AlterConfigs {
         cx: &RequestContext,
         request: AlterConfigsRequest,
     ) -> Reply<AlterConfigsResponse> {
-        let mut counts: BTreeMap<(i8, String), usize> = BTreeMap::new();
-        for resource in &request.resources {
-            *counts.entry(key(resource)).or_default() += 1;
-        }
-        let mut responses = Vec::with_capacity(counts.len());
-        for resource in &request.resources {
-            let altered = match counts.remove(&key(resource)) {
-                Some(1) => alter(configs, cx, resource, request.validate_only).await,
-                Some(_) => Err(Refusal::invalid_request(
-                    "Each resource must appear at most once.",
-                )),
-                None => continue,
+        let topics = topics_to_alter(configs, cx, &request.resources);
+        let mut responses = Vec::with_capacity(topics.len());
+        for (resource, topic) in topics {
+            let altered = match topic {
+                Ok(topic) => replace(configs, topic, resource, request.validate_only).await,
+                Err(refusal) => Err(refusal),
             };
             let response = AlterConfigsResourceResponse::default()
                 .with_resource_type(resource.resource_type)
@@ -62,36 +55,20 @@ impl Handler for AlterConfigs {
     }
 }
 
-fn key(resource: &AlterConfigsResource) -> (i8, String) {
-    (resource.resource_type, resource.resource_name.to_string())
-}
-
-async fn alter(
+async fn replace(
     configs: &Configs,
-    cx: &RequestContext,
+    topic: &str,
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let question = (&configs.access, cx, Operation::AlterConfigs);
-    let name = &resource.resource_name;
-    match ConfigResource::of(resource.resource_type, name, configs.broker, question)? {
-        ConfigResource::Topic(name) => {
-            let mut values = Vec::with_capacity(resource.configs.len());
-            for config in &resource.configs {
-                let Some(value) = &config.value else {
-                    return Err(Refusal::invalid_request(format!(
-                        "Null value not supported for : {}",
-                        config.name.as_str()
-                    )));
-                };
-                values.push((config.name.to_string(), value.to_string()));
-            }
-            let replaced = configs.topics.replace_configs(name, &values, validate_only);
-            replaced.await.map_err(|error| Refusal::from(&error))
-        }
-        ConfigResource::Broker | ConfigResource::AllBrokers => {
-            let names = resource.configs.iter().map(|config| config.name.as_str());
-            Err(error_code::broker_configs_are_fixed(names))
-        }
+    let mut values = Vec::with_capacity(resource.configs.len());
+    for config in &resource.configs {
+        let value = config.value.as_ref();
+        let value = value.ok_or_else(|| null_value(&config.name))?;
+        values.push((config.name.to_string(), value.to_string()));
     }
+    let replaced = configs
+        .topics
+        .replace_configs(topic, &values, validate_only);
+    replaced.await.map_err(|error| Refusal::from(&error))
 }

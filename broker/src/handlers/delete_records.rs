@@ -1,7 +1,8 @@
 //! DeleteRecords (key 21): moves log starts up.
 //!
-//! Kafka's rules we keep: DELETE on each topic; -1 means the high watermark; an offset below 0 or above the high watermark is
-//! OFFSET_OUT_OF_RANGE; a topic whose cleanup policy is not `delete` refuses with POLICY_VIOLATION. Where we differ: nowhere.
+//! Kafka's rules we keep: DELETE on each topic; -1 means the high watermark; an offset below 0 or above the high
+//! watermark is OFFSET_OUT_OF_RANGE; a topic whose cleanup policy is not `delete` refuses with POLICY_VIOLATION. Where
+//! we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

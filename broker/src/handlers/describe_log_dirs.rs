@@ -1,8 +1,8 @@
 //! DescribeLogDirs (key 35): how many bytes partitions hold.
 //!
-//! Kafka's rules we keep: DESCRIBE on the cluster; a null list of topics means all; sizes of this broker's partitions. Where we
-//! differ: there is one folder, and a size counts what the WAL and the objects hold; the volume's sizes are not told
-//! (-1), because the objects need not lie on it.
+//! Kafka's rules we keep: DESCRIBE on the cluster; a null list of topics means all; sizes of this broker's partitions.
+//! Where we differ: there is one folder, and a size counts what the WAL and the objects hold; the volume's sizes are
+//! not told (-1), because the objects need not lie on it.
 
 use std::ops::RangeInclusive;
 

@@ -1,9 +1,10 @@
 //! Fetch (key 1): reads record batches.
 //!
 //! Kafka's rules we keep: READ on each topic; partitions in the order asked for; the first partition that has something
-//! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are there, `max_wait_ms` have passed
-//! or a partition has an error; an append wakes it. Where we differ: no fetch session is ever made (session id 0, which
-//! every client accepts); batches are returned whole. Replicas do not fetch from here: a replica id is treated as a consumer's.
+//! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are
+//! there, `max_wait_ms` have passed or a partition has an error; an append wakes it. Where we differ: no fetch session
+//! is ever made (session id 0, which every client accepts); batches are returned whole. Replicas do not fetch from
+//! here: a replica id is treated as a consumer's.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

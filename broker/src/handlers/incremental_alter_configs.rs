@@ -4,7 +4,6 @@
 //! twice is refused; a null value only with DELETE; APPEND and SUBTRACT for lists only; resources fail one by one.
 //! Where we differ: broker configs cannot be changed while the broker runs, and say so.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use streamhouse_protocol::api_key::ApiKey;
@@ -22,7 +21,7 @@ use crate::reach::Configs;
 use crate::security::{Operation, ResourceKind};
 use crate::topics::ConfigOperation;
 
-use super::config_resource::ConfigResource;
+use super::altered_resources::{null_value, topics_to_alter};
 
 /// Kafka's numbers of operations (`AlterConfigOp.OpType`). On the wire: never renumber.
 const SET: i8 = 0;
@@ -49,18 +48,12 @@ impl Handler for IncrementalAlterConfigs {
         cx: &RequestContext,
         request: IncrementalAlterConfigsRequest,
     ) -> Reply<IncrementalAlterConfigsResponse> {
-        let mut counts: BTreeMap<(i8, String), usize> = BTreeMap::new();
-        for resource in &request.resources {
-            *counts.entry(key(resource)).or_default() += 1;
-        }
-        let mut responses = Vec::with_capacity(counts.len());
-        for resource in &request.resources {
-            let altered = match counts.remove(&key(resource)) {
-                Some(1) => alter(configs, cx, resource, request.validate_only).await,
-                Some(_) => Err(Refusal::invalid_request(
-                    "Each resource must appear at most once.",
-                )),
-                None => continue,
+        let topics = topics_to_alter(configs, cx, &request.resources);
+        let mut responses = Vec::with_capacity(topics.len());
+        for (resource, topic) in topics {
+            let altered = match topic {
+                Ok(topic) => alter(configs, topic, resource, request.validate_only).await,
+                Err(refusal) => Err(refusal),
             };
             let response = AlterConfigsResourceResponse::default()
                 .with_resource_type(resource.resource_type)
@@ -72,41 +65,24 @@ impl Handler for IncrementalAlterConfigs {
     }
 }
 
-fn key(resource: &AlterConfigsResource) -> (i8, String) {
-    (resource.resource_type, resource.resource_name.to_string())
-}
-
 async fn alter(
     configs: &Configs,
-    cx: &RequestContext,
+    topic: &str,
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let question = (&configs.access, cx, Operation::AlterConfigs);
-    let name = &resource.resource_name;
-    match ConfigResource::of(resource.resource_type, name, configs.broker, question)? {
-        ConfigResource::Topic(name) => {
-            let operations = resource.configs.iter().map(operation);
-            let operations = operations.collect::<Result<Vec<_>, Refusal>>()?;
-            let altered = configs
-                .topics
-                .alter_configs(name, &operations, validate_only);
-            altered.await.map_err(|error| Refusal::from(&error))
-        }
-        ConfigResource::Broker | ConfigResource::AllBrokers => {
-            let names = resource.configs.iter().map(|config| config.name.as_str());
-            Err(error_code::broker_configs_are_fixed(names))
-        }
-    }
+    let operations = resource.configs.iter().map(operation);
+    let operations = operations.collect::<Result<Vec<_>, Refusal>>()?;
+    let altered = configs
+        .topics
+        .alter_configs(topic, &operations, validate_only);
+    altered.await.map_err(|error| Refusal::from(&error))
 }
 
 fn operation(config: &AlterableConfig) -> Result<(String, ConfigOperation), Refusal> {
     let value = || match &config.value {
         Some(value) => Ok(value.to_string()),
-        None => Err(Refusal::invalid_request(format!(
-            "Null value not supported for : {}",
-            config.name.as_str()
-        ))),
+        None => Err(null_value(&config.name)),
     };
     let operation = match config.config_operation {
         SET => ConfigOperation::Set(value()?),

@@ -1,8 +1,9 @@
 //! ListOffsets (key 2): the corners of partitions, and offsets by time.
 //!
-//! Kafka's rules we keep: DESCRIBE on each topic; a partition that is asked for twice is INVALID_REQUEST; times are looked up by
-//! record, and a time after the last record gives -1 without error; the latest offset is the last stable one for readers of
-//! committed records. Where we differ: nothing is tiered in Kafka's sense, so the earliest local offset is the log start.
+//! Kafka's rules we keep: DESCRIBE on each topic; a partition that is asked for twice is INVALID_REQUEST; times are
+//! looked up by record, and a time after the last record gives -1 without error; the latest offset is the last stable
+//! one for readers of committed records. Where we differ: nothing is tiered in Kafka's sense, so the earliest local
+//! offset is the log start.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

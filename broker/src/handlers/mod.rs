@@ -29,6 +29,7 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
+mod altered_resources;
 mod config_resource;
 mod words;
 

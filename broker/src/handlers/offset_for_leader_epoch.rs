@@ -1,8 +1,8 @@
 //! OffsetForLeaderEpoch (key 23): where leader epochs end, so that consumers can tell a truncated log.
 //!
-//! Kafka's rules we keep: DESCRIBE on each topic; the answer is the largest epoch that is at most the one asked for, and its end; an
-//! epoch that is not known gives -1 and -1. Our log is never truncated, so an end never lies below what was read. Where
-//! we differ: nowhere.
+//! Kafka's rules we keep: DESCRIBE on each topic; the answer is the largest epoch that is at most the one asked for,
+//! and its end; an epoch that is not known gives -1 and -1. Our log is never truncated, so an end never lies below what
+//! was read. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 

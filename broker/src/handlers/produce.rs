@@ -1,10 +1,10 @@
 //! Produce (key 0): appends record batches.
 //!
-//! Kafka's rules we keep: WRITE on each topic; one batch per partition; errors per partition; acks=0 gets no answer, and a closed
-//! connection where the answer would be an error. The batches of a connection are staged in the order of its requests
-//! before the next request starts; the answer waits for the promise of the acks. Where we differ: a batch of a
-//! transaction is refused with INVALID_TXN_STATE; versions below 3, which are advertised because old clients look for
-//! them, are refused by closing, as Kafka does.
+//! Kafka's rules we keep: WRITE on each topic; one batch per partition; errors per partition; acks=0 gets no answer,
+//! and a closed connection where the answer would be an error. The batches of a connection are staged in the order of
+//! its requests before the next request starts; the answer waits for the promise of the acks. Where we differ: a batch
+//! of a transaction is refused with INVALID_TXN_STATE; versions below 3, which are advertised because old clients look
+//! for them, are refused by closing, as Kafka does.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from now on nothing reaches the disk, not even the journal. In
-/// perl, because the call is not wrapped by any safe function of Rust.
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from now on nothing reaches the disk, not even the journal.
+/// In perl, because the call is not wrapped by any safe function of Rust.
 const CUT_POWER: &str = r#"open(my $folder, "<", $ARGV[0]) or die "open: $!";
 my $flag = pack("L", 2);
 ioctl($folder, 0x8004587d, $flag) or die "ioctl: $!";"#;
@@ -61,9 +61,9 @@ impl Disk {
 
     /// Cuts the power: what was not synced is gone, and every call on the disk fails.
     ///
-    /// No process may be inside a sync of this disk: ext4 lets an fdatasync that the shutdown overtakes succeed although the
-    /// blocks it wrote never became part of the file (reserved blocks that were not written before). After a real cut that
-    /// call would not return. [`crate::broker::Broker::pause`] sees to it.
+    /// No process may be inside a sync of this disk: ext4 lets an fdatasync that the shutdown overtakes succeed
+    /// although the blocks it wrote never became part of the file (reserved blocks that were not written before). After
+    /// a real cut that call would not return. [`crate::broker::Broker::pause`] sees to it.
     pub(crate) fn cut_power(&self) {
         let point = self.point();
         run(

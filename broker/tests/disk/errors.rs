@@ -1,4 +1,5 @@
-//! Errors of writes and syncs: after the first one in the WAL the broker ends with exit code 74 and acknowledges nothing more.
+//! Errors of writes and syncs: after the first one in the WAL the broker ends with exit code 74 and acknowledges
+//! nothing more.
 //!
 //! The power is cut after each error: what the broker acknowledged although its sync had failed would be gone.
 
@@ -92,14 +93,14 @@ fn an_error_of_the_disk_ends_the_broker_before_it_promises_anything() {
     assert!(struck * 2 > scaled(ERRORS), "only {struck} errors happened");
 }
 
-/// Whether a call was one for the log itself. The thread also makes spare files in haste; one that cannot be made is thrown away, and
-/// the broker goes on.
+/// Whether a call was one for the log itself. The thread also makes spare files in haste; one that cannot be made is
+/// thrown away, and the broker goes on.
 fn hits_log(call: &str) -> bool {
     !UNFINISHED.iter().any(|end| call.contains(end))
 }
 
-/// Lets producers work until the broker ends or has lived through it, and cuts the power. Gives the exit code of a broker that
-/// ended by itself.
+/// Lets producers work until the broker ends or has lived through it, and cuts the power. Gives the exit code of a
+/// broker that ended by itself.
 fn produce_through(
     mut broker: Broker,
     ledger: &mut Ledger,

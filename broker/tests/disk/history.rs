@@ -1,8 +1,8 @@
 //! What producers sent and were told, and what must therefore be read back.
 //!
-//! The law: every acknowledged record lies at its offset with its bytes. A record whose outcome is unknown appears at most
-//! once. A record that was refused never appears. Batches are whole, each producer's records lie in the order in which it
-//! sent them, and an idempotent producer leaves no gap. Offsets of a partition follow each other from 0.
+//! The law: every acknowledged record lies at its offset with its bytes. A record whose outcome is unknown appears at
+//! most once. A record that was refused never appears. Batches are whole, each producer's records lie in the order in
+//! which it sent them, and an idempotent producer leaves no gap. Offsets of a partition follow each other from 0.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -77,8 +77,8 @@ impl Producer {
         *next = sent.sequence.min(*next);
     }
 
-    /// Whether a batch without an answer cannot have happened: it follows one of an idempotent producer that was refused, and
-    /// whose sequence numbers are still free.
+    /// Whether a batch without an answer cannot have happened: it follows one of an idempotent producer that was
+    /// refused, and whose sequence numbers are still free.
     pub(crate) fn is_void(&self, serial: usize) -> bool {
         let sent = &self.sent[serial];
         self.id.is_some() && sent.sequence >= self.next_sequence[sent.partition]

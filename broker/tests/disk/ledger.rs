@@ -27,8 +27,8 @@ pub(crate) const PRODUCE: i16 = 9;
 
 const FETCH: i16 = 11;
 
-/// `REQUEST_TIMED_OUT`, `NOT_LEADER_OR_FOLLOWER`, `NOT_ENOUGH_REPLICAS_AFTER_APPEND`, `KAFKA_STORAGE_ERROR`: it may have
-/// happened all the same.
+/// `REQUEST_TIMED_OUT`, `NOT_LEADER_OR_FOLLOWER`, `NOT_ENOUGH_REPLICAS_AFTER_APPEND`, `KAFKA_STORAGE_ERROR`: it may
+/// have happened all the same.
 const INDETERMINATE: &[i16] = &[7, 6, 20, 56];
 
 /// `NOT_ENOUGH_REPLICAS`: the WAL is full; it did not happen, try again.

@@ -1,6 +1,6 @@
-//! Disks that lie. One fails a sync and then says that all is well, as disks with a write cache and thin volumes do: a broker
-//! that believed the second sync would lose records. One only lies: nobody can keep a promise on it, but the loss must be
-//! found.
+//! Disks that lie. One fails a sync and then says that all is well, as disks with a write cache and thin volumes do: a
+//! broker that believed the second sync would lose records. One only lies: nobody can keep a promise on it, but the
+//! loss must be found.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -37,8 +37,8 @@ const WAL_FAILED: i32 = 74;
 /// `EX_DATAERR`: the data folder is damaged.
 const DAMAGED: i32 = 65;
 
-/// An ext4 without a journal on a sparse file, which lies on another file system. When that one is full, what the inner one
-/// writes to new places fails or vanishes.
+/// An ext4 without a journal on a sparse file, which lies on another file system. When that one is full, what the inner
+/// one writes to new places fails or vanishes.
 #[derive(Debug)]
 struct ThinDisk {
     inner: Option<Mount>,
@@ -87,7 +87,8 @@ fn a_sync_that_fails_once_and_then_lies_costs_nothing() {
         });
         let (mut broker, mut ledger) = started(&disk);
         broker.kill();
-        // The file that the next start begins has room on the inner disk and, but for its header, none on the outer one.
+        // The file that the next start begins has room on the inner disk and, but for its header, none on the outer
+        // one.
         let scratch = disk.scratch.path();
         let mut broker = Broker::start(&disk.data(), SPARSE, &[], scratch).unwrap();
         let filler = Filler::fill(disk.outer.point());
@@ -102,8 +103,8 @@ fn a_sync_that_fails_once_and_then_lies_costs_nothing() {
     }
 }
 
-/// A write that would fill a hole is cut short and still succeeds, if it began outside of the hole. Whether one does is up to how
-/// the kernel cuts writes, so more than one disk may be needed.
+/// A write that would fill a hole is cut short and still succeeds, if it began outside of the hole. Whether one does is
+/// up to how the kernel cuts writes, so more than one disk may be needed.
 #[test]
 fn the_loss_of_a_disk_that_only_lies_is_found() {
     if !capabilities::are_there("a disk that lies") {

@@ -20,9 +20,9 @@ enum Event {
     Ended,
 }
 
-/// Lets all producers work until `acks` batches were acknowledged or nobody goes on, then does `fault`, and waits until the
-/// producers noticed: each works until its connection breaks, a batch is refused, or `fault` sets its flag. Gives the number of
-/// acknowledged batches before the fault.
+/// Lets all producers work until `acks` batches were acknowledged or nobody goes on, then does `fault`, and waits until
+/// the producers noticed: each works until its connection breaks, a batch is refused, or `fault` sets its flag. Gives
+/// the number of acknowledged batches before the fault.
 pub(crate) fn produce(
     ledger: &mut Ledger,
     broker: &Broker,

@@ -1,11 +1,11 @@
-//! What a producer was promised, held against real faults of real disks: power cuts, `kill -9` at the n-th system call, errors of
-//! reads, writes and syncs, disks that are full, that fail once and then lie, and that lie only.
+//! What a producer was promised, held against real faults of real disks: power cuts, `kill -9` at the n-th system call,
+//! errors of reads, writes and syncs, disks that are full, that fail once and then lie, and that lie only.
 //!
 //! Every test runs the `streamhouse` binary on a folder of its own, lets an idempotent and a plain producer write with
 //! acks=all, breaks something, starts the binary again and reads everything back. What must hold is in [`history`].
 //!
-//! Needs root, loop devices, mkfs.ext4, strace and perl (one ioctl that no safe function wraps). `STREAMHOUSE_TEST_SCALE`
-//! multiplies the number of faults.
+//! Needs root, loop devices, mkfs.ext4, strace and perl (one ioctl that no safe function wraps).
+//! `STREAMHOUSE_TEST_SCALE` multiplies the number of faults.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod broker;

@@ -7,9 +7,9 @@ use streamhouse_runtime::{Clock, SystemClock};
 
 use crate::broker::{Broker, PATIENCE, read_lines};
 
-/// The command below which a process suffers `fault` (`error=EIO`, `signal=KILL`, `retval=0`, with `:when=`) at `calls`, in all
-/// its threads, from its start. The tracer is the grandchild, so that the process is our own child. Every call stops at the tracer:
-/// with `--seccomp-bpf`, which would be faster, strace 6.1 sends no signals.
+/// The command below which a process suffers `fault` (`error=EIO`, `signal=KILL`, `retval=0`, with `:when=`) at
+/// `calls`, in all its threads, from its start. The tracer is the grandchild, so that the process is our own child.
+/// Every call stops at the tracer: with `--seccomp-bpf`, which would be faster, strace 6.1 sends no signals.
 pub(crate) fn around(calls: &str, fault: &str, scratch: &Path) -> Vec<String> {
     let log = scratch.join("strace.log").display().to_string();
     let trace = format!("trace={calls}");

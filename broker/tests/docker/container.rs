@@ -30,8 +30,8 @@ pub(crate) struct Ended {
 }
 
 impl Container {
-    /// Runs the image with `volume` mounted and `more` variables, as `docker run -v ... -e ...` does, until it serves. On a
-    /// machine where a port of the image is taken it gets free ones.
+    /// Runs the image with `volume` mounted and `more` variables, as `docker run -v ... -e ...` does, until it serves.
+    /// On a machine where a port of the image is taken it gets free ones.
     pub(crate) fn run(image: &Image, volume: &Path, more: &[(&str, &str)]) -> Result<Self, Ended> {
         match Self::try_run(image, volume, more, |value| value) {
             Err(ended) if ended.status.code() == Some(PORT_IS_TAKEN) => {

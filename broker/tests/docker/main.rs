@@ -1,6 +1,6 @@
-//! The container image, without an engine: exactly the ENTRYPOINT, CMD and ENV of `docker/Dockerfile`, with the binary that was
-//! built. Two things differ from a container: the volume is a folder of the test, and ports that are taken on this machine
-//! are replaced by free ones wherever the environment names them.
+//! The container image, without an engine: exactly the ENTRYPOINT, CMD and ENV of `docker/Dockerfile`, with the binary
+//! that was built. Two things differ from a container: the volume is a folder of the test, and ports that are taken on
+//! this machine are replaced by free ones wherever the environment names them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod container;
