@@ -6,9 +6,10 @@
 pub mod ambient;
 pub mod chance;
 pub mod clock;
+pub mod planted;
 pub mod tasks;
 
 pub use ambient::Ambient;
 pub use chance::{Chance, OsChance, SeededChance};
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, deadline};
-pub use tasks::Tasks;
+pub use tasks::{Running, Scheduler, TaskStopped, Tasks};

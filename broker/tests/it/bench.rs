@@ -38,7 +38,6 @@ use streamhouse_storage::objects::Objects;
 use streamhouse_storage::wal::WalSettings;
 use streamhouse_storage::wal::crash::CrashIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::task::JoinHandle;
 
 pub(crate) const BROKER: i32 = 7;
 pub(crate) const CLUSTER_ID: &str = "c3RyZWFtaG91c2UtdGVzdA";
@@ -268,7 +267,7 @@ async fn lead_all(
 /// One connection of a client.
 pub(crate) struct Client {
     pub(crate) stream: DuplexStream,
-    pub(crate) serving: JoinHandle<()>,
+    pub(crate) serving: streamhouse_runtime::Running<()>,
     ended: tokio::sync::oneshot::Receiver<CloseReason>,
     next_correlation_id: i32,
 }

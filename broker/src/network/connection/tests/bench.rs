@@ -14,7 +14,6 @@ use streamhouse_protocol::rope::Rope;
 use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use super::super::{Call, CloseReason, Connections, Service};
 use crate::api::{Answer, Lane, Peer, Reply};
@@ -194,7 +193,7 @@ impl Bench {
 
 pub(super) struct Client {
     pub(super) stream: DuplexStream,
-    pub(super) serving: JoinHandle<()>,
+    pub(super) serving: streamhouse_runtime::Running<()>,
     pub(super) ended: Arc<Mutex<Option<CloseReason>>>,
 }
 
