@@ -122,7 +122,9 @@ impl Log {
                 n => self.retry_pause(n),
             };
             tokio::select! {
-                // Every arm may be dropped: a notification that was not taken stays, a sleep holds nothing.
+                // Every arm may be dropped: a notification that was not taken stays, a sleep holds nothing. No arm is
+                // drawn, so that a simulation repeats itself.
+                biased;
                 () = self.flush_due.notified(), if failures == 0 => {}
                 () = self.ambient.clock.sleep(pause) => {}
                 () = self.ambient.tasks.shutdown_requested() => return,

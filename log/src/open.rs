@@ -75,6 +75,26 @@ impl Log {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(parts: LogParts) -> Result<(Self, Recovered), OpenError> {
+        let (log, recovered, listener) = Self::recover(parts).await?;
+        log.wal()
+            .start(Arc::new(listener))
+            .map_err(OpenError::Thread)?;
+        log.serve();
+        Ok((log, recovered))
+    }
+
+    /// As [`Log::open`], but the WAL has no threads: whoever holds the [`WalDriver`] does their work, turn by turn.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[cfg(feature = "test-support")]
+    pub async fn open_driven(parts: LogParts) -> Result<(Self, Recovered, WalDriver), OpenError> {
+        let (log, recovered, listener) = Self::recover(parts).await?;
+        log.serve();
+        Ok((log, recovered, WalDriver { listener }))
+    }
+
+    async fn recover(parts: LogParts) -> Result<(Self, Recovered, Publisher), OpenError> {
         let topics = parts.store.topics().await.map_err(RecoverError::from)?;
         let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
         let known = topics.topics.iter().map(|topic| topic.id).collect();
@@ -130,14 +150,40 @@ impl Log {
             log: log.clone(),
             on_failure: parts.on_wal_failure,
         };
-        log.wal()
-            .start(Arc::new(listener))
-            .map_err(OpenError::Thread)?;
-        // What the last life left unrecorded is flushed without waiting for the interval if it is much.
-        log.flush_if_due();
-        let flusher = log.clone();
-        log.ambient.tasks.spawn("flush", flusher.flush_loop());
-        Ok((log, recovered))
+        Ok((log, recovered, listener))
+    }
+
+    /// What the last life left unrecorded is flushed without waiting for the interval if it is much.
+    fn serve(&self) {
+        self.flush_if_due();
+        let flusher = self.clone();
+        self.ambient.tasks.spawn("flush", flusher.flush_loop());
+    }
+}
+
+/// Does the work of the WAL's threads when it is told to.
+#[cfg(feature = "test-support")]
+pub struct WalDriver {
+    listener: Publisher,
+}
+
+#[cfg(feature = "test-support")]
+impl fmt::Debug for WalDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalDriver").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "test-support")]
+impl WalDriver {
+    /// What the WAL's thread does in one go: writes and syncs one group, and publishes it.
+    pub fn turn(&self) -> streamhouse_storage::wal::Turn {
+        self.listener.log.wal().turn(&self.listener)
+    }
+
+    /// One piece of the upkeep thread's work; false if there is none now.
+    pub fn upkeep(&self) -> bool {
+        self.listener.log.wal().upkeep()
     }
 }
 

@@ -22,8 +22,10 @@ pub(super) async fn run(inner: Arc<Inner>) {
             sweep_at = now + inner.settings.offsets_retention_check_interval;
         }
         let next = inner.run_due_timers(sweep_at);
-        // Every arm may be dropped: a sleep and a shutdown signal have no state, and `notified` keeps its permit.
+        // Every arm may be dropped: a sleep and a shutdown signal have no state, and `notified` keeps its permit. No
+        // arm is drawn, so that a simulation repeats itself.
         tokio::select! {
+            biased;
             () = clock.sleep_until(next) => {}
             () = inner.earlier.notified() => {}
             () = inner.ambient.tasks.shutdown_requested() => return,

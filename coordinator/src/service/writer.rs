@@ -44,8 +44,10 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 None => std::future::pending().await,
             }
         };
-        // Every arm may be dropped: a sleep and a shutdown signal have no state, and `notified` keeps its permit.
+        // Every arm may be dropped: a sleep and a shutdown signal have no state, and `notified` keeps its permit. No
+        // arm is drawn, so that a simulation repeats itself.
         tokio::select! {
+            biased;
             () = wait => {}
             () = inner.unwritten.notified() => {}
             () = inner.ambient.tasks.shutdown_requested() => {}
