@@ -30,6 +30,9 @@
 //! 12. **Rest.** An idle WAL writes one seal and then nothing.
 //! 13. **Distrust.** No bytes on disk make this room panic or allocate more than a file's size.
 //! 14. **Ownership.** One process per folder; files of another cluster or folder are refused.
+//! 15. **Set aside.** Once `set_aside` returned, its records are replayed before the log by every later `open`, at their
+//!     positions, until one of them says that all of them are recorded: whatever was recycled meanwhile, and whatever
+//!     crashed in between. A record that lies aside and in the log is replayed once.
 //!
 //! What it does not promise: that records which were only `written` survive a power cut (they survive the death of the
 //! process), or that a record that was never reported durable is absent after a crash.
@@ -47,6 +50,7 @@ mod files;
 mod queue;
 mod shared;
 
+mod aside;
 mod driver;
 mod read;
 mod upkeep;
@@ -73,7 +77,7 @@ use driver::Threads;
 use queue::Gate;
 use shared::Shared;
 
-pub use error::{AppendError, NoteTooLong, WalFailure, WalOpenError, WalReadError};
+pub use error::{AppendError, NoteTooLong, SetAsideError, WalFailure, WalOpenError, WalReadError};
 pub use io::{WalDirEntry, WalDirLock, WalFile, WalIo};
 pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
 pub use settings::WalSettings;
@@ -112,6 +116,15 @@ pub enum ReplayVerdict {
     Keep,
     /// It is recorded elsewhere, or belongs to nobody: its file may go when all records before it may.
     Recorded,
+}
+
+/// What the newest file of a folder says of the life that began it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastWritten {
+    /// The incarnation; none in a fresh folder.
+    pub incarnation: Option<u128>,
+    /// The note; empty if there was none.
+    pub note: Bytes,
 }
 
 /// What `open` found.
@@ -215,6 +228,19 @@ impl Wal {
         ))
     }
 
+    /// Looks at the newest file's header before the WAL is opened: whether the metadata store is the one that the last
+    /// writer knew is asked before anything changes.
+    ///
+    /// # Errors
+    /// As [`Wal::open`]; nothing was changed.
+    pub fn last_written(
+        io: &dyn WalIo,
+        settings: &WalSettings,
+        identity: &WalIdentity,
+    ) -> Result<LastWritten, WalOpenError> {
+        recovery::last_written(io, settings, identity)
+    }
+
     /// Starts the WAL thread and the upkeep thread (spare files, recycling). Call once; a second call does nothing.
     pub fn start(&self, listener: Arc<dyn WalListener>) -> std::io::Result<()> {
         let mut threads = self.threads.lock();
@@ -295,6 +321,21 @@ impl Wal {
     /// what is durable. Files are recycled by upkeep when no read has pinned them.
     pub fn recycle_to(&self, position: WalPosition) {
         self.shared.recycle_to(position);
+    }
+
+    /// Copies records into a file of `owner` alone, in place of the one that it had, and returns its name. When it returns,
+    /// the copy is durable: [`Wal::recycle_to`] may pass these records, they are replayed first by every start, and can be
+    /// read. The owner names all its records that are recorded nowhere else, those that were set aside before included.
+    /// Waits for the disk; one call at a time for an owner.
+    ///
+    /// # Errors
+    /// See [`SetAsideError`]; the log keeps the records.
+    pub fn set_aside(
+        &self,
+        owner: u32,
+        records: &[(WalLocation, AppendClass)],
+    ) -> Result<String, SetAsideError> {
+        self.shared.set_aside(owner, records)
     }
 
     /// Sets what the headers of files started from now on carry (what the broker last saw of the metadata store).

@@ -31,6 +31,8 @@ pub(super) struct Folder {
     pub(super) dead: Vec<FoundFile>,
     /// A file that the chain names and that is gone although older ones are there.
     pub(super) missing: Option<u64>,
+    /// Files of records that were set aside: owner, name.
+    pub(super) asides: Vec<(u32, String)>,
     /// Spare files: serial, name, length.
     pub(super) spares: Vec<(u64, String, u64)>,
     /// The highest number of all.
@@ -64,6 +66,7 @@ pub(super) fn read_folder(io: &dyn WalIo, identity: &WalIdentity) -> Result<Fold
                 folder.newest_serial = folder.newest_serial.max(serial);
                 folder.spares.push((serial, entry.name, entry.len));
             }
+            FileName::Aside(owner) => folder.asides.push((owner, entry.name)),
             FileName::Unfinished => {
                 io.remove(&entry.name)
                     .map_err(io_error("remove", &entry.name))?;
@@ -72,6 +75,7 @@ pub(super) fn read_folder(io: &dyn WalIo, identity: &WalIdentity) -> Result<Fold
         }
     }
     folder.spares.sort_unstable();
+    folder.asides.sort_unstable();
     found.sort_unstable_by_key(|file| file.number);
     for file in &found {
         check_identity(file, identity)?;
@@ -81,7 +85,12 @@ pub(super) fn read_folder(io: &dyn WalIo, identity: &WalIdentity) -> Result<Fold
     Ok(folder)
 }
 
-fn read_file(io: &dyn WalIo, number: u64, name: String) -> Result<FoundFile, WalOpenError> {
+/// Reads the header of a file.
+pub(super) fn read_file(
+    io: &dyn WalIo,
+    number: u64,
+    name: String,
+) -> Result<FoundFile, WalOpenError> {
     let file = io.open(&name).map_err(io_error("open", &name))?;
     // The process before may have died with unsynced bytes in memory, or of a failed sync after which memory shows
     // what the device never got: sync, forget, and read what the device holds.
@@ -112,7 +121,7 @@ fn read_file(io: &dyn WalIo, number: u64, name: String) -> Result<FoundFile, Wal
     })
 }
 
-fn check_identity(file: &FoundFile, own: &WalIdentity) -> Result<(), WalOpenError> {
+pub(super) fn check_identity(file: &FoundFile, own: &WalIdentity) -> Result<(), WalOpenError> {
     let Some(header) = &file.header else {
         return Ok(());
     };

@@ -105,6 +105,27 @@ pub enum WalReadError {
     },
 }
 
+/// Why records were not set aside. The log keeps them, as before; what was set aside for the owner earlier is there still.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SetAsideError {
+    /// The WAL was closed or failed: nothing can be set aside in this process.
+    #[error("the WAL is closed; nothing was set aside")]
+    Closed,
+    /// A record cannot be read back.
+    #[error("a record cannot be set aside: {0}")]
+    Read(#[from] WalReadError),
+    /// The file cannot be made: see to the disk; the next attempt starts again.
+    #[error("cannot {operation} WAL file {file} for records to be set aside: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
 /// The WAL failed for good: nothing that was not reported durable may be acknowledged, whatever a later fsync says.
 /// The outcome of records in `durable_to..written_to` is unknown.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -41,12 +41,58 @@ pub(super) struct RetiredFile {
     pub(super) bytes: u64,
 }
 
+/// A file with the records that were set aside for one owner.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) owner: u32,
+    pub(super) name: String,
+    pub(super) file: Arc<dyn WalFile>,
+    pub(super) salt: u64,
+    /// Position and offset in the file of each record, in order.
+    places: Vec<(u64, u64)>,
+}
+
+impl Aside {
+    pub(super) fn new(name: String, file: Arc<dyn WalFile>, salt: u64) -> Self {
+        Self {
+            owner: 0,
+            name,
+            file,
+            salt,
+            places: Vec::new(),
+        }
+    }
+
+    pub(super) fn owned_by(self, owner: u32) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// Adds a record behind all others.
+    pub(super) fn push(&mut self, position: u64, offset: u64) {
+        self.places.push((position, offset));
+    }
+
+    /// Where in the file the record with this position lies.
+    pub(super) fn offset_of(&self, position: u64) -> Option<u64> {
+        let place = self
+            .places
+            .binary_search_by_key(&position, |(position, _)| *position);
+        Some(self.places[place.ok()?].1)
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = u64> + '_ {
+        self.places.iter().map(|(position, _)| *position)
+    }
+}
+
 /// All files of one WAL. Guarded by one lock, which is never held over IO.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     slots: BTreeMap<u64, Slot>,
     retired: VecDeque<RetiredFile>,
     spares: VecDeque<SpareFile>,
+    /// By owner.
+    asides: BTreeMap<u32, Aside>,
     next_serial: u64,
 }
 
@@ -91,9 +137,23 @@ impl Files {
 
     /// The file in which `position` lies, pinned.
     pub(super) fn pin(&self, position: WalPosition) -> Option<Arc<LiveFile>> {
+        let mut asides = self.asides.values();
+        if let Some(view) = asides.find_map(|aside| aside.view(position)) {
+            return Some(view);
+        }
         let (_, slot) = self.slots.range(..=position.0).next_back()?;
         let inside = slot.end.is_none_or(|end| position < end);
         inside.then(|| Arc::clone(&slot.live))
+    }
+
+    /// Adds the file of an owner, in place of the one before.
+    pub(super) fn put_aside(&mut self, aside: Aside) {
+        self.asides.insert(aside.owner, aside);
+    }
+
+    /// The file of an owner.
+    pub(super) fn aside(&self, owner: u32) -> Option<&Aside> {
+        self.asides.get(&owner)
     }
 
     /// Retires every closed file that ends at or below `position`, oldest first; true if there was one.

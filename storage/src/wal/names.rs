@@ -1,7 +1,8 @@
 //! The names of the WAL's files. *On disk: never renumber.*
 //!
 //! `00000000000000000042.wal` holds records (or is ready for them), `spare-00000000000000000007.wal` waits to be used,
-//! `*.tmp` is a file whose making was interrupted, `lock` is the folder's lock.
+//! `aside-0000000003.wal` holds what was set aside for owner 3, `*.tmp` is a file whose making was interrupted, `lock` is
+//! the folder's lock.
 
 /// What a name says about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub(super) enum FileName {
     Log(u64),
     /// A spare, with its serial number.
     Spare(u64),
+    /// Records that were set aside, with their owner.
+    Aside(u32),
     /// The rest of an interrupted creation.
     Unfinished,
     /// Not ours.
@@ -31,6 +34,14 @@ pub(super) fn unfinished_file(serial: u64) -> String {
     format!("spare-{serial:020}.tmp")
 }
 
+pub(super) fn aside_file(owner: u32) -> String {
+    format!("aside-{owner:010}.wal")
+}
+
+pub(super) fn unfinished_aside(owner: u32) -> String {
+    format!("aside-{owner:010}.tmp")
+}
+
 pub(super) fn parse(name: &str) -> FileName {
     if name.ends_with(".tmp") {
         return FileName::Unfinished;
@@ -38,6 +49,12 @@ pub(super) fn parse(name: &str) -> FileName {
     let Some(stem) = name.strip_suffix(".wal") else {
         return FileName::Stranger;
     };
+    if let Some(digits) = stem.strip_prefix("aside-") {
+        let owner = digits.parse().ok();
+        // One spelling each.
+        let owner = owner.filter(|owner| aside_file(*owner) == name);
+        return owner.map_or(FileName::Stranger, FileName::Aside);
+    }
     let (digits, is_spare) = match stem.strip_prefix("spare-") {
         Some(digits) => (digits, true),
         None => (stem, false),

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Condvar, Mutex};
 use streamhouse_runtime::Ambient;
 
+use super::aside;
 use super::chain::{Folder, FoundFile, io_error, read_folder};
 use super::files::{Files, LiveFile, SpareFile};
 use super::format::{FILE_HEADER_BYTES, FileHeader, Predecessor};
@@ -19,8 +20,8 @@ use super::shared::Shared;
 use super::upkeep::make_spare;
 use super::writer::{Writer, enter_log};
 use super::{
-    Bytes, Recovery, ReplayVerdict, Replayed, WalIdentity, WalIo, WalOpenError, WalPosition,
-    WalSettings, names,
+    Bytes, LastWritten, Recovery, ReplayVerdict, Replayed, WalDirLock, WalIdentity, WalIo,
+    WalOpenError, WalPosition, WalSettings, names,
 };
 
 /// Spares that exist when `open` returns, below the cap.
@@ -42,22 +43,29 @@ impl Opening {
         if let Some(problem) = self.settings.problem() {
             return Err(WalOpenError::Settings { problem });
         }
-        let dir = self.settings.dir.display().to_string();
-        let lock = self.io.lock().map_err(|error| {
-            if error.kind() == std::io::ErrorKind::WouldBlock {
-                WalOpenError::Locked { dir }
-            } else {
-                io_error("lock", "the folder")(error)
-            }
-        })?;
+        let lock = lock(self.io.as_ref(), &self.settings)?;
         let mut folder = read_folder(self.io.as_ref(), &self.identity)?;
-        let replayed = replay(&mut folder, self.settings.accept_loss, on_record)?;
+        let accept = self.settings.accept_loss;
+        let asides = std::mem::take(&mut folder.asides);
+        let io = self.io.as_ref();
+        let mut aside = aside::replay(io, asides, &self.identity, accept, on_record)?;
+        let positions = std::mem::take(&mut aside.positions);
+        let mut replayed = replay(&mut folder, positions, accept, on_record)?;
+        replayed.records += aside.records;
+        replayed.payload_bytes += aside.payload_bytes;
+        replayed.accepted_loss = replayed.accepted_loss.or(aside.accepted_loss);
         let mut recovery = report(&folder, &replayed);
         let mut files = Files::new(folder.newest_serial + 1);
         self.adopt_spares(&mut folder, &mut files)?;
-        let current = self.begin(&folder, &replayed, &mut files)?;
+        let current = self.begin(&folder, &replayed, aside.end, &mut files)?;
         recovery.resumed_at = current.base;
-        let shared = self.assemble(folder, replayed, files, current, recovery.note.clone());
+        aside
+            .needed
+            .into_iter()
+            .for_each(|file| files.put_aside(file));
+        let note = current_note(&self.settings, &replayed);
+        let shared = self.assemble(folder, replayed, files, current, note);
+        shared.remove_asides(&aside.unneeded);
         *shared.dir_lock.lock() = Some(lock);
         shared.prepare_spares();
         Ok((shared, recovery))
@@ -85,6 +93,7 @@ impl Opening {
         &self,
         folder: &Folder,
         replayed: &Replay,
+        aside_end: u64,
         files: &mut Files,
     ) -> Result<Arc<LiveFile>, WalOpenError> {
         let predecessor = used_files(replayed).last().map(|file| Predecessor {
@@ -94,9 +103,9 @@ impl Opening {
         });
         // The newest file has the highest base of all, used or not.
         let bases = replayed.files.iter().map(|file| file.header.base.0);
-        let highest = bases.fold(replayed.end, u64::max);
+        let highest = bases.fold(replayed.end.max(aside_end), u64::max);
         let base = match folder.newest_number {
-            0 => 0,
+            0 if aside_end == 0 => 0,
             // A sound header never holds a position near the end of the numbers.
             _ => highest.saturating_add(POSITION_GAP),
         };
@@ -107,7 +116,7 @@ impl Opening {
             file_bytes: self.settings.file_bytes,
             identity: self.identity,
             predecessor,
-            note: note_of(replayed),
+            note: current_note(&self.settings, replayed).to_vec(),
         };
         let spare = match files.take_spare() {
             Some(spare) => spare,
@@ -208,6 +217,16 @@ impl Opening {
 }
 
 impl Shared {
+    /// Removes files whose records are all recorded elsewhere. What cannot be removed now is tried at the next start.
+    fn remove_asides(&self, names: &[String]) {
+        let removed = names.iter().try_for_each(|name| self.io.remove(name));
+        if !names.is_empty()
+            && let Err(error) = removed.and_then(|()| self.io.sync_dir())
+        {
+            tracing::warn!(%error, "cannot remove WAL files with records that were set aside; the next start tries again");
+        }
+    }
+
     /// Sees to the two spares that must exist from the start; more of them are upkeep's work. Without room for them the
     /// broker starts all the same: what frees space must be able to run.
     fn prepare_spares(&self) {
@@ -222,6 +241,34 @@ impl Shared {
             }
         }
     }
+}
+
+fn lock(io: &dyn WalIo, settings: &WalSettings) -> Result<Box<dyn WalDirLock>, WalOpenError> {
+    io.lock().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            let dir = settings.dir.display().to_string();
+            WalOpenError::Locked { dir }
+        } else {
+            io_error("lock", "the folder")(error)
+        }
+    })
+}
+
+/// See [`super::Wal::last_written`].
+pub(super) fn last_written(
+    io: &dyn WalIo,
+    settings: &WalSettings,
+    identity: &WalIdentity,
+) -> Result<LastWritten, WalOpenError> {
+    let _lock = lock(io, settings)?;
+    let folder = read_folder(io, identity)?;
+    let newest = folder.chain.last().and_then(|file| file.header.as_ref());
+    Ok(
+        newest.map_or_else(LastWritten::default, |header| LastWritten {
+            incarnation: Some(header.identity.incarnation),
+            note: Bytes::from(header.note.clone()),
+        }),
+    )
 }
 
 /// A file from which nothing can be read: no record has salt zero and its place.
@@ -239,6 +286,12 @@ fn without_records(found: FoundFile, base: WalPosition) -> Arc<LiveFile> {
 /// The files in which recovery found records.
 fn used_files(replayed: &Replay) -> impl Iterator<Item = &ReplayedFile> {
     replayed.files.iter().filter(|file| file.records > 0)
+}
+
+/// What headers carry from now on: what the owner gave, else what the newest file carries.
+fn current_note(settings: &WalSettings, replayed: &Replay) -> Bytes {
+    let given = settings.note.clone();
+    given.unwrap_or_else(|| Bytes::from(note_of(replayed)))
 }
 
 fn note_of(replayed: &Replay) -> Vec<u8> {

@@ -40,6 +40,8 @@ pub(super) struct Replay {
     /// Ends of the records of class Run that are needed.
     pub(super) run_ends: Vec<u64>,
     pub(super) accepted_loss: Option<WalLoss>,
+    /// Positions of the records that were set aside, in order.
+    aside: Vec<u64>,
     damage: Option<Damage>,
     has_needed: bool,
 }
@@ -54,13 +56,18 @@ struct Damage {
 
 type OnRecord<'a> = &'a mut dyn FnMut(Replayed) -> ReplayVerdict;
 
-/// Replays the files of `folder`. With `accept`, exactly that loss is passed over.
+/// Replays the files of `folder`, but not the records at the positions `aside`. With `accept`, exactly that loss is
+/// passed over.
 pub(super) fn replay(
     folder: &mut Folder,
+    aside: Vec<u64>,
     accept: Option<WalLoss>,
     on_record: OnRecord<'_>,
 ) -> Result<Replay, WalOpenError> {
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        aside,
+        ..Replay::default()
+    };
     let chain = std::mem::take(&mut folder.chain);
     // Where each file ends according to the one behind it.
     let ends: Vec<Option<u64>> = chain
@@ -252,10 +259,17 @@ impl Replay {
         {
             return;
         }
-        self.records += 1;
-        self.payload_bytes += replayed.payload.len() as u64;
         let (kind, end) = (RecordKind::from(replayed.class), replayed.location.end().0);
-        match on_record(replayed) {
+        let position = replayed.location.position.0;
+        let verdict = if self.aside.binary_search(&position).is_ok() {
+            // It was replayed from there, and is kept there.
+            ReplayVerdict::Recorded
+        } else {
+            self.records += 1;
+            self.payload_bytes += replayed.payload.len() as u64;
+            on_record(replayed)
+        };
+        match verdict {
             ReplayVerdict::Keep => {
                 self.has_needed = true;
                 if kind == RecordKind::Run {

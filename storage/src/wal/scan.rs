@@ -57,6 +57,32 @@ impl<'a> FileScan<'a> {
         if !is_here || header.synced_upto > position {
             return Ok(None);
         }
+        let payload = self.payload_at(offset, &header)?;
+        Ok(payload.map(|payload| (header, payload)))
+    }
+
+    /// The valid record at `offset` of a file whose records have positions that only grow: here `at_least`.
+    pub(super) fn record_in_place(
+        &mut self,
+        offset: u64,
+        at_least: u64,
+    ) -> io::Result<Option<(RecordHeader, &[u8])>> {
+        let salt = self.salt;
+        let Some(bytes) = self.bytes_at(offset, RECORD_HEADER_BYTES)? else {
+            return Ok(None);
+        };
+        let Some(header) = RecordHeader::decode(bytes) else {
+            return Ok(None);
+        };
+        if header.salt != salt || header.position < at_least {
+            return Ok(None);
+        }
+        let payload = self.payload_at(offset, &header)?;
+        Ok(payload.map(|payload| (header, payload)))
+    }
+
+    /// The payload of the record at `offset`, if the record is sound.
+    fn payload_at(&mut self, offset: u64, header: &RecordHeader) -> io::Result<Option<&[u8]>> {
         let payload_len = u64::from(header.payload_len);
         let Some(record) = self.bytes_at(offset, header.bytes())? else {
             return Ok(None);
@@ -64,10 +90,8 @@ impl<'a> FileScan<'a> {
         if !RecordHeader::is_sound(record) {
             return Ok(None);
         }
-        let payload = usize::try_from(RECORD_HEADER_BYTES + payload_len)
-            .ok()
-            .and_then(|end| record.get(super::format::RECORD_HEADER_LEN..end));
-        Ok(payload.map(|payload| (header, payload)))
+        let end = usize::try_from(RECORD_HEADER_BYTES + payload_len).ok();
+        Ok(end.and_then(|end| record.get(super::format::RECORD_HEADER_LEN..end)))
     }
 
     /// The position of the first valid record at or behind `position`.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::WalLoss;
 use super::format::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use super::queue::SEAL_BYTES;
@@ -32,6 +34,9 @@ pub struct WalSettings {
     /// The loss that an operator accepts: exactly the range that `WalOpenError::Corrupt` named. Must be given at every
     /// start until the damaged file is recycled. Default none.
     pub accept_loss: Option<WalLoss>,
+    /// What the headers of files carry from this start on; at most 2048 bytes, the rest is cut. Default: what the newest
+    /// file carries.
+    pub note: Option<Bytes>,
 }
 
 impl WalSettings {
@@ -49,6 +54,7 @@ impl WalSettings {
             queue_bytes_max: 64 << 20,
             seal_after: Duration::from_millis(20),
             accept_loss: None,
+            note: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the tests of the WAL share: folders, a broker's small world, a listener that remembers.
 
 mod accounting;
+mod aside;
 mod crashes;
 mod damage;
 mod faults;
