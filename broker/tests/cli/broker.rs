@@ -73,6 +73,11 @@ impl Dev {
         }
     }
 
+    /// The id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The port of [`Dev::bootstrap`].
     pub(crate) fn port(&self) -> &str {
         self.bootstrap.rsplit_once(':').unwrap().1

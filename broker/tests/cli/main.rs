@@ -3,6 +3,7 @@
 //! Nothing here waits blindly: a broker is ready when its first lines say so, a command is done when it ends.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod bench;
 mod broker;
 mod kill;
 mod refusals;

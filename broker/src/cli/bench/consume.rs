@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use futures::future::try_join_all;
 use streamhouse_client::connection::Connection;
 use streamhouse_client::fetch::{FetchFrom, FetchOptions, fetch};
 use streamhouse_client::metadata::Topic;
@@ -14,8 +13,10 @@ use streamhouse_client::{Client, ClientError};
 use streamhouse_protocol::record_batch::{RecordBatch, iterate};
 use streamhouse_runtime::Monotonic;
 
-use super::produce::{own_partitions, places};
-use super::report::{Measured, Report};
+use super::measured::{Measured, Size, Window};
+use super::places::{own_partitions, places};
+use super::process::Watched;
+use super::report::Report;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::target::Target;
@@ -26,7 +27,8 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Measure how fast a broker gives records
 ///
 /// Reads a topic from the beginning to where it ends when the command begins, without looking into
-/// the batches. `bench produce` fills one.
+/// the batches. `bench produce` fills one. With --follow, begins at the end and reads what others
+/// write meanwhile.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Consume {
@@ -42,12 +44,20 @@ pub(super) struct Consume {
     /// The most bytes of an answer
     #[arg(long, value_name = "BYTES", default_value_t = 52_428_800, value_parser = clap::value_parser!(i32).range(1..))]
     fetch_bytes: i32,
-    /// Seconds after which the command ends, whatever is left [default: none]
+    /// Begin at the end and read what is written until --seconds are over
+    #[arg(long, requires = "seconds")]
+    follow: bool,
+    /// Seconds after which the command ends, whatever is left; warm-up comes before them [default: none]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
+    /// Seconds to read before measuring begins
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    warm_up: u64,
     /// Write JSON: one object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watched: Watched,
     #[command(flatten)]
     target: Target,
 }
@@ -67,10 +77,17 @@ async fn measure(consume: &Consume, client: Client) -> Result<Report, Failure> {
         .iter()
         .map(|partition| partition.index)
         .collect();
-    let starts = client
-        .offsets(&topic.name, &all, OffsetAt::Beginning)
-        .await?;
-    let ends = client.offsets(&topic.name, &all, OffsetAt::End).await?;
+    let start = if consume.follow {
+        OffsetAt::End
+    } else {
+        OffsetAt::Beginning
+    };
+    let starts = client.offsets(&topic.name, &all, start).await?;
+    let ends = if consume.follow {
+        all.iter().map(|partition| (*partition, i64::MAX)).collect()
+    } else {
+        client.offsets(&topic.name, &all, OffsetAt::End).await?
+    };
     let connections = usize::from(consume.connections).min(all.len().max(1));
     let mut readers = Vec::new();
     for index in 0..connections {
@@ -90,27 +107,30 @@ async fn measure(consume: &Consume, client: Client) -> Result<Report, Failure> {
             },
         });
     }
-    let begun = client.ambient().clock.monotonic();
+    let from = client.ambient().clock.monotonic() + Duration::from_secs(consume.warm_up);
     let until = consume
         .seconds
-        .map(|seconds| begun + Duration::from_secs(seconds));
+        .map(|seconds| from + Duration::from_secs(seconds));
+    let window = Window {
+        from,
+        until: until.unwrap_or(from),
+        every: None,
+    };
     let runs = readers
         .into_iter()
-        .map(|reader| super::spawned(&client, reader.run(until)));
-    let mut measured = Measured::new();
-    let mut last = begun;
-    for (part, ended) in try_join_all(runs).await? {
-        measured.add(&part);
-        last = last.max(ended);
-    }
+        .map(|reader| super::spawned(&client, reader.run(until, Measured::new(window))));
     let parameters = serde_json::json!({
         "topic": consume.topic,
         "partitions": all.len(),
         "connections": connections,
         "partition_bytes": consume.partition_bytes,
         "fetch_bytes": consume.fetch_bytes,
+        "follow": consume.follow,
+        "warm_up_seconds": consume.warm_up,
+        "seconds": consume.seconds,
     });
-    Ok(Report::new("consume", parameters, &measured, last - begun))
+    let all = super::together(&client, window, consume.watched, runs).await?;
+    Ok(Report::new("consume", parameters, all))
 }
 
 /// One connection (one per leader, where a topic has several) and what it reads.
@@ -124,9 +144,8 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self, until: Option<Monotonic>) -> super::Run {
+    async fn run(mut self, until: Option<Monotonic>, mut measured: Measured) -> super::Run {
         let clock = Arc::clone(&self.client.ambient().clock);
-        let mut measured = Measured::new();
         loop {
             let now = clock.monotonic();
             if until.is_some_and(|until| now >= until) {
@@ -165,7 +184,11 @@ impl Reader {
         let clock = Arc::clone(&self.client.ambient().clock);
         let begun = clock.monotonic();
         let answer = fetch(&self.client, connection, &self.topic, from, &self.options).await?;
-        measured.latency(clock.monotonic() - begun);
+        let now = clock.monotonic();
+        let mut size = Size {
+            requests: 1,
+            ..Size::default()
+        };
         for fetched in answer {
             if let Some(error) = fetched.error {
                 return Err(error);
@@ -178,18 +201,19 @@ impl Reader {
                     offset: *position,
                     reason: error.to_string(),
                 })?;
-                count(&batch, measured);
+                count(&batch, &mut size);
                 *position = batch.next_offset().max(*position);
             }
         }
+        measured.finished(begun, now, &size);
         Ok(())
     }
 }
 
 /// Payload is what lies behind the header of a batch, compressed as it is: it is not looked into.
-fn count(batch: &RecordBatch, measured: &mut Measured) {
+fn count(batch: &RecordBatch, size: &mut Size) {
     let bytes = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    measured.records += u64::try_from(batch.records_count()).unwrap_or_default();
-    measured.batch_bytes += bytes(batch.size_bytes());
-    measured.payload_bytes += bytes(batch.records_bytes().len());
+    size.records += u64::try_from(batch.records_count()).unwrap_or_default();
+    size.batch_bytes += bytes(batch.size_bytes());
+    size.payload_bytes += bytes(batch.records_bytes().len());
 }

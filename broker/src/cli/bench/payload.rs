@@ -1,4 +1,4 @@
-//! What is sent: batches that are encoded once and sent again and again.
+//! What is sent: batches of random text.
 
 use streamhouse_protocol::compression::Compression;
 use streamhouse_protocol::record_batch::{
@@ -28,29 +28,40 @@ impl BatchShape {
         (room / (self.record_bytes + RECORD_OVERHEAD)).max(1)
     }
 
-    /// A batch of random text, which compresses about as text of four bits a byte does.
-    pub(super) fn batch(
-        &self,
-        chance: &dyn Chance,
-        now_ms: i64,
-    ) -> Result<RecordBatch, BuildError> {
-        let mut builder = RecordBatchBuilder::new(self.compression);
-        let mut value = Vec::with_capacity(self.record_bytes);
-        for _ in 0..self.records() {
-            value.clear();
+    /// The values of a batch: random text, which compresses about as text of four bits a byte does.
+    pub(super) fn values(&self, chance: &dyn Chance) -> Vec<Vec<u8>> {
+        let value = || {
+            let mut value = Vec::with_capacity(self.record_bytes + 8);
             while value.len() < self.record_bytes {
                 let drawn = chance.next_u64().to_le_bytes();
                 value.extend(drawn.iter().map(|byte| b'a' + (byte & 0x0f)));
             }
             value.truncate(self.record_bytes);
-            builder.push(&RecordContent {
-                timestamp_ms: now_ms,
-                value: Some(&value),
-                ..RecordContent::default()
-            })?;
-        }
-        builder.build()
+            value
+        };
+        (0..self.records()).map(|_| value()).collect()
     }
+
+    /// An empty batch of this shape.
+    pub(super) const fn builder(&self) -> RecordBatchBuilder {
+        RecordBatchBuilder::new(self.compression)
+    }
+}
+
+/// A batch of these values.
+pub(super) fn batch(
+    mut builder: RecordBatchBuilder,
+    values: &[Vec<u8>],
+    now_ms: i64,
+) -> Result<RecordBatch, BuildError> {
+    for value in values {
+        builder.push(&RecordContent {
+            timestamp_ms: now_ms,
+            value: Some(value),
+            ..RecordContent::default()
+        })?;
+    }
+    builder.build()
 }
 
 #[cfg(test)]

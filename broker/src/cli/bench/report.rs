@@ -1,58 +1,14 @@
-//! What was measured: counts, rates and percentiles, for people and as JSON.
+//! The result of a benchmark: counts, rates and percentiles, for people and as JSON.
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::Together;
+use super::measured::Interval;
+use super::process::Used;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-
-/// The longest latency that is told apart: ten minutes. Longer ones count as this.
-const LATENCY_MAX_US: u64 = 600_000_000;
-
-/// Latencies and counts of one connection, or of all.
-#[derive(Clone, Debug)]
-pub(super) struct Measured {
-    latencies: Histogram<u64>,
-    pub(super) requests: u64,
-    pub(super) records: u64,
-    /// Bytes of keys and values.
-    pub(super) payload_bytes: u64,
-    /// Bytes of record batches as they were sent.
-    pub(super) batch_bytes: u64,
-}
-
-impl Measured {
-    pub(super) fn new() -> Self {
-        Self {
-            latencies: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
-                .expect("these bounds are within what the histogram allows"),
-            requests: 0,
-            records: 0,
-            payload_bytes: 0,
-            batch_bytes: 0,
-        }
-    }
-
-    /// Enters the latency of one request.
-    pub(super) fn latency(&mut self, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latencies.saturating_record(us.max(1));
-        self.requests += 1;
-    }
-
-    /// Adds what another connection measured.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.latencies
-            .add(&other.latencies)
-            .expect("all histograms have the same bounds");
-        self.requests += other.requests;
-        self.records += other.records;
-        self.payload_bytes += other.payload_bytes;
-        self.batch_bytes += other.batch_bytes;
-    }
-}
 
 /// The result of a run.
 #[derive(Debug, Serialize)]
@@ -69,6 +25,22 @@ pub(super) struct Report {
     /// Millions of bytes of record batches a second.
     megabytes_per_second: f64,
     latency_us: Latency,
+    /// Absent unless they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    intervals: Vec<IntervalReport>,
+    #[serde(flatten)]
+    used: Used,
+}
+
+/// What was finished in one interval.
+#[derive(Debug, Serialize)]
+struct IntervalReport {
+    /// When it ended, counted from the beginning of the window.
+    until_second: f64,
+    requests_per_second: f64,
+    records_per_second: f64,
+    megabytes_per_second: f64,
+    latency_max_us: u64,
 }
 
 /// Latencies in microseconds.
@@ -87,27 +59,28 @@ struct Latency {
 }
 
 impl Report {
-    /// The report of a run that took `took`.
+    /// The report of what all connections did.
     pub(super) fn new(
         benchmark: &'static str,
         parameters: serde_json::Value,
-        measured: &Measured,
-        took: Duration,
+        all: Together,
     ) -> Self {
-        let seconds = took.as_secs_f64().max(f64::MIN_POSITIVE);
+        let measured = &all.measured;
+        let seconds = all.took.as_secs_f64().max(f64::MIN_POSITIVE);
         let per_second = |count: u64| rounded(as_f64(count) / seconds);
+        let size = &measured.size;
         let at = |quantile: f64| measured.latencies.value_at_quantile(quantile);
         Self {
             benchmark,
             parameters,
             seconds: rounded(seconds),
-            requests: measured.requests,
-            records: measured.records,
-            payload_bytes: measured.payload_bytes,
-            batch_bytes: measured.batch_bytes,
-            requests_per_second: per_second(measured.requests),
-            records_per_second: per_second(measured.records),
-            megabytes_per_second: rounded(as_f64(measured.batch_bytes) / seconds / 1e6),
+            requests: size.requests,
+            records: size.records,
+            payload_bytes: size.payload_bytes,
+            batch_bytes: size.batch_bytes,
+            requests_per_second: per_second(size.requests),
+            records_per_second: per_second(size.records),
+            megabytes_per_second: rounded(as_f64(size.batch_bytes) / seconds / 1e6),
             latency_us: Latency {
                 min: measured.latencies.min(),
                 mean: rounded(measured.latencies.mean()),
@@ -118,6 +91,8 @@ impl Report {
                 p9999: at(0.9999),
                 max: measured.latencies.max(),
             },
+            intervals: intervals(&measured.intervals),
+            used: all.used,
         }
     }
 
@@ -150,19 +125,74 @@ impl Report {
             ("latency p99.9", ms(latency.p999)),
             ("latency max", ms(latency.max)),
         ];
-        rows.iter()
-            .map(|(name, value)| format!("{name:<14} {value}\n"))
-            .collect()
+        let mut text: String = rows.iter().map(|(name, value)| row(name, value)).collect();
+        for interval in &self.intervals {
+            text.push_str(&row(
+                &format!("to second {}", interval.until_second),
+                &format!(
+                    "{:.2} MB/s, {:.0} requests/s, latency max {}",
+                    interval.megabytes_per_second,
+                    interval.requests_per_second,
+                    ms(interval.latency_max_us)
+                ),
+            ));
+        }
+        text.push_str(&usage(&self.used));
+        text
     }
 }
 
+fn row(name: &str, value: &str) -> String {
+    format!("{name:<14} {value}\n")
+}
+
+fn usage(used: &Used) -> String {
+    let mut text = String::new();
+    if let Some(seconds) = used.client_cpu_seconds {
+        text.push_str(&row("client CPU", &format!("{seconds:.2} s")));
+    }
+    if let Some(broker) = &used.broker {
+        let per_gigabyte = broker
+            .cpu_seconds_per_gigabyte
+            .map(|seconds| format!(" ({seconds:.2} s/GB)"));
+        let megabytes = |bytes: u64| format!("{:.1} MB", as_f64(bytes) / 1e6);
+        let cpu = format!(
+            "{:.2} s{}",
+            broker.cpu_seconds,
+            per_gigabyte.unwrap_or_default()
+        );
+        text.push_str(&row("broker CPU", &cpu));
+        text.push_str(&row("broker memory", &megabytes(broker.memory_peak_bytes)));
+        text.push_str(&row("broker wrote", &megabytes(broker.written_bytes)));
+        text.push_str(&row("broker read", &megabytes(broker.read_bytes)));
+    }
+    text
+}
+
+fn intervals(intervals: &[Interval]) -> Vec<IntervalReport> {
+    let mut until = Duration::ZERO;
+    let report = |interval: &Interval| {
+        until += interval.length;
+        let seconds = interval.length.as_secs_f64().max(f64::MIN_POSITIVE);
+        let per_second = |count: u64| rounded(as_f64(count) / seconds);
+        IntervalReport {
+            until_second: rounded(until.as_secs_f64()),
+            requests_per_second: per_second(interval.size.requests),
+            records_per_second: per_second(interval.size.records),
+            megabytes_per_second: rounded(as_f64(interval.size.batch_bytes) / seconds / 1e6),
+            latency_max_us: interval.latency_max_us,
+        }
+    };
+    intervals.iter().map(report).collect()
+}
+
 /// Counts of a run are far below 2^52, where this would begin to round.
-fn as_f64(count: u64) -> f64 {
+pub(super) fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
 /// Three decimals: more would pretend to a precision that no run has.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 

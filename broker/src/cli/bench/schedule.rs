@@ -26,15 +26,16 @@ pub(super) enum Schedule {
 }
 
 impl Schedule {
-    /// Requests every `interval` from now on until `until`.
+    /// Requests every `interval` from `first` on until `until`.
     pub(super) fn open(
         ambient: &Ambient,
+        first: Monotonic,
         interval: Duration,
         until: Monotonic,
     ) -> Result<Self, Failure> {
         let (sender, due) = mpsc::channel(DUE_MAX);
         let clock = Arc::clone(&ambient.clock);
-        let pace = move || pace(&*clock, interval, until, &sender);
+        let pace = move || pace(&*clock, first, interval, until, &sender);
         let started = ambient.tasks.thread("bench-pace", pace);
         started
             .map(|_| Self::Open { due })
@@ -45,10 +46,16 @@ impl Schedule {
     }
 }
 
-fn pace(clock: &dyn Clock, interval: Duration, until: Monotonic, due: &mpsc::Sender<Monotonic>) {
+fn pace(
+    clock: &dyn Clock,
+    first: Monotonic,
+    interval: Duration,
+    until: Monotonic,
+    due: &mpsc::Sender<Monotonic>,
+) {
     // Nobody ever sends on this channel: waiting for it is waiting for time to pass.
     let (_never, nothing) = sync_channel::<()>(0);
-    let mut next = clock.monotonic();
+    let mut next = first;
     while next < until {
         let wait = next - clock.monotonic();
         if !wait.is_zero() && nothing.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {

@@ -3,7 +3,7 @@
 use streamhouse_protocol::compression::Compression;
 use streamhouse_runtime::SeededChance;
 
-use super::BatchShape;
+use super::{BatchShape, batch};
 
 fn shape(record_bytes: usize, batch_bytes: usize) -> BatchShape {
     BatchShape {
@@ -16,9 +16,10 @@ fn shape(record_bytes: usize, batch_bytes: usize) -> BatchShape {
 #[test]
 fn a_batch_is_about_as_large_as_was_asked_for() {
     for (record_bytes, batch_bytes) in [(100, 16_384), (1024, 16_384), (10, 1000)] {
-        let batch = shape(record_bytes, batch_bytes)
-            .batch(&SeededChance::new(1), 5)
-            .unwrap();
+        let shape = shape(record_bytes, batch_bytes);
+        let values = shape.values(&SeededChance::new(1));
+        assert!(values.iter().all(|value| value.len() == record_bytes));
+        let batch = batch(shape.builder(), &values, 5).unwrap();
         let size = batch.size_bytes();
         assert!(
             size <= batch_bytes && size * 10 >= batch_bytes * 8,
@@ -26,7 +27,7 @@ fn a_batch_is_about_as_large_as_was_asked_for() {
         );
         assert_eq!(
             batch.records_count(),
-            i32::try_from(shape(record_bytes, batch_bytes).records()).unwrap()
+            i32::try_from(shape.records()).unwrap()
         );
     }
 }
@@ -36,8 +37,5 @@ fn a_batch_has_at_least_one_record_and_batches_differ() {
     let one = shape(1000, 1);
     assert_eq!(one.records(), 1);
     let chance = SeededChance::new(2);
-    assert_ne!(
-        one.batch(&chance, 0).unwrap(),
-        one.batch(&chance, 0).unwrap()
-    );
+    assert_ne!(one.values(&chance), one.values(&chance));
 }
