@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::Log;
 use crate::format::checkpoint;
 use crate::read::gather::object_id;
+use crate::recovery::older_database::Seen;
 use crate::shard::Shard;
 
 /// Why a checkpoint was not taken. The manifests it would have replaced are still there.
@@ -23,8 +24,9 @@ pub struct CheckpointTakeError {
 }
 
 impl Log {
-    /// Takes a checkpoint of every shard that is due. Failures are logged.
+    /// Takes a checkpoint of every shard that is due, and notes what the database holds now. Failures are logged.
     pub(crate) async fn checkpoint_due(&self) {
+        self.note_seen().await;
         for shard in self.shards() {
             let due = {
                 let inner = shard.lock();
@@ -45,11 +47,29 @@ impl Log {
     pub async fn checkpoint_all(&self) -> Result<(), CheckpointTakeError> {
         let _no_flush_meanwhile = self.flush_lock.lock().await;
         for shard in self.shards() {
-            if shard.lock().flushing.manifests > 0 {
+            let due = {
+                let inner = shard.lock();
+                // The state of a stopped shard is not to be trusted.
+                inner.stopped.is_none() && inner.flushing.manifests > 0
+            };
+            if due {
                 self.take_checkpoint(shard).await?;
             }
         }
         Ok(())
+    }
+
+    /// Lets the WAL files that begin from now on say what the database holds.
+    async fn note_seen(&self) {
+        match Seen::read(self.store()).await {
+            Ok(seen) => {
+                if let Err(error) = self.wal().set_note(seen.encode()) {
+                    tracing::warn!(%error, "what the database holds was not noted");
+                }
+            }
+            // The note of the flush before stays; the next one says more.
+            Err(error) => tracing::debug!(%error, "what the database holds was not read"),
+        }
     }
 
     async fn take_checkpoint(&self, shard: &Shard) -> Result<(), CheckpointTakeError> {

@@ -98,6 +98,8 @@ impl Deref for Log {
 #[derive(Debug)]
 pub struct Core {
     shards: Vec<Shard>,
+    /// Told when a shard stops.
+    pub(crate) shard_stopped: Arc<Notify>,
     dirty: DirtyShards,
     /// Shards in which somebody waits for the mere write (acks=1).
     written_due: DirtyShards,

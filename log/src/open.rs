@@ -16,7 +16,10 @@ use streamhouse_storage::wal::{
 };
 use tokio::sync::Notify;
 
+use crate::recovery::loss::{AcceptedLoss, Loss};
+use crate::recovery::older_database::{Seen, check_note};
 use crate::recovery::{KnownTopics, RecoverError, Recovered, Recovery};
+use crate::shard::Shard;
 use crate::tail::TailBudget;
 use crate::{Core, DirtyShards, Log, LogSettings};
 
@@ -68,19 +71,23 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
+/// What opening found.
+pub(crate) struct Opened {
+    pub(crate) recovered: Recovered,
+    /// The loss that was accepted.
+    pub(crate) accepted: Option<Loss>,
+}
+
 impl Log {
     /// Takes the grants of all shards, recovers their state, and starts the WAL and the flusher. When it returns, the log
-    /// serves.
+    /// serves; shards whose WAL does not follow the database are stopped ([`Log::stopped_shards`]), and their records lie in
+    /// files of their own.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(parts: LogParts) -> Result<(Self, Recovered), OpenError> {
-        let (log, recovered, listener) = Self::recover(parts).await?;
-        log.wal()
-            .start(Arc::new(listener))
-            .map_err(OpenError::Thread)?;
-        log.serve();
-        Ok((log, recovered))
+        let (log, opened) = Self::open_with(parts, None).await?;
+        Ok((log, opened.recovered))
     }
 
     /// As [`Log::open`], but the WAL has no threads: whoever holds the [`WalDriver`] does their work, turn by turn.
@@ -89,28 +96,38 @@ impl Log {
     /// See [`OpenError`].
     #[cfg(feature = "test-support")]
     pub async fn open_driven(parts: LogParts) -> Result<(Self, Recovered, WalDriver), OpenError> {
-        let (log, recovered, listener) = Self::recover(parts).await?;
-        log.serve();
-        Ok((log, recovered, WalDriver { listener }))
+        let (log, opened, listener) = Self::recover(parts, None).await?;
+        log.serve().await;
+        Ok((log, opened.recovered, WalDriver { listener }))
     }
 
-    async fn recover(parts: LogParts) -> Result<(Self, Recovered, Publisher), OpenError> {
-        let topics = parts.store.topics().await.map_err(RecoverError::from)?;
-        let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
-        let known = topics.topics.iter().map(|topic| topic.id).collect();
-        let mut recovery = Recovery::begin(
-            &*parts.store,
-            &parts.objects,
-            parts.incarnation,
-            parts.wal_dir,
-            KnownTopics { known, deleted },
-        )
-        .await?;
+    /// As [`Log::open`], going on without what `accepted` names.
+    pub(crate) async fn open_with(
+        parts: LogParts,
+        accepted: Option<AcceptedLoss>,
+    ) -> Result<(Self, Opened), OpenError> {
+        let (log, opened, listener) = Self::recover(parts, accepted).await?;
+        log.wal()
+            .start(Arc::new(listener))
+            .map_err(OpenError::Thread)?;
+        log.serve().await;
+        Ok((log, opened))
+    }
+
+    async fn recover(
+        mut parts: LogParts,
+        accepted: Option<AcceptedLoss>,
+    ) -> Result<(Self, Opened, Publisher), OpenError> {
         let identity = WalIdentity {
             cluster: parts.cluster,
             dir: parts.wal_dir,
             incarnation: parts.incarnation.0,
         };
+        let mut recovery = load_recorded(&parts, &identity, accepted).await?;
+        let seen = Seen::read(&*parts.store)
+            .await
+            .map_err(RecoverError::from)?;
+        parts.wal_settings.note = Some(seen.encode());
         let (wal, found) = Wal::open(
             Arc::clone(&parts.wal_io),
             parts.wal_settings.clone(),
@@ -118,16 +135,53 @@ impl Log {
             parts.ambient.clone(),
             &mut |replayed| recovery.replay(replayed),
         )?;
-        let (shards, recovered) = recovery.finish(found.resumed_at)?;
+        recovery.raise_epoch(&*parts.store, accepted).await?;
+        let finished = recovery.finish(found.resumed_at, accepted)?;
+        let opened = Opened {
+            recovered: finished.found,
+            accepted: finished.accepted,
+        };
+        let (log, listener) = Self::assemble(parts, wal, finished.shards, &opened.recovered);
+        Ok((log, opened, listener))
+    }
+
+    /// Begins what runs beside the requests.
+    async fn serve(&self) {
+        for (shard, reason) in self.stopped_shards() {
+            tracing::error!(shard = shard.0, %reason, "the shard does not serve; the others do");
+        }
+        // What cannot be set aside now is tried again by the loop.
+        self.set_aside_stopped().await;
+        // What the last life left unrecorded is flushed without waiting for the interval if it is much.
+        self.flush_if_due();
+        let tasks = &self.ambient.tasks;
+        tasks.spawn("flush", self.clone().flush_loop());
+        tasks.spawn("set-aside", self.clone().set_aside_loop());
+    }
+
+    fn assemble(
+        parts: LogParts,
+        wal: Wal,
+        shards: Vec<Shard>,
+        recovered: &Recovered,
+    ) -> (Self, Publisher) {
+        let resumed_at = wal.durable_to().0;
+        let shard_stopped = Arc::new(Notify::new());
+        for shard in &shards {
+            shard.lock().on_stop = Arc::clone(&shard_stopped);
+        }
+        // Some may have stopped before anybody listened.
+        shard_stopped.notify_one();
         let core = Core {
             dirty: DirtyShards::new(shards.len()),
             written_due: DirtyShards::new(shards.len()),
             producer_bounds: Mutex::default(),
-            flushed: AtomicU64::new(found.resumed_at.0.saturating_sub(recovered.wal_bytes)),
+            flushed: AtomicU64::new(resumed_at.saturating_sub(recovered.wal_bytes)),
             unflushed_entries: AtomicU64::new(recovered.wal_records),
             in_doubt: Mutex::default(),
             shards,
-            published: AtomicU64::new(found.resumed_at.0),
+            shard_stopped,
+            published: AtomicU64::new(resumed_at),
             tail: TailBudget::new(parts.settings.tail_bytes),
             flush_due: Notify::new(),
             flush_lock: tokio::sync::Mutex::new(()),
@@ -150,15 +204,36 @@ impl Log {
             log: log.clone(),
             on_failure: parts.on_wal_failure,
         };
-        Ok((log, recovered, listener))
+        (log, listener)
     }
+}
 
-    /// What the last life left unrecorded is flushed without waiting for the interval if it is much.
-    fn serve(&self) {
-        self.flush_if_due();
-        let flusher = self.clone();
-        self.ambient.tasks.spawn("flush", flusher.flush_loop());
+/// Steps 1 to 3 of [`crate::recovery`]: everything before the WAL is opened.
+async fn load_recorded(
+    parts: &LogParts,
+    identity: &WalIdentity,
+    accepted: Option<AcceptedLoss>,
+) -> Result<Recovery, OpenError> {
+    let may_be_older = accepted == Some(AcceptedLoss::Database);
+    if !may_be_older {
+        let last = Wal::last_written(&*parts.wal_io, &parts.wal_settings, identity)?;
+        check_note(&*parts.store, last.note).await?;
     }
+    let topics = parts.store.topics().await.map_err(RecoverError::from)?;
+    let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
+    let known = topics.topics.iter().map(|topic| topic.id).collect();
+    let recovery = Recovery::begin(
+        &*parts.store,
+        &parts.objects,
+        parts.incarnation,
+        parts.wal_dir,
+        KnownTopics { known, deleted },
+    )
+    .await?;
+    if !may_be_older {
+        recovery.check_next_objects(&parts.objects).await?;
+    }
+    Ok(recovery)
 }
 
 /// Does the work of the WAL's threads when it is told to.

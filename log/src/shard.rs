@@ -13,12 +13,14 @@ pub mod partition;
 pub(crate) mod pending;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use streamhouse_metadata::store::{Incarnation, Lsn, ShardId};
 use streamhouse_protocol::ids::{LeaderEpoch, Timestamp, TopicId, TopicPartition};
-use streamhouse_storage::wal::WalPosition;
+use streamhouse_storage::wal::{AppendClass, WalLocation, WalPosition};
+use tokio::sync::Notify;
 
 use crate::format::manifest::Manifest;
 use crate::state::ShardState;
@@ -58,6 +60,10 @@ pub(crate) struct Inner {
     pub(crate) dropped: BTreeSet<TopicId>,
     /// Set when the shard must not go on; every request gets this reason.
     pub(crate) stopped: Option<String>,
+    /// Told when that happens.
+    pub(crate) on_stop: Arc<Notify>,
+    /// WAL records that a stopped shard keeps from its last life, in order.
+    pub(crate) held: Vec<(WalLocation, AppendClass)>,
     /// What flushing remembers.
     pub(crate) flushing: Flushing,
 }
@@ -141,6 +147,8 @@ impl Inner {
             wait_for_write: 0,
             dropped: BTreeSet::new(),
             stopped: None,
+            on_stop: Arc::default(),
+            held: Vec::new(),
             flushing: Flushing::default(),
         }
     }
@@ -170,6 +178,7 @@ impl Inner {
     /// Stops the shard. Those who wait for what is staged hear that it may or may not have happened.
     pub(crate) fn stop(&mut self, reason: String) {
         self.stopped.get_or_insert(reason);
+        self.on_stop.notify_one();
         self.wait_for_write = 0;
         for pending in &mut self.pending {
             pending.waiters.clear();
@@ -221,6 +230,7 @@ impl Inner {
                 .map(|entry| entry.location.position)
         });
         let staged = self.pending.front().map(|entry| entry.location.position);
-        durable.chain(staged).min()
+        let held = self.held.first().map(|(location, _)| location.position);
+        durable.chain(staged).chain(held).min()
     }
 }
