@@ -98,6 +98,12 @@ impl Tasks {
         }
     }
 
+    /// Whether a scheduler runs the tasks. Then there are no threads: who would start one runs a task instead.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduler.is_some()
+    }
+
     /// Starts `future` on the scheduler, or else on the current tokio runtime. If it panics, the whole set shuts down.
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Running<()>
     where

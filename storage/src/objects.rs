@@ -103,12 +103,23 @@ impl Objects {
     /// The objects of `store`, whose own retries must be off.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, ambient: Ambient) -> Self {
+        Self::with_parts(store, ambient, PART_BYTES_REMOTE)
+    }
+
+    /// As [`Objects::new`], with parts of `part_bytes`: a simulation sees small objects go up in pieces.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub fn in_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
+        Self::with_parts(store, ambient, part_bytes)
+    }
+
+    fn with_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
         let guard = Guard::new(ambient, Patience::Remote);
         let inner = Inner {
             store,
             guard,
             folder: None,
-            part_bytes: PART_BYTES_REMOTE,
+            part_bytes,
         };
         Self {
             inner: Arc::new(inner),

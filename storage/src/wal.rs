@@ -52,6 +52,8 @@ mod shared;
 
 mod aside;
 mod driver;
+#[cfg(feature = "test-support")]
+mod scheduled;
 mod read;
 mod upkeep;
 mod writer;

@@ -23,6 +23,12 @@ impl Threads {
         listener: Arc<dyn WalListener>,
     ) -> std::io::Result<()> {
         let tasks = &shared.ambient.tasks;
+        #[cfg(feature = "test-support")]
+        if tasks.is_scheduled() {
+            let turns = super::scheduled::drive(Arc::clone(shared), listener);
+            drop(tasks.spawn("wal", turns));
+            return Ok(());
+        }
         let (writing, keeping) = (Arc::clone(shared), Arc::clone(shared));
         self.handles
             .push(tasks.thread("wal", move || writing.drive(listener.as_ref()))?);

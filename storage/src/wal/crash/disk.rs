@@ -81,6 +81,19 @@ pub(super) struct Image {
     pub(super) names: BTreeMap<String, usize>,
 }
 
+impl Image {
+    /// The image without files that lost their name: nobody can open them any more.
+    fn without_nameless(mut self) -> Self {
+        let mut kept = Self::default();
+        for (name, file) in self.names {
+            // Two names for one file do not exist here: a rename moves the name.
+            kept.files.push(std::mem::take(&mut self.files[file]));
+            kept.names.insert(name, kept.files.len() - 1);
+        }
+        kept
+    }
+}
+
 #[derive(Debug)]
 struct Plan {
     on: Option<IoCall>,
@@ -115,6 +128,7 @@ impl CrashIo {
     }
 
     pub(super) fn from_image(image: Image) -> Self {
+        let image = image.without_nameless();
         let disk = Disk {
             start: image.clone(),
             now: image,
