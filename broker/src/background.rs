@@ -108,7 +108,7 @@ impl Background {
             let ms = rule
                 .retention
                 .map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-            rule.deletes.then_some((
+            rule.expires.then_some((
                 topic.id,
                 Retention {
                     ms,

@@ -58,8 +58,10 @@ pub struct FetchLimits {
 pub struct TopicRule {
     /// For appends.
     pub append: AppendRules,
-    /// Whether old records may be deleted.
-    pub deletes: bool,
+    /// Whether records go when they are old or too many.
+    pub expires: bool,
+    /// Whether clients may delete records by offset: `cleanup.policy` contains `delete`.
+    pub may_delete: bool,
     /// `retention.ms`; `None` keeps for ever.
     pub retention: Option<Duration>,
     /// `retention.bytes`; `None` keeps all.
@@ -154,8 +156,9 @@ fn rule_of(configs: &TopicConfigs) -> TopicRule {
             before_max_ms: millis(configs.timestamp_before_max),
             after_max_ms: millis(configs.timestamp_after_max),
         },
-        // Until compaction exists nothing of a compacted topic is ever removed.
-        deletes: configs.cleanup_policy.is_delete && !configs.cleanup_policy.is_compact,
+        // Until compaction exists nothing of a compacted topic is removed by itself.
+        expires: configs.cleanup_policy.is_delete && !configs.cleanup_policy.is_compact,
+        may_delete: configs.cleanup_policy.is_delete,
         retention: configs.retention,
         retention_bytes: configs.retention_bytes,
     }

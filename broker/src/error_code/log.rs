@@ -43,10 +43,15 @@ pub const FETCH_SESSION_ID_NOT_FOUND: Refusal = Refusal::fixed(
     ErrorCode::FetchSessionIdNotFound,
     "The fetch session ID was not found.",
 );
+/// Topics whose names Kafka keeps for itself are not written by clients (`ReplicaManager.appendRecords`).
+pub const INTERNAL_TOPIC: Refusal = Refusal::fixed(
+    ErrorCode::InvalidTopicException,
+    "Cannot append to internal topic.",
+);
 /// Records of a topic that is only compacted are not deleted by offset.
 pub const DELETE_NOT_ALLOWED: Refusal = Refusal::fixed(
     ErrorCode::PolicyViolation,
-    "Records of a topic whose cleanup.policy is not delete cannot be deleted by offset.",
+    "Records of a topic whose cleanup.policy has no delete cannot be deleted by offset.",
 );
 
 impl From<&ValidateError> for Refusal {
@@ -118,6 +123,16 @@ impl From<&ReadError> for Refusal {
             ReadError::Storage(_) => ErrorCode::KafkaStorageError,
         };
         Self::told(code, error)
+    }
+}
+
+/// The code of a partition that cannot be fetched. Before version 6 clients do not know KAFKA_STORAGE_ERROR (KIP-112).
+#[must_use]
+pub fn of_fetch(refusal: &Refusal, api_version: i16) -> i16 {
+    if api_version < 6 && refusal.code == ErrorCode::KafkaStorageError {
+        ErrorCode::NotLeaderOrFollower.code()
+    } else {
+        refusal.code()
     }
 }
 

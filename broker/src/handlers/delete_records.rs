@@ -1,7 +1,7 @@
 //! DeleteRecords (key 21): moves log starts up.
 //!
 //! Kafka's rules we keep: DELETE on each topic; -1 means the high watermark; an offset below 0 or above the high
-//! watermark is OFFSET_OUT_OF_RANGE; a topic whose cleanup policy is not `delete` refuses with POLICY_VIOLATION. Where
+//! watermark is OFFSET_OUT_OF_RANGE; a topic whose cleanup policy has no `delete` refuses with POLICY_VIOLATION. Where
 //! we differ: nowhere.
 
 use std::ops::RangeInclusive;
@@ -78,8 +78,8 @@ async fn delete(
     let catalogue = partitions.topics.current();
     let topic = partitions.topics.find(name);
     let address = partitions.address(topic.as_ref(), asked.partition_index)?;
-    let deletes = topic.is_some_and(|topic| partitions.rule(&catalogue, &topic).deletes);
-    if !deletes {
+    let may_delete = topic.is_some_and(|topic| partitions.rule(&catalogue, &topic).may_delete);
+    if !may_delete {
         return Err(error_code::log::DELETE_NOT_ALLOWED);
     }
     let to = (asked.offset != HIGH_WATERMARK).then_some(asked.offset);

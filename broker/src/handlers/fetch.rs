@@ -2,8 +2,9 @@
 //!
 //! Kafka's rules we keep: READ on each topic; partitions in the order asked for; the first partition that has something
 //! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are
-//! there, `max_wait_ms` have passed or a partition has an error; an append wakes it. Where we differ: no fetch session
-//! is ever made (session id 0, which every client accepts); batches are returned whole. Replicas do not fetch from
+//! there, `max_wait_ms` have passed or a partition has an error; an append wakes it, and no wait is begun that an
+//! append could not end. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
+//! a fetch that continues one is told that it is not known; batches are returned whole. Replicas do not fetch from
 //! here: a replica id is treated as a consumer's.
 
 use std::ops::RangeInclusive;
@@ -17,6 +18,7 @@ use streamhouse_protocol::api_key::ApiKey;
 use streamhouse_protocol::messages::fetch_request::FetchPartition;
 use streamhouse_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
+use streamhouse_protocol::record_batch::iterate;
 use streamhouse_runtime::deadline;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
@@ -28,8 +30,9 @@ use crate::security::{Operation, ResourceKind};
 #[derive(Debug)]
 pub struct Fetch;
 
-/// The epoch of a fetch that wants no session, or a new one.
-const SESSION_EPOCHS_WITHOUT: [i32; 2] = [0, -1];
+/// The epochs of a fetch that names all of its partitions: it wants a new session, or none (KIP-227). Whatever session
+/// it names beside them is to be closed, and here none is open.
+const FULL_FETCH_EPOCHS: [i32; 2] = [0, -1];
 
 impl Handler for Fetch {
     const KEY: ApiKey = ApiKey::Fetch;
@@ -46,14 +49,8 @@ impl Handler for Fetch {
         cx: &RequestContext,
         request: FetchRequest,
     ) -> Reply<FetchResponse> {
-        if request.session_id != 0 || !SESSION_EPOCHS_WITHOUT.contains(&request.session_epoch) {
+        if !FULL_FETCH_EPOCHS.contains(&request.session_epoch) {
             let code = error_code::log::FETCH_SESSION_ID_NOT_FOUND.code();
-            // A client that closes a session it believes in wants no error, and there is nothing to close.
-            let code = if request.session_epoch == -1 {
-                NONE
-            } else {
-                code
-            };
             return Reply::now(FetchResponse::default().with_error_code(code));
         }
         let (partitions, plan) = (partitions.clone(), Plan::new(partitions, cx, &request));
@@ -116,6 +113,7 @@ impl Plan {
         }
         let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        let bytes_max = size(request.max_bytes).min(partitions.limits.bytes_max);
         Self {
             wanted,
             isolation: if request.isolation_level == 1 {
@@ -123,8 +121,9 @@ impl Plan {
             } else {
                 Isolation::ReadUncommitted
             },
-            bytes_min: size(request.min_bytes),
-            bytes_max: size(request.max_bytes).min(partitions.limits.bytes_max),
+            // As in Kafka: nobody waits for more than the answer may hold.
+            bytes_min: size(request.min_bytes).min(bytes_max),
+            bytes_max,
             wait: wait.min(partitions.limits.wait_max),
             version: cx.api_version,
         }
@@ -132,43 +131,56 @@ impl Plan {
 
     async fn answer(self, partitions: &Partitions) -> FetchResponse {
         let until = partitions.clock.monotonic() + self.wait;
-        let found = self.collect(partitions).await;
-        let missing = self.missing(&found);
-        if self.wait.is_zero() || self.wanted.is_empty() || missing == 0 {
-            return self.respond(found);
+        let mut found = self.collect(partitions).await;
+        let mut missing = self.missing(&found);
+        let may_wait = !self.wait.is_zero() && !self.wanted.is_empty();
+        while may_wait && missing > 0 {
+            drop(found);
+            let waiter = self.park(partitions, missing);
+            // What arrived before the waiter was registered does not wake it: look again.
+            found = self.collect(partitions).await;
+            let still_missing = self.missing(&found);
+            if still_missing < missing {
+                // It would wait for bytes that are here already; another one waits for the rest.
+                missing = still_missing;
+                continue;
+            }
+            drop(found);
+            let _woken_or_late = deadline(&*partitions.clock, until, waiter.enough()).await;
+            found = self.collect(partitions).await;
+            break;
         }
-        drop(found);
-        let waiter = Arc::new(Waiter::wanting(i64::try_from(missing).unwrap_or(i64::MAX)));
-        for address in self
-            .wanted
-            .iter()
-            .filter_map(|wanted| wanted.address.as_ref().ok())
-        {
-            // A partition that cannot be waited for has an error by now, which the next look finds.
-            let _ = partitions.log.park(*address, &waiter);
-        }
-        // What arrived before the waiter was registered did not wake it: look again.
-        let found = self.collect(partitions).await;
-        if self.missing(&found) == 0 {
-            return self.respond(found);
-        }
-        drop(found);
-        let _woken_or_late = deadline(&*partitions.clock, until, waiter.enough()).await;
-        let found = self.collect(partitions).await;
         self.respond(found)
     }
 
-    /// How many bytes are missing to what the client waits for; none if a partition has an error.
+    /// A waiter for `missing` bytes, registered at every partition that can be waited for.
+    fn park(&self, partitions: &Partitions, missing: usize) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::wanting(i64::try_from(missing).unwrap_or(i64::MAX)));
+        let addresses = self.wanted.iter().map(|wanted| wanted.address.as_ref());
+        for address in addresses.flatten() {
+            // A partition that cannot be waited for has an error by now, which the next look finds.
+            let _ = partitions.log.park(*address, &waiter);
+        }
+        waiter
+    }
+
+    /// How many bytes are missing to what the client waits for; none if a partition has an error, or holds more than
+    /// this answer can take of it: an append would not make the answer any longer.
     fn missing(&self, found: &[Found]) -> usize {
         if found.iter().any(|found| found.outcome.is_err()) {
             return 0;
         }
-        let bytes = found
+        let bytes: usize = found
             .iter()
             .flat_map(|found| found.outcome.iter().flatten())
             .map(Bytes::len)
             .sum();
-        self.bytes_min.saturating_sub(bytes)
+        let missing = self.bytes_min.saturating_sub(bytes);
+        let mut partitions = self.wanted.iter().zip(found);
+        let is_full = bytes > 0
+            && missing > 0
+            && partitions.any(|(wanted, found)| found.has_more(wanted.offset, self.isolation));
+        if is_full { 0 } else { missing }
     }
 
     async fn collect(&self, partitions: &Partitions) -> Vec<Found> {
@@ -294,6 +306,18 @@ impl Found {
         }
     }
 
+    /// Whether more lies behind what was read from `offset` on. A read ends at the border between the places where
+    /// records lie (memory, WAL, objects), at its limits, and where the memory of answers ends.
+    fn has_more(&self, offset: i64, isolation: Isolation) -> bool {
+        let (Some(offsets), Ok(batches)) = (&self.offsets, &self.outcome) else {
+            return false;
+        };
+        let last = batches.last().map(|batches| iterate(batches.clone()));
+        let last = last.and_then(|batches| batches.filter_map(Result::ok).last());
+        let end = last.map_or(offset, |batch| batch.last_offset() + 1);
+        end < offsets.readable_end(isolation)
+    }
+
     fn shown(self, index: i32, isolation: Isolation, version: i16) -> PartitionData {
         let offsets = self.offsets;
         let corner = |pick: fn(&Offsets) -> i64| offsets.as_ref().map_or(-1, pick);
@@ -301,7 +325,10 @@ impl Found {
             Isolation::ReadUncommitted => None,
             Isolation::ReadCommitted => Some(Vec::new()),
         };
-        let code = self.outcome.as_ref().map_or_else(Refusal::code, |_| NONE);
+        let code = match &self.outcome {
+            Ok(_) => NONE,
+            Err(refusal) => error_code::log::of_fetch(refusal, version),
+        };
         let records = joined(self.outcome.unwrap_or_default());
         let data = PartitionData::default()
             .with_partition_index(index)

@@ -56,12 +56,11 @@ impl Handler for ListOffsets {
             } else {
                 Isolation::ReadUncommitted
             };
-            let mut seen = BTreeSet::new();
+            let twice = named_twice(&request);
             for topic in &request.topics {
                 let mut answers = Vec::with_capacity(topic.partitions.len());
                 for asked in &topic.partitions {
-                    let is_twice = !seen.insert((topic.name.clone(), asked.partition_index));
-                    let found = if is_twice {
+                    let found = if twice.contains(&(topic.name.as_str(), asked.partition_index)) {
                         Err(error_code::INVALID_REQUEST)
                     } else {
                         find(&partitions, &cx, &topic.name, asked, isolation).await
@@ -77,6 +76,16 @@ impl Handler for ListOffsets {
             ListOffsetsResponse::default().with_topics(topics)
         })
     }
+}
+
+/// The partitions that stand more than once in the request: none of them is looked up.
+fn named_twice(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
+    let mut seen = BTreeSet::new();
+    let partitions = request.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|asked| (topic.name.as_str(), asked.partition_index))
+    });
+    partitions.filter(|asked| !seen.insert(*asked)).collect()
 }
 
 /// What is answered for one partition.

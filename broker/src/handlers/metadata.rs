@@ -4,8 +4,8 @@
 //! UNKNOWN_TOPIC_OR_PARTITION, an unknown id UNKNOWN_TOPIC_ID; all topics shows only what the asker may describe, a
 //! named topic that the asker may not describe is refused and never created; topics are created when the request and
 //! the broker allow it. Where we differ: the topic is created before the answer, so that the first answer already has
-//! it (Kafka answers an error once); the controller is always this broker, because every broker takes administration
-//! requests.
+//! it (Kafka answers an error once); the topics that Kafka keeps for itself do not exist and are not created by asking;
+//! the controller is always this broker, because every broker takes administration requests.
 
 use std::ops::RangeInclusive;
 
@@ -25,7 +25,7 @@ use crate::reach::{Directory, ShardLeader};
 use crate::security::{Operation, Resource, ResourceKind};
 use crate::topics::CreateError;
 
-use super::words::{text, topic_name, uuid};
+use super::words::{is_internal, text, topic_name, uuid};
 
 /// The handler.
 #[derive(Debug)]
@@ -177,8 +177,9 @@ impl Shower<'_> {
         if let Some(topic) = catalogue.by_name(&legal) {
             return Ok(Topic::clone(topic));
         }
-        // Before version 4 a request cannot say that it does not want the topic.
-        let is_wanted = may_create || self.cx.api_version < 4;
+        // Before version 4 a request cannot say that it does not want the topic. Kafka creates its own topics when it
+        // needs them; here groups and transactions are not topics, and an empty one would mislead who reads it.
+        let is_wanted = (may_create || self.cx.api_version < 4) && !is_internal(name);
         if !is_wanted || !self.directory.topics.rules().auto_create {
             return Err(error_code::UNKNOWN_TOPIC_OR_PARTITION);
         }
@@ -234,12 +235,4 @@ fn refused(name: Option<messages::TopicName>, refusal: &Refusal) -> MetadataResp
         .with_error_code(refusal.code())
         .with_name(name)
         .with_is_internal(is_internal)
-}
-
-/// Names that Kafka keeps for itself (`Topic.isInternal`).
-fn is_internal(name: &str) -> bool {
-    matches!(
-        name,
-        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
-    )
 }

@@ -1,8 +1,10 @@
 //! OffsetForLeaderEpoch (key 23): where leader epochs end, so that consumers can tell a truncated log.
 //!
 //! Kafka's rules we keep: DESCRIBE on each topic; the answer is the largest epoch that is at most the one asked for,
-//! and its end; an epoch that is not known gives -1 and -1. Our log is never truncated, so an end never lies below what
-//! was read. Where we differ: nowhere.
+//! and its end; an epoch before all that are known ends where the log starts; one behind the partition's own gives -1
+//! and
+//! -1, on which consumers reset their offset. Our log is never truncated, so an end never lies below what was read.
+//! Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 
@@ -73,9 +75,13 @@ fn find(
     let address = partitions.address(partitions.topics.find(name).as_ref(), asked.partition)?;
     let refused = |error: ReadError| Refusal::from(&error);
     let offsets = partitions.log.offsets(address).map_err(refused)?;
-    Partitions::check_epoch(offsets.leader_epoch, asked.current_leader_epoch)?;
-    partitions
-        .log
-        .epoch_end(address, LeaderEpoch(asked.leader_epoch))
-        .map_err(refused)
+    let current = offsets.leader_epoch;
+    Partitions::check_epoch(current, asked.current_leader_epoch)?;
+    let wanted = LeaderEpoch(asked.leader_epoch);
+    if wanted < LeaderEpoch(0) || wanted > current {
+        return Ok(None);
+    }
+    let known = partitions.log.epoch_end(address, wanted).map_err(refused)?;
+    // An epoch in which nothing was written, or whose records are gone: what is there was written behind it.
+    Ok(known.or(Some((wanted, offsets.log_start))))
 }

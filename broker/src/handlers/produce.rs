@@ -29,12 +29,17 @@ use crate::network::CloseReason;
 use crate::partitions::Partitions;
 use crate::security::{Operation, ResourceKind};
 
+use super::words::is_internal;
+
 /// The handler.
 #[derive(Debug)]
 pub struct Produce;
 
 /// The first version that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
+
+/// The client id that may write to the topics that Kafka keeps for itself (`AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT: &str = "__admin_client";
 
 /// The longest that an answer waits for durability, whatever the client asks for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -125,13 +130,13 @@ fn stage_all(
     acks: Option<Acks>,
 ) -> Vec<StagedTopic> {
     let now_ms = partitions.clock.wall_ms();
+    let may_write_internal = &*cx.client_id == ADMIN_CLIENT;
     let stage_topic = |topic: &messages::produce_request::TopicProduceData| {
         let name = topic.name.0.as_str();
         let may_write = partitions.access.to_topic(cx, Operation::Write, name);
         let catalogue = partitions.topics.current();
         let found = partitions.topics.find(name);
         let stage = |data: &PartitionProduceData| {
-            let acks = acks.ok_or(Failure::plain(error_code::log::INVALID_REQUIRED_ACKS))?;
             if !may_write {
                 return Err(Failure::plain(error_code::TOPIC_AUTHORIZATION_FAILED));
             }
@@ -143,6 +148,10 @@ fn stage_all(
                 .ok_or(Failure::plain(error_code::UNKNOWN_TOPIC_OR_PARTITION))?;
             let records = data.records.clone().unwrap_or_default();
             check_compression(&records, cx.api_version)?;
+            let acks = acks.ok_or(Failure::plain(error_code::log::INVALID_REQUIRED_ACKS))?;
+            if !may_write_internal && is_internal(name) {
+                return Err(Failure::plain(error_code::log::INTERNAL_TOPIC));
+            }
             let rules = partitions.rule(&catalogue, topic).append;
             let prepared =
                 Prepared::new(&records, &rules, now_ms).map_err(|error| of_validation(&error))?;

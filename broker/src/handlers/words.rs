@@ -31,3 +31,11 @@ pub(super) fn shared(text: &StrBytes) -> Arc<str> {
 pub(super) fn shared_option(text: Option<&StrBytes>) -> Option<Arc<str>> {
     text.map(shared)
 }
+
+/// Whether Kafka keeps a topic name for itself (`Topic.isInternal`).
+pub(super) fn is_internal(name: &str) -> bool {
+    matches!(
+        name,
+        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
+    )
+}

@@ -34,7 +34,7 @@ use streamhouse_runtime::{
     Ambient, Clock, ManualClock, SeededChance, SystemClock, Tasks, deadline,
 };
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
-use streamhouse_storage::objects::Objects;
+use streamhouse_storage::objects::{FaultStore, Faults, Objects};
 use streamhouse_storage::wal::WalSettings;
 use streamhouse_storage::wal::crash::CrashIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -51,6 +51,7 @@ pub(crate) struct Wanted {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) rules: TopicRules,
     pub(crate) limits: Limits,
+    pub(crate) log: LogSettings,
 }
 
 impl Default for Wanted {
@@ -65,6 +66,7 @@ impl Default for Wanted {
                 defaults: TopicDefaults::default(),
             },
             limits: Limits::default(),
+            log: LogSettings::default(),
         }
     }
 }
@@ -76,6 +78,9 @@ pub(crate) struct Bench {
     pub(crate) connections: Connections,
     pub(crate) store: MemoryStore,
     pub(crate) leaders: Arc<ShardLeaders>,
+    pub(crate) log: Log,
+    /// How requests to the object store fail.
+    pub(crate) faults: Faults,
 }
 
 impl Bench {
@@ -94,7 +99,9 @@ impl Bench {
         let store = MemoryStore::new(ambient.clone());
         let leaders = Arc::new(ShardLeaders::default());
         let shared = Arc::new(store.clone());
-        let log = open_log(&shared, &ambient).await;
+        let (store_of_objects, faults) = FaultStore::in_memory(ambient.clone());
+        let objects = Objects::new(Arc::new(store_of_objects), ambient.clone());
+        let log = open_log(&shared, &ambient, objects, wanted.log).await;
         let groups = lead_all(&store, &ambient, &log, &leaders).await;
         let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
         let cluster = cluster(wanted.authorizer);
@@ -113,7 +120,7 @@ impl Bench {
         };
         let clock_of_partitions = Arc::clone(&ambient.clock);
         let partitions = Partitions::new(
-            log,
+            log.clone(),
             topics.clone(),
             cluster.clone(),
             clock_of_partitions,
@@ -143,6 +150,23 @@ impl Bench {
             connections,
             store,
             leaders,
+            log,
+            faults,
+        }
+    }
+
+    /// Runs `work` to its end while the clock turns: retries and pauses pass.
+    pub(crate) async fn turning<T>(&self, work: impl Future<Output = T>) -> T {
+        let turn = async {
+            loop {
+                settle().await;
+                self.clock.advance(Duration::from_millis(10));
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = turn => unreachable!("the clock turns for ever"),
         }
     }
 
@@ -192,14 +216,18 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
 }
 
 /// Creates a cluster and opens the log of all of its shards, with every disk in memory.
-async fn open_log(store: &Arc<MemoryStore>, ambient: &Ambient) -> Log {
+async fn open_log(
+    store: &Arc<MemoryStore>,
+    ambient: &Ambient,
+    objects: Objects,
+    settings: LogSettings,
+) -> Log {
     let cluster = NewCluster {
         cluster_id: 5,
         shards: SHARDS,
         durability: Durability::Local,
     };
     store.initialise(cluster).await.unwrap();
-    let objects = Objects::in_memory(ambient.clone());
     let file_bytes = 1 << 20;
     let parts = LogParts {
         cache: BlockCache::new(
@@ -218,7 +246,7 @@ async fn open_log(store: &Arc<MemoryStore>, ambient: &Ambient) -> Log {
         cluster: 5,
         wal_dir: 1,
         incarnation: Incarnation(99),
-        settings: LogSettings::default(),
+        settings,
         on_wal_failure: Box::new(|failure| panic!("{failure}")),
         ambient: ambient.clone(),
     };

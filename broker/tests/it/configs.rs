@@ -80,6 +80,13 @@ async fn alter(
     )
 }
 
+/// Sets one config of a topic, which has to succeed.
+pub(crate) async fn set(client: &mut Client, topic: &str, key: &str, value: &str) {
+    let request = change(TOPIC, topic, vec![op(key, 0, Some(value))]);
+    let response = client.call(1, &request).await;
+    assert_eq!(response.responses[0].error_code, 0);
+}
+
 #[tokio::test]
 async fn a_topic_shows_every_config_with_its_source() {
     let bench = Bench::new().await;

@@ -49,6 +49,19 @@ pub(crate) async fn create(client: &mut Client, text: &str, partitions: i32) {
     assert_eq!(result.error_code, 0, "{:?}", result.error_message);
 }
 
+/// Creates a topic of one partition with configs.
+pub(crate) async fn create_with(client: &mut Client, text: &str, configs: &[(&str, &str)]) {
+    let configs = configs.iter().map(|(key, value)| config(key, Some(value)));
+    let result = ask(client, 7, topic(text, 1).with_configs(configs.collect())).await;
+    assert_eq!(result.error_code, 0, "{:?}", result.error_message);
+}
+
+/// Deletes a topic that has to be there.
+pub(crate) async fn delete(client: &mut Client, text: &str) {
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![name(text)]);
+    assert_eq!(client.call(4, &request).await.responses[0].error_code, 0);
+}
+
 async fn ask(client: &mut Client, version: i16, topic: CreatableTopic) -> CreatableTopicResult {
     let request = CreateTopicsRequest::default().with_topics(vec![topic]);
     let response = client.call(version, &request).await;

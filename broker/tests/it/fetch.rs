@@ -1,0 +1,427 @@
+//! Fetch: waiting, limits, error codes, sessions.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use streamhouse_log::LogSettings;
+use streamhouse_protocol::messages::fetch_request::FetchTopic;
+use streamhouse_protocol::messages::{DeleteRecordsRequest, FetchRequest};
+use tokio::io::AsyncReadExt;
+
+use crate::bench::{Bench, Client, Wanted, settle};
+use crate::log_admin::deleting;
+use crate::metadata::name;
+use crate::records::{
+    FETCH, append, base_offsets, batch, batch_of, bytes, fetched, fetching, only, partitions,
+    wanted,
+};
+use crate::topics::{create, delete};
+
+/// The codes that a consumer knows in the answer for a partition (`FetchCollector`): any other ends in the application.
+const KNOWN_TO_CONSUMERS: [i16; 14] = [0, 6, 9, 56, 74, 78, 3, 100, 103, 1, 29, 75, -1, 2];
+
+fn waiting(request: FetchRequest, bytes: i32, ms: i32) -> FetchRequest {
+    request.with_min_bytes(bytes).with_max_wait_ms(ms)
+}
+
+/// Nothing was answered by now.
+async fn is_silent(client: &mut Client) {
+    settle().await;
+    let read = client.stream.read_u8().now_or_never();
+    assert!(read.is_none(), "{read:?}");
+}
+
+/// A bench whose hot tail holds nothing, so that every read goes to the WAL or to objects.
+async fn cold() -> Bench {
+    let log = LogSettings {
+        tail_bytes: 0,
+        ..LogSettings::default()
+    };
+    Bench::with(Wanted {
+        log,
+        ..Wanted::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_waiting_fetch_is_woken_by_the_append_and_not_by_the_clock() {
+    let bench = Bench::new().await;
+    let (mut consumer, mut producer) = (bench.connect(), bench.connect());
+    create(&mut producer, "a", 2).await;
+    let request = fetching("a", vec![wanted(0, 0), wanted(1, 0)]);
+    for round in 0..20 {
+        let parts = vec![wanted(0, round), wanted(1, 0)];
+        let request = waiting(fetching("a", parts), 1, 30_000);
+        let id = consumer.send(FETCH, &request).await;
+        is_silent(&mut consumer).await;
+        append(&mut producer, "a", 0, &batch(&["x"])).await;
+        let response = consumer.answer::<FetchRequest>(FETCH, id).await;
+        let found = partitions(response);
+        assert_eq!(base_offsets(&found[0]), [round]);
+        assert_eq!((bytes(&found[1]), found[1].error_code), (0, 0));
+    }
+    // The clock never moved, and a fetch that finds enough does not wait.
+    let response = consumer.call(FETCH, &waiting(request, 1, 30_000)).await;
+    assert_eq!(base_offsets(&partitions(response)[0]).len(), 20);
+}
+
+#[tokio::test]
+async fn an_idle_fetch_is_answered_empty_when_its_time_is_over_and_not_before() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    append(&mut client, "a", 0, &batch(&["x"])).await;
+    let request = waiting(fetching("a", vec![wanted(0, 1)]), 1, 500);
+    let id = client.send(FETCH, &request).await;
+    is_silent(&mut client).await;
+    bench.clock.advance(Duration::from_millis(499));
+    is_silent(&mut client).await;
+    bench.clock.advance(Duration::from_millis(1));
+    let data = only(client.answer::<FetchRequest>(FETCH, id).await);
+    assert_eq!((data.error_code, bytes(&data)), (0, 0));
+    assert!(data.records.is_some(), "librdkafka does not take null");
+    assert_eq!((data.high_watermark, data.log_start_offset), (1, 0));
+}
+
+#[tokio::test]
+async fn a_fetch_that_does_not_want_to_wait_does_not() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    for ms in [0, -1, i32::MIN] {
+        let request = waiting(fetching("a", vec![wanted(0, 0)]), 1, ms);
+        assert_eq!(bytes(&only(client.call(FETCH, &request).await)), 0);
+    }
+    for bytes_min in [0, -1] {
+        let request = waiting(fetching("a", vec![wanted(0, 0)]), bytes_min, 30_000);
+        assert_eq!(bytes(&only(client.call(FETCH, &request).await)), 0);
+    }
+    let nothing = waiting(FetchRequest::default(), 1, 30_000);
+    assert_eq!(client.call(FETCH, &nothing).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn min_bytes_are_gathered_from_all_partitions() {
+    let bench = Bench::new().await;
+    let (mut consumer, mut producer) = (bench.connect(), bench.connect());
+    create(&mut producer, "a", 3).await;
+    let one = batch_of(400);
+    let enough = i32::try_from(one.len()).unwrap() * 4;
+    append(&mut producer, "a", 0, &one).await;
+    let parts = (0..3).map(|index| wanted(index, 0)).collect();
+    let request = waiting(fetching("a", parts), enough, 30_000);
+    let id = consumer.send(FETCH, &request).await;
+    for index in [1, 2] {
+        is_silent(&mut consumer).await;
+        append(&mut producer, "a", index, &one).await;
+    }
+    is_silent(&mut consumer).await;
+    append(&mut producer, "a", 1, &one).await;
+    let response = consumer.answer::<FetchRequest>(FETCH, id).await;
+    let found: Vec<_> = partitions(response).iter().map(base_offsets).collect();
+    assert_eq!(found, [vec![0], vec![0, 1], vec![0]]);
+}
+
+#[tokio::test]
+async fn a_fetch_that_can_never_get_min_bytes_does_not_wait_for_them() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    for _ in 0..3 {
+        append(&mut client, "a", 0, &batch_of(400)).await;
+    }
+    // Two of three fit, and the third is there: no append makes the answer longer.
+    let parts = vec![wanted(0, 0).with_partition_max_bytes(1000)];
+    let request = waiting(fetching("a", parts), 100_000, 30_000);
+    let data = only(client.call(FETCH, &request).await);
+    assert_eq!(base_offsets(&data), [0, 1]);
+    // More than an answer may hold is not waited for.
+    let request = waiting(fetching("a", vec![wanted(0, 0)]), i32::MAX, 30_000);
+    let data = only(client.call(FETCH, &request.with_max_bytes(1000)).await);
+    assert_eq!(base_offsets(&data), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_read_that_ends_where_the_objects_end_is_answered_at_once() {
+    let bench = cold().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    append(&mut client, "a", 0, &batch(&["in an object"])).await;
+    bench.turning(bench.log.flush()).await.unwrap();
+    append(&mut client, "a", 0, &batch(&["in the WAL"])).await;
+    let request = waiting(fetching("a", vec![wanted(0, 0)]), 120, 30_000);
+    let data = only(client.call(FETCH, &request).await);
+    assert_eq!((base_offsets(&data), data.high_watermark), (vec![0], 2));
+}
+
+#[tokio::test]
+async fn an_error_of_one_partition_is_told_at_once() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    let parts = vec![wanted(0, 0), wanted(7, 0)];
+    let request = waiting(fetching("a", parts), 1, 30_000);
+    let found = partitions(client.call(FETCH, &request).await);
+    let codes: Vec<_> = found.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [0, 3]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_a_waiting_fetch_ends_as_unknown() {
+    let bench = Bench::new().await;
+    let (mut consumer, mut other) = (bench.connect(), bench.connect());
+    create(&mut other, "a", 1).await;
+    append(&mut other, "a", 0, &batch(&["x"])).await;
+    let request = waiting(fetching("a", vec![wanted(0, 1)]), 1, 500);
+    let id = consumer.send(FETCH, &request).await;
+    is_silent(&mut consumer).await;
+    delete(&mut other, "a").await;
+    bench.clock.advance(Duration::from_millis(500));
+    let data = only(consumer.answer::<FetchRequest>(FETCH, id).await);
+    assert!(KNOWN_TO_CONSUMERS.contains(&data.error_code));
+    assert_eq!(fetched(&mut consumer, "a", 0, 0).await.error_code, 3);
+}
+
+/// Five partitions with three batches of about 1000 bytes each.
+async fn filled(bench: &Bench) -> (Client, usize) {
+    let mut client = bench.connect();
+    create(&mut client, "a", 5).await;
+    let records = batch_of(1000);
+    for index in 0..5 {
+        for _ in 0..3 {
+            append(&mut client, "a", index, &records).await;
+        }
+    }
+    (client, records.len())
+}
+
+#[tokio::test]
+async fn the_first_partition_with_records_gives_a_whole_batch_whatever_the_limits() {
+    for is_cold in [false, true] {
+        let bench = if is_cold {
+            cold().await
+        } else {
+            Bench::new().await
+        };
+        let (mut client, size) = filled(&bench).await;
+        if is_cold {
+            bench.turning(bench.log.flush()).await.unwrap();
+        }
+        for limit in [-1, 0, 1, 500] {
+            // The first partition has nothing, so it is the second that must give.
+            let parts = [(3, 3), (1, 1), (2, 0)].into_iter();
+            let parts =
+                parts.map(|(index, offset)| wanted(index, offset).with_partition_max_bytes(limit));
+            let request = fetching("a", parts.collect());
+            let found = partitions(client.call(FETCH, &request).await);
+            let found: Vec<_> = found.iter().map(base_offsets).collect();
+            assert_eq!(found, [vec![], vec![1], vec![]], "partitions of {limit}");
+            let parts = vec![wanted(0, 0), wanted(1, 0)];
+            let request = fetching("a", parts).with_max_bytes(limit);
+            let found = partitions(client.call(FETCH, &request).await);
+            let found: Vec<_> = found.iter().map(bytes).collect();
+            assert_eq!(found, [size, 0], "an answer of {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answer_is_bounded_across_partitions_and_rotation_reaches_them_all() {
+    let bench = Bench::new().await;
+    let (mut client, size) = filled(&bench).await;
+    let limit = i32::try_from(size * 7).unwrap();
+    let mut order: Vec<i32> = (0..5).collect();
+    for _ in 0..5 {
+        let parts = order.iter().map(|index| wanted(*index, 0)).collect();
+        let request = fetching("a", parts).with_max_bytes(limit);
+        let found = partitions(client.call(FETCH, &request).await);
+        let indexes: Vec<_> = found.iter().map(|it| it.partition_index).collect();
+        assert_eq!(indexes, order, "the order of the request");
+        let batches: Vec<_> = found.iter().map(|it| base_offsets(it).len()).collect();
+        assert_eq!(batches, [3, 3, 1, 0, 0]);
+        order.rotate_left(1);
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_of_many_partitions_takes_no_more_than_it_may() {
+    let bench = cold().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1000).await;
+    let records = batch_of(2000);
+    for index in 0..1000 {
+        append(&mut client, "a", index, &records).await;
+    }
+    bench.turning(bench.log.flush()).await.unwrap();
+    let parts = (0..1000).map(|index| wanted(index, 0)).collect();
+    let request = fetching("a", parts).with_max_bytes(i32::MAX);
+    let found = partitions(client.call(FETCH, &request).await);
+    assert_eq!(found.len(), 1000);
+    let sum: usize = found.iter().map(bytes).sum();
+    // The bench allows an answer 1 MiB.
+    assert!(sum <= 1 << 20 && sum > 1 << 19, "{sum}");
+}
+
+#[tokio::test]
+async fn offsets_epochs_and_names_that_are_none_get_codes_that_consumers_know() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    for _ in 0..4 {
+        append(&mut client, "a", 0, &batch(&["x"])).await;
+    }
+    client
+        .call::<DeleteRecordsRequest>(2, &deleting("a", 0, 2))
+        .await;
+    let epoch = bench.leaders.current().values().next().unwrap().epoch.0;
+    let asked = |offset, epoch| wanted(0, offset).with_current_leader_epoch(epoch);
+    for (part, code) in [
+        (asked(2, -1), 0),
+        (asked(4, -1), 0),
+        (asked(2, epoch), 0),
+        (asked(1, -1), 1),
+        (asked(-1, -1), 1),
+        (asked(5, -1), 1),
+        (asked(2, epoch - 1), 74),
+        (asked(2, epoch + 1), 75),
+    ] {
+        let what = format!("{part:?}");
+        let request = waiting(fetching("a", vec![part]), 1, 0);
+        let data = only(client.call(FETCH, &request).await);
+        assert_eq!(data.error_code, code, "{what}");
+        let corners = (data.log_start_offset, data.high_watermark);
+        assert_eq!((corners, data.last_stable_offset), ((2, 4), 4), "{what}");
+        assert!(data.records.is_some(), "{what}");
+    }
+    for (topic, index) in [("b", 0), ("a", 1), ("a", -1), ("no topic", 0)] {
+        let request = fetching(topic, vec![wanted(index, 0)]);
+        let data = only(client.call(FETCH, &request).await);
+        assert_eq!(data.error_code, 3, "{topic}-{index}");
+        assert_eq!((data.high_watermark, data.log_start_offset), (-1, -1));
+    }
+}
+
+#[tokio::test]
+async fn both_isolations_read_the_same_where_there_are_no_transactions() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    append(&mut client, "a", 0, &batch(&["x", "y"])).await;
+    append(&mut client, "a", 0, &batch(&["z"])).await;
+    for version in 4..=FETCH {
+        let request = fetching("a", vec![wanted(0, 0)]);
+        let data = only(client.call(version, &request).await);
+        assert!(data.aborted_transactions.is_none(), "version {version}");
+        let committed = only(client.call(version, &request.with_isolation_level(1)).await);
+        assert!(
+            committed
+                .aborted_transactions
+                .as_ref()
+                .is_some_and(Vec::is_empty)
+        );
+        assert_eq!(
+            (&committed.records, committed.last_stable_offset),
+            (&data.records, 3)
+        );
+        assert_eq!(base_offsets(&data), [0, 2]);
+        let log_start = if version >= 5 { 0 } else { -1 };
+        assert_eq!(data.log_start_offset, log_start);
+        assert_eq!(data.preferred_read_replica.0, -1);
+    }
+}
+
+#[tokio::test]
+async fn a_read_inside_a_batch_gives_the_whole_batch() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    append(&mut client, "a", 0, &batch(&["0", "1", "2"])).await;
+    append(&mut client, "a", 0, &batch(&["3", "4"])).await;
+    for (offset, first) in [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)] {
+        let data = fetched(&mut client, "a", 0, offset).await;
+        assert_eq!(base_offsets(&data)[0], first, "from {offset}");
+    }
+    assert_eq!(bytes(&fetched(&mut client, "a", 0, 5).await), 0);
+}
+
+#[tokio::test]
+async fn no_session_is_made_and_one_that_is_continued_is_not_known() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    append(&mut client, "a", 0, &batch(&["x"])).await;
+    for version in 7..=FETCH {
+        // A full fetch: it wants a session or none, and may name one that it gives up.
+        for (id, epoch) in [(0, 0), (0, -1), (77, 0), (77, -1)] {
+            let request = fetching("a", vec![wanted(0, 0)])
+                .with_session_id(id)
+                .with_session_epoch(epoch);
+            let response = client.call(version, &request).await;
+            assert_eq!((response.error_code, response.session_id), (0, 0));
+            assert_eq!(base_offsets(&only(response)), [0], "({id}, {epoch})");
+        }
+        for (id, epoch) in [(77, 1), (0, 1), (0, i32::MAX), (77, -2)] {
+            let request = waiting(fetching("a", vec![wanted(0, 0)]), 1, 30_000)
+                .with_session_id(id)
+                .with_session_epoch(epoch);
+            let response = client.call(version, &request).await;
+            assert_eq!((response.error_code, response.session_id), (70, 0));
+            assert!(response.responses.is_empty(), "({id}, {epoch})");
+        }
+    }
+}
+
+#[tokio::test]
+async fn topics_are_answered_in_the_order_of_the_request() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    let names = ["c", "a", "b"];
+    let mut topics = Vec::new();
+    for topic in names {
+        create(&mut client, topic, 2).await;
+        append(&mut client, topic, 1, &batch(&["x"])).await;
+        let parts = vec![wanted(1, 0), wanted(0, 0)];
+        topics.push(
+            FetchTopic::default()
+                .with_topic(name(topic))
+                .with_partitions(parts),
+        );
+    }
+    let request = fetching("a", Vec::new()).with_topics(topics);
+    let response = client.call(FETCH, &request).await;
+    let found = response.responses.iter();
+    let found: Vec<_> = found.map(|it| it.topic.0.to_string()).collect();
+    assert_eq!(found, names);
+    for topic in &response.responses {
+        let found = topic.partitions.iter();
+        let found: Vec<_> = found
+            .map(|it| (it.partition_index, bytes(it) > 0))
+            .collect();
+        assert_eq!(found, [(1, true), (0, false)]);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_a_storage_error_and_never_a_skip() {
+    let bench = cold().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 2).await;
+    append(&mut client, "a", 0, &batch(&["x"])).await;
+    bench.turning(bench.log.flush()).await.unwrap();
+    bench.faults.set_down(true);
+    for version in 4..=FETCH {
+        let request = waiting(fetching("a", vec![wanted(0, 0), wanted(1, 0)]), 1, 30_000);
+        let response = bench.turning(client.call(version, &request)).await;
+        let found = partitions(response);
+        // Before version 6 consumers do not know KAFKA_STORAGE_ERROR.
+        let code = if version < 6 { 6 } else { 56 };
+        assert_eq!((found[0].error_code, bytes(&found[0])), (code, 0));
+        assert!(KNOWN_TO_CONSUMERS.contains(&code));
+        assert_eq!(found[1].error_code, 0, "the other partition is well");
+        assert_eq!(found[0].high_watermark, 1, "what is known is told");
+    }
+    bench.faults.set_down(false);
+    let data = bench.turning(fetched(&mut client, "a", 0, 0)).await;
+    assert_eq!(base_offsets(&data), [0]);
+}
