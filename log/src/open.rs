@@ -90,17 +90,6 @@ impl Log {
         Ok((log, opened.recovered))
     }
 
-    /// As [`Log::open`], but the WAL has no threads: whoever holds the [`WalDriver`] does their work, turn by turn.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    #[cfg(feature = "test-support")]
-    pub async fn open_driven(parts: LogParts) -> Result<(Self, Recovered, WalDriver), OpenError> {
-        let (log, opened, listener) = Self::recover(parts, None).await?;
-        log.serve().await;
-        Ok((log, opened.recovered, WalDriver { listener }))
-    }
-
     /// As [`Log::open`], going on without what `accepted` names.
     pub(crate) async fn open_with(
         parts: LogParts,
@@ -234,32 +223,6 @@ async fn load_recorded(
         recovery.check_next_objects(&parts.objects).await?;
     }
     Ok(recovery)
-}
-
-/// Does the work of the WAL's threads when it is told to.
-#[cfg(feature = "test-support")]
-pub struct WalDriver {
-    listener: Publisher,
-}
-
-#[cfg(feature = "test-support")]
-impl fmt::Debug for WalDriver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WalDriver").finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "test-support")]
-impl WalDriver {
-    /// What the WAL's thread does in one go: writes and syncs one group, and publishes it.
-    pub fn turn(&self) -> streamhouse_storage::wal::Turn {
-        self.listener.log.wal().turn(&self.listener)
-    }
-
-    /// One piece of the upkeep thread's work; false if there is none now.
-    pub fn upkeep(&self) -> bool {
-        self.listener.log.wal().upkeep()
-    }
 }
 
 /// Hears the WAL.
