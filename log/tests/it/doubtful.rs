@@ -24,6 +24,8 @@ pub(crate) enum Doubt {
     Late,
     /// It happened, and the next read fails too.
     AfterAndBlind,
+    /// The store says that it happened, and forgets it: a database that loses what it acknowledged.
+    Forgotten,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,9 @@ impl ManifestShelf for DoubtfulStore {
         match doubt {
             None => return self.inner.commit(commit).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
+            Some(Doubt::Forgotten) => {
+                return Ok(vec![CommitOutcome::Committed; commit.manifests.len()]);
+            }
             Some(Doubt::Before | Doubt::Late) => {}
             Some(Doubt::After) => {
                 let _ = self.inner.commit(commit).await;
@@ -141,6 +146,7 @@ impl ManifestShelf for DoubtfulStore {
             None => return self.inner.set_checkpoint(request).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
             Some(Doubt::Before | Doubt::Late) => {}
+            Some(Doubt::Forgotten) => return Ok(()),
             Some(Doubt::After | Doubt::AfterAndBlind) => {
                 let _ = self.inner.set_checkpoint(request).await;
             }

@@ -8,11 +8,10 @@ use streamhouse_log::append::{Acks, AppendError, Appended, Staged};
 use streamhouse_log::open::{LogParts, OpenError};
 use streamhouse_log::read::{Isolation, PartitionAddress};
 use streamhouse_log::recovery::Recovered;
+use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
 use streamhouse_log::{Log, LogSettings, shard_for_partition};
 use streamhouse_metadata::memory::MemoryStore;
-use streamhouse_metadata::store::{
-    ClusterShelf, Durability, Incarnation, MetadataStore, NewCluster, NewTopic, TopicShelf,
-};
+use streamhouse_metadata::store::{Durability, Incarnation, MetadataStore, NewCluster, NewTopic};
 use streamhouse_protocol::compression::Compression;
 use streamhouse_protocol::ids::{
     PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition,
@@ -41,6 +40,8 @@ pub(crate) struct World {
     pub(crate) truth: Objects,
     pub(crate) faults: Faults,
     pub(crate) store: Arc<DoubtfulStore>,
+    /// Used instead of `store`, if it is there.
+    pub(crate) database: Option<Arc<dyn MetadataStore>>,
     pub(crate) settings: LogSettings,
     chance: Arc<SeededChance>,
     running: Option<(Log, Tasks)>,
@@ -103,6 +104,25 @@ pub(crate) fn address(partition: i32) -> PartitionAddress {
     }
 }
 
+/// Makes the cluster and its topic.
+pub(crate) async fn set_up(store: &dyn MetadataStore) {
+    let cluster = NewCluster {
+        cluster_id: CLUSTER,
+        shards: SHARDS,
+        durability: Durability::Local,
+    };
+    store.initialise(cluster).await.unwrap();
+    let partitions = (0..3).map(|index| address(index).shard).collect();
+    let topic = NewTopic {
+        id: TOPIC,
+        name: TopicName::new("t").unwrap(),
+        partitions,
+        configs: std::collections::BTreeMap::new(),
+        created_ms: 0,
+    };
+    store.create_topic(topic).await.unwrap();
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::seeded(7).await
@@ -114,21 +134,7 @@ impl World {
         let ambient = ambient(&clock, &chance, Tasks::new());
         let memory = MemoryStore::new(ambient.clone());
         let store = Arc::new(DoubtfulStore::new(memory, Arc::clone(&chance) as _));
-        let cluster = NewCluster {
-            cluster_id: CLUSTER,
-            shards: SHARDS,
-            durability: Durability::Local,
-        };
-        store.initialise(cluster).await.unwrap();
-        let partitions = (0..3).map(|index| address(index).shard).collect();
-        let topic = NewTopic {
-            id: TOPIC,
-            name: TopicName::new("t").unwrap(),
-            partitions,
-            configs: std::collections::BTreeMap::new(),
-            created_ms: 0,
-        };
-        store.create_topic(topic).await.unwrap();
+        set_up(&*store).await;
         let settings = LogSettings {
             flush_bytes: u64::MAX,
             ..LogSettings::default()
@@ -143,9 +149,14 @@ impl World {
             clock,
             store,
             settings,
+            database: None,
             chance,
             running: None,
         }
+    }
+
+    pub(crate) fn ambient(&self) -> Ambient {
+        ambient(&self.clock, &self.chance, Tasks::new())
     }
 
     /// A world whose broker runs.
@@ -161,14 +172,34 @@ impl World {
 
     pub(crate) async fn try_start(&mut self) -> Result<Recovered, OpenError> {
         let tasks = Tasks::new();
-        let ambient = ambient(&self.clock, &self.chance, tasks.clone());
+        let (log, recovered) = Log::open(self.parts(tasks.clone())).await?;
+        self.running = Some((log, tasks));
+        Ok(recovered)
+    }
+
+    /// Accepts a loss while no broker runs.
+    pub(crate) async fn accept(
+        &self,
+        accepted: AcceptedLoss,
+    ) -> Result<Option<Loss>, AcceptLossError> {
+        let tasks = Tasks::new();
+        let lost = Log::accept_loss(self.parts(tasks.clone()), accepted).await;
+        tasks.shut_down();
+        lost
+    }
+
+    fn parts(&self, tasks: Tasks) -> LogParts {
+        let ambient = ambient(&self.clock, &self.chance, tasks);
         let wal_settings = WalSettings {
             file_bytes: 1 << 20,
             cap_bytes: 16 << 20,
             ..WalSettings::new("wal")
         };
-        let store: Arc<dyn MetadataStore> = Arc::clone(&self.store) as Arc<dyn MetadataStore>;
-        let parts = LogParts {
+        let store: Arc<dyn MetadataStore> = match &self.database {
+            Some(database) => Arc::clone(database),
+            None => Arc::clone(&self.store) as Arc<dyn MetadataStore>,
+        };
+        LogParts {
             cache: BlockCache::new(
                 self.objects.clone(),
                 ambient.clone(),
@@ -184,10 +215,7 @@ impl World {
             settings: self.settings.clone(),
             on_wal_failure: Box::new(|_| {}),
             ambient,
-        };
-        let (log, recovered) = Log::open(parts).await?;
-        self.running = Some((log, tasks));
-        Ok(recovered)
+        }
     }
 
     pub(crate) fn log(&self) -> &Log {
