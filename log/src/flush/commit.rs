@@ -156,6 +156,22 @@ impl Log {
 
     /// The outcomes as the rows show them; `None` if nothing of the commit is there.
     async fn read_back(&self, commit: &Commit) -> Result<Option<Vec<CommitOutcome>>, StoreError> {
+        let mut outcomes = self.rows_of(commit).await?;
+        if outcomes.contains(&CommitOutcome::Committed)
+            && outcomes.contains(&CommitOutcome::Refused)
+        {
+            // The shards were read one after the other, and the commit may have come through in between. Now that some of
+            // it is there, all of it is.
+            outcomes = self.rows_of(commit).await?;
+        }
+        // One transaction: either some shard won, or it did not happen and may be repeated as it is.
+        Ok(outcomes
+            .contains(&CommitOutcome::Committed)
+            .then_some(outcomes))
+    }
+
+    /// Which manifests of a commit are there, shard by shard.
+    async fn rows_of(&self, commit: &Commit) -> Result<Vec<CommitOutcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(commit.manifests.len());
         for manifest in &commit.manifests {
             let rows = self
@@ -173,10 +189,7 @@ impl Log {
                 CommitOutcome::Refused
             });
         }
-        // One transaction: either some shard won, or it did not happen and may be repeated as it is.
-        Ok(outcomes
-            .contains(&CommitOutcome::Committed)
-            .then_some(outcomes))
+        Ok(outcomes)
     }
 
     fn record(&self, part: &SealedPart, cut: WalPosition) -> Result<(), FlushError> {
