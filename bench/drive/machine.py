@@ -1,0 +1,86 @@
+"""The machine: what it is, how busy it is, how much of its disk a folder takes."""
+
+import os
+import pathlib
+import platform
+import socket
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+# Bytes of unwritten data below which the disk counts as quiet, and how long that is waited for.
+QUIET_BYTES = 16 << 20
+QUIET_SECONDS = 20
+
+
+def description():
+    """One line, for the head of a table."""
+    model = next((value for name, value in _fields("/proc/cpuinfo") if name == "model name"), platform.machine())
+    memory = int(dict(_fields("/proc/meminfo"))["MemTotal"].split()[0]) >> 20
+    return f"{os.cpu_count()} x {model}, {memory} GiB, Linux {platform.release().split('-')[0]}"
+
+
+def busy_seconds():
+    """CPU time that was used by anybody since the start of the machine."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS
+
+
+def process_seconds(pid):
+    """CPU time that a process has used."""
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(stat[11]) + int(stat[12])) / TICKS
+
+
+def resident_bytes(pid):
+    """Memory of a process that is in use now."""
+    return int(dict(_fields(f"/proc/{pid}/status"))["VmRSS"].split()[0]) * 1024
+
+
+def settle():
+    """Waits until what was written before is on the disk, so that the next load does not pay for the last one."""
+    os.sync()
+    for _ in range(QUIET_SECONDS * 10):
+        memory = dict(_fields("/proc/meminfo"))
+        if sum(int(memory[name].split()[0]) * 1024 for name in ("Dirty", "Writeback")) < QUIET_BYTES:
+            return
+        time.sleep(0.1)
+
+
+def disk_bytes(folder):
+    """What the files of a folder take on the disk. Files that go away meanwhile do not count."""
+    total = 0
+    for path in pathlib.Path(folder).rglob("*"):
+        try:
+            total += path.lstat().st_blocks * 512
+        except FileNotFoundError:
+            pass
+    return total
+
+
+def forget(folder):
+    """Makes the system read the files of a folder from the disk next time."""
+    os.sync()
+    for path in pathlib.Path(folder).rglob("*"):
+        if path.is_file():
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(file)
+
+
+def free_port():
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _fields(path):
+    with open(path) as file:
+        for line in file:
+            name, separator, value = line.partition(":")
+            if separator:
+                yield name.strip(), value.strip()
