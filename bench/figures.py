@@ -33,50 +33,55 @@ class Figures:
                 turn()
         if self.plan.sustained_seconds:
             self.number = 1
-            self.with_server(self.streamhouse(), lambda server: self.add(
-                server, "sustained", loads.sustained(self.tools, server, self.plan.sustained_seconds)))
+            self.with_server(self.streamhouse(loads.SUSTAINED), lambda server: self.add(
+                server, "sustained", lambda: loads.sustained(self.tools, server, self.plan.sustained_seconds)))
 
     def floor(self):
         def work(server):
             self.produce(server)
-            self.add(server, "one record", loads.one_record(self.tools, server, self.plan))
+            self.add(server, "one record", lambda: self.one_record(server))
 
         self.with_server(Floor(self.plan.floor), work)
 
     def ours(self):
         def work(server):
-            self.add(server, "start", {"ready_seconds": server.ready_seconds, "idle_bytes": loads.idle(server)})
+            self.add(server, "start", lambda: {
+                "ready_seconds": server.ready_seconds, "idle_bytes": loads.idle(server)})
             self.produce(server)
-            self.add(server, "one record", loads.one_record(self.tools, server, self.plan))
-            self.add(server, "consume", loads.consume(self.tools, server, self.plan))
-            self.add(server, "end to end", loads.end_to_end(self.tools, server, self.plan))
+            self.add(server, "one record", lambda: self.one_record(server))
+            self.add(server, "consume", lambda: loads.consume(self.tools, server, self.plan))
+            self.add(server, "end to end", lambda: loads.end_to_end(self.tools, server, self.plan))
 
         def start_again(server):
             topic = self.tools.topic(server, "again", 4)
             self.tools.bench(server, "produce", "--topic", topic, "--seconds", 1, "--warm-up", 0)
             server.stop()
-            self.add(server, "start with data", {"ready_seconds": server.start(server.folder).ready_seconds})
+            self.add(server, "start with data", lambda: {"ready_seconds": server.start(server.folder).ready_seconds})
 
         self.with_server(self.streamhouse(), work)
         self.with_server(self.streamhouse(), start_again)
         self.with_server(self.streamhouse(LARGE_WAL), lambda server: self.add(
-            server, "recovery", loads.recovery(self.tools, server, self.plan.recovery_bytes)))
+            server, "recovery", lambda: loads.recovery(self.tools, server, self.plan.recovery_bytes)))
         # Flushes come often here, so that one run has many.
         self.with_server(self.streamhouse({"log.flush_interval": "500ms"}), lambda server: self.add(
-            server, "idempotent", loads.idempotent(self.tools, server, self.plan)))
+            server, "idempotent", lambda: loads.idempotent(self.tools, server, self.plan)))
 
     def streamhouse(self, settings=None):
         return StreamHouse(self.plan.binary, settings)
 
     def produce(self, server):
-        for size, text in ((100, "100 B"), (1024, "1 KB")):
-            for connections in (1, 4):
-                work = f"produce {text}, 16 KB batches, {connections} connection{'s' if connections > 1 else ''}"
-                machine.settle()
-                self.add(server, work, loads.produce(self.tools, server, self.plan, size, connections=connections))
-        machine.settle()
-        large = loads.produce(self.tools, server, self.plan, 1024, loads.LARGE, connections=1)
-        self.add(server, "produce 1 MB batches, 1 connection", large)
+        shapes = [
+            (f"produce {text}, 16 KB batches, {connections} connection{'s' * (connections > 1)}", size, loads.SMALL, connections)
+            for text, size in (("100 B", 100), ("1 KB", 1024))
+            for connections in (1, 4)
+        ]
+        shapes.append(("produce 1 MB batches, 1 connection", 1024, loads.LARGE, 1))
+        for work, size, batch, connections in shapes:
+            self.add(server, work, lambda size=size, batch=batch, connections=connections: loads.produce(
+                self.tools, server, self.plan, size, batch, connections))
+
+    def one_record(self, server):
+        return loads.one_record(self.tools, server, self.plan, self.plan.latency_seconds)
 
     def with_server(self, server, work):
         machine.settle()
@@ -88,8 +93,9 @@ class Figures:
                 server.stop()
             self.plan.remove(folder)
 
-    def add(self, server, work, report):
-        self.results.add(self.number, server.name, work, report)
+    def add(self, server, work, load):
+        machine.settle()
+        report = self.results.attempt(self.number, server.name, work, load) or {}
         shown = {name: report[name] for name in SHOWN if name in report}
         print(f"round {self.number}  {server.name:<12} {work:<44} {shown}", flush=True)
 
@@ -158,12 +164,12 @@ def main():
     arguments.add_argument("--recovery-bytes", type=int, default=RECOVERY_BYTES, help="bytes in the WAL that is recovered")
     plan = Plan(arguments.parse_args())
     begun = time.monotonic()
+    figures = Figures(plan)
     try:
-        figures = Figures(plan)
         figures.run()
-        figures.results.write("table.md", figures.text())
     finally:
         plan.remove(plan.folders)
+        figures.results.write("table.md", figures.text())
     print(f"{(time.monotonic() - begun) / 60:.1f} minutes; results in {plan.results}")
 
 

@@ -4,6 +4,8 @@ import json
 import pathlib
 import statistics
 
+from .tools import Failed
+
 
 class Results:
     """The reports of a run, by broker, work and round."""
@@ -13,14 +15,30 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.raw = open(self.folder / "raw.jsonl", "w")
         self.reports = {}
+        self.failures = []
+
+    def attempt(self, number, server, work, load):
+        """Keeps the report of a load, or why there is none: a long run does not end because one load did."""
+        try:
+            report = load()
+        except (Failed, OSError) as failure:
+            self.failures.append(f"round {number}, {server}, {work}: {failure}")
+            self.keep(number, server, work, {"failure": str(failure)})
+            print(f"FAILED {self.failures[-1]}", flush=True)
+            return None
+        self.add(number, server, work, report)
+        return report
 
     def add(self, number, server, work, report):
         """Keeps a report; rounds count from 1, and round 0 warmed up."""
+        self.keep(number, server, work, report)
+        if number > 0:
+            self.reports.setdefault((server, work), {})[number] = report
+
+    def keep(self, number, server, work, report):
         line = {"round": number, "server": server, "work": work, "report": report}
         self.raw.write(json.dumps(line) + "\n")
         self.raw.flush()
-        if number > 0:
-            self.reports.setdefault((server, work), {})[number] = report
 
     def values(self, server, work, name):
         """A figure of each round; `name` may be a path such as `broker.cpu_seconds`."""
@@ -39,6 +57,9 @@ class Results:
         return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
 
     def write(self, name, text):
+        """Writes a table, with what failed in front of it."""
+        if self.failures:
+            text = "**Failed:**\n\n" + "".join(f"- {line.splitlines()[0]}\n" for line in self.failures) + "\n" + text
         (self.folder / name).write_text(text)
         print(text)
 

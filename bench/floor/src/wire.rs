@@ -302,3 +302,6 @@ impl Answer {
         self.0.put_i16(-1);
     }
 }
+
+#[cfg(test)]
+mod tests;
