@@ -32,10 +32,10 @@ use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
 use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
-use crate::ops::{Metrics, Ops};
+use crate::ops::{Metrics, Ops, Watched};
 use crate::partitions::{FetchLimits, Partitions};
 use crate::producer_ids::ProducerIds;
-use crate::reach::{Broker, Cluster, Parts, ShardLeader, ShardLeaders};
+use crate::reach::{Broker, Cluster, LogDirs, Parts, ShardLeader, ShardLeaders};
 use crate::security::{Access, AllowAll};
 use crate::topics::{TopicRules, Topics};
 
@@ -47,6 +47,10 @@ pub use start_error::StartError;
 
 /// The longest that a fetch waits, whatever the client asks for.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// The folders of the WAL and of the objects below the data folder.
+const WAL_FOLDER: &str = "wal";
+const OBJECTS_FOLDER: &str = "objects";
 
 /// How the broker was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +164,12 @@ async fn start(
     let ops_socket = bind_ops(settings, mode).await?;
     let stores = Stores::open(settings, &data_dir, &ambient).await?;
     let (log, recovered) = open_log(settings, &data_dir, &ambient, &stores).await?;
-    let ops = Ops::new(metrics, log.clone(), ambient.clone());
+    let watched = Watched {
+        log: log.clone(),
+        objects: stores.objects.clone(),
+        cache: stores.cache.clone(),
+    };
+    let ops = Ops::new(metrics, watched, ambient.clone());
     let parts = parts(loaded, &data_dir, &ambient, &stores, &log, &listeners).await?;
     Background::new(parts.partitions.clone(), ambient.clone(), &settings.log).start();
     let addresses = accept(settings, &ambient, parts, listeners);
@@ -191,6 +200,7 @@ async fn start(
 struct Stores {
     metadata: Arc<dyn MetadataStore>,
     objects: Objects,
+    cache: BlockCache,
     cluster: u128,
     shards: u32,
 }
@@ -216,9 +226,14 @@ impl Stores {
                 found: cluster.shards,
             });
         }
-        let objects = Objects::open_folder(&data_dir.path.join("objects"), ambient.clone())?;
+        let objects = Objects::open_folder(&data_dir.path.join(OBJECTS_FOLDER), ambient.clone())?;
+        let cache_settings = BlockCacheSettings {
+            capacity_bytes: settings.storage.block_cache_bytes.bytes(),
+            ..BlockCacheSettings::default()
+        };
         Ok(Self {
             metadata,
+            cache: BlockCache::new(objects.clone(), ambient.clone(), cache_settings),
             objects,
             cluster: cluster.cluster_id,
             shards: cluster.shards,
@@ -232,15 +247,11 @@ async fn open_log(
     ambient: &Ambient,
     stores: &Stores,
 ) -> Result<(Log, Recovered), StartError> {
-    let path = data_dir.path.join("wal");
+    let path = data_dir.path.join(WAL_FOLDER);
     let wal_io = SystemIo::open(&path).map_err(|source| StartError::WalDir {
         path: path.clone(),
         source,
     })?;
-    let cache_settings = BlockCacheSettings {
-        capacity_bytes: settings.storage.block_cache_bytes.bytes(),
-        ..BlockCacheSettings::default()
-    };
     let wal = &settings.wal;
     let wal_settings = WalSettings {
         file_bytes: wal.file_bytes.bytes(),
@@ -256,7 +267,7 @@ async fn open_log(
         ambient: ambient.clone(),
         store: Arc::clone(&stores.metadata),
         objects: stores.objects.clone(),
-        cache: BlockCache::new(stores.objects.clone(), ambient.clone(), cache_settings),
+        cache: stores.cache.clone(),
         wal_io: Arc::new(wal_io),
         wal_settings,
         cluster: stores.cluster,
@@ -303,6 +314,7 @@ async fn parts(
         broker,
         rack: settings.broker.rack.as_deref().map(Arc::from),
         advertised: Arc::new(advertised(settings, listeners)),
+        log_dirs: log_dirs(data_dir),
         access: Access::new(Arc::new(AllowAll)),
     };
     let rules = TopicRules {
@@ -339,6 +351,16 @@ async fn parts(
         catalogue,
         partitions,
     })
+}
+
+/// The places of records by their full paths, as Kafka names its log dirs.
+fn log_dirs(data_dir: &DataDir) -> LogDirs {
+    let folder = std::path::absolute(&data_dir.path).unwrap_or_else(|_| data_dir.path.clone());
+    let name = |place: &str| folder.join(place).to_string_lossy().as_ref().into();
+    LogDirs {
+        wal: name(WAL_FOLDER),
+        objects: name(OBJECTS_FOLDER),
+    }
 }
 
 async fn load_groups(

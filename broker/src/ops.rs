@@ -3,6 +3,9 @@
 //! `/metrics` is Prometheus text with real histogram buckets, `/livez` says that the process answers, `/readyz` that it
 //! serves clients, with the reasons when it does not.
 
+pub mod metric;
+mod watched;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +15,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use streamhouse_log::Log;
 use streamhouse_runtime::Ambient;
 use tokio::net::TcpListener;
+
+pub use watched::Watched;
 
 /// Upper bounds of every histogram, in seconds: 0.1 ms to 10 s.
 const BUCKETS: [f64; 16] = [
@@ -41,26 +44,7 @@ impl Metrics {
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
-        describe_gauge!(
-            "streamhouse_wal_bytes",
-            "bytes in the WAL that are not recycled yet"
-        );
-        describe_gauge!(
-            "streamhouse_wal_entries",
-            "record batches in the WAL that are not recycled yet"
-        );
-        describe_gauge!(
-            "streamhouse_wal_cap_bytes",
-            "the most bytes that the WAL may hold"
-        );
-        describe_gauge!(
-            "streamhouse_log_tail_bytes",
-            "bytes of the newest record batches in memory"
-        );
-        describe_gauge!(
-            "streamhouse_log_partitions",
-            "partitions that hold something"
-        );
+        metric::describe_all();
         Some(Self { handle })
     }
 }
@@ -69,18 +53,18 @@ impl Metrics {
 #[derive(Clone, Debug)]
 pub struct Ops {
     metrics: Option<Metrics>,
-    log: Log,
+    watched: Watched,
     ready: Arc<AtomicBool>,
     ambient: Ambient,
 }
 
 impl Ops {
-    /// Tells about `log`. Not ready until [`Ops::set_ready`].
+    /// Tells about what is `watched`. Not ready until [`Ops::set_ready`].
     #[must_use]
-    pub fn new(metrics: Option<Metrics>, log: Log, ambient: Ambient) -> Self {
+    pub fn new(metrics: Option<Metrics>, watched: Watched, ambient: Ambient) -> Self {
         Self {
             metrics,
-            log,
+            watched,
             ready: Arc::new(AtomicBool::new(false)),
             ambient,
         }
@@ -121,27 +105,19 @@ impl Ops {
         }
     }
 
-    fn observe(&self) {
-        let usage = self.log.wal_usage();
-        gauge!("streamhouse_wal_bytes").set(usage.bytes as f64);
-        gauge!("streamhouse_wal_entries").set(usage.entries as f64);
-        gauge!("streamhouse_wal_cap_bytes").set(usage.cap_bytes as f64);
-        gauge!("streamhouse_log_tail_bytes").set(self.log.tail_bytes() as f64);
-        gauge!("streamhouse_log_partitions").set(self.log.partition_count() as f64);
-    }
-
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if !self.ready.load(Ordering::Acquire) {
             reasons.push("not serving: starting or stopping".to_owned());
         }
         reasons.extend(
-            self.log
+            self.watched
+                .log
                 .stopped_shards()
                 .into_iter()
                 .map(|(shard, reason)| format!("shard {shard}: {reason}")),
         );
-        if self.log.wal_usage().disk_full {
+        if self.watched.log.wal_usage().disk_full {
             reasons.push("the disk has no room for another WAL file".to_owned());
         }
         reasons
@@ -149,7 +125,7 @@ impl Ops {
 }
 
 async fn render(State(ops): State<Ops>) -> Result<String, StatusCode> {
-    ops.observe();
+    ops.watched.observe();
     let metrics = ops.metrics.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(metrics.handle.render())
 }

@@ -145,8 +145,19 @@ pub struct Cluster {
     pub rack: Option<Arc<str>>,
     /// `advertised.listeners`: by the name of the listener that a client came through.
     pub advertised: Arc<BTreeMap<Arc<str>, Endpoint>>,
+    /// Where this broker keeps records.
+    pub log_dirs: LogDirs,
     /// Who may do what.
     pub access: Access,
+}
+
+/// The places where a broker keeps records, by the names that DescribeLogDirs gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDirs {
+    /// The WAL: records that are durable here and not in objects yet.
+    pub wal: Arc<str>,
+    /// The object store.
+    pub objects: Arc<str>,
 }
 
 impl Cluster {

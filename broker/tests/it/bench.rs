@@ -10,9 +10,12 @@ use streamhouse_broker::api::Peer;
 use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
 use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
+use streamhouse_broker::ops::Watched;
 use streamhouse_broker::partitions::{FetchLimits, Partitions};
 use streamhouse_broker::producer_ids::ProducerIds;
-use streamhouse_broker::reach::{Broker, Cluster, Endpoint, Parts, ShardLeader, ShardLeaders};
+use streamhouse_broker::reach::{
+    Broker, Cluster, Endpoint, LogDirs, Parts, ShardLeader, ShardLeaders,
+};
 use streamhouse_broker::security::{Access, AllowAll, Authorizer, Principal};
 use streamhouse_broker::topics::{TopicRules, Topics};
 use streamhouse_config::kafka::describe_broker;
@@ -41,6 +44,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 pub(crate) const BROKER: i32 = 7;
 pub(crate) const CLUSTER_ID: &str = "c3RyZWFtaG91c2UtdGVzdA";
+/// Where the broker says that its records lie.
+pub(crate) const WAL_DIR: &str = "/data/wal";
+pub(crate) const OBJECTS_DIR: &str = "/data/objects";
 const SHARDS: u32 = 4;
 
 /// After this long without an answer a test has failed; it bounds nothing else.
@@ -79,6 +85,8 @@ pub(crate) struct Bench {
     pub(crate) store: MemoryStore,
     pub(crate) leaders: Arc<ShardLeaders>,
     pub(crate) log: Log,
+    /// What its metrics are read from.
+    pub(crate) watched: Watched,
     /// How requests to the object store fail.
     pub(crate) faults: Faults,
 }
@@ -101,7 +109,15 @@ impl Bench {
         let shared = Arc::new(store.clone());
         let (store_of_objects, faults) = FaultStore::in_memory(ambient.clone());
         let objects = Objects::new(Arc::new(store_of_objects), ambient.clone());
-        let log = open_log(&shared, &ambient, objects, wanted.log).await;
+        let settings = BlockCacheSettings::default();
+        let cache = BlockCache::new(objects.clone(), ambient.clone(), settings);
+        let stored = (objects.clone(), cache.clone());
+        let log = open_log(&shared, &ambient, stored, wanted.log).await;
+        let watched = Watched {
+            log: log.clone(),
+            objects,
+            cache,
+        };
         let groups = lead_all(&store, &ambient, &log, &leaders).await;
         let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
         let cluster = cluster(wanted.authorizer);
@@ -151,6 +167,7 @@ impl Bench {
             store,
             leaders,
             log,
+            watched,
             faults,
         }
     }
@@ -211,6 +228,10 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
         broker: BrokerId(BROKER),
         rack: Some("zone-a".into()),
         advertised: Arc::new(BTreeMap::from([("PLAINTEXT".into(), endpoint)])),
+        log_dirs: LogDirs {
+            wal: WAL_DIR.into(),
+            objects: OBJECTS_DIR.into(),
+        },
         access: Access::new(authorizer),
     }
 }
@@ -219,7 +240,7 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
 async fn open_log(
     store: &Arc<MemoryStore>,
     ambient: &Ambient,
-    objects: Objects,
+    (objects, cache): (Objects, BlockCache),
     settings: LogSettings,
 ) -> Log {
     let cluster = NewCluster {
@@ -230,11 +251,7 @@ async fn open_log(
     store.initialise(cluster).await.unwrap();
     let file_bytes = 1 << 20;
     let parts = LogParts {
-        cache: BlockCache::new(
-            objects.clone(),
-            ambient.clone(),
-            BlockCacheSettings::default(),
-        ),
+        cache,
         objects,
         store: Arc::clone(store) as Arc<dyn MetadataStore>,
         wal_io: Arc::new(CrashIo::new()),

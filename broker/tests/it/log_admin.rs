@@ -3,12 +3,16 @@
 use streamhouse_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use streamhouse_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use streamhouse_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use streamhouse_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use streamhouse_protocol::messages::{DeleteRecordsRequest, OffsetForLeaderEpochRequest};
+use streamhouse_protocol::messages::{
+    DeleteRecordsRequest, DescribeLogDirsRequest, OffsetForLeaderEpochRequest,
+};
 
-use crate::bench::{Bench, Client};
+use crate::bench::{Bench, Client, OBJECTS_DIR, WAL_DIR};
 use crate::metadata::name;
 use crate::records::{append, batch, fetched};
 use crate::topics::{create, create_with};
@@ -131,4 +135,56 @@ async fn an_epoch_in_which_nothing_was_written_does_not_reset_its_consumers() {
         let shown = (answer.error_code, answer.leader_epoch, answer.end_offset);
         assert_eq!(shown, (0, now - 1, log_start));
     }
+}
+
+/// The folders with their partitions and sizes, by name.
+fn folders(results: &[DescribeLogDirsResult]) -> Vec<(&str, Vec<(String, i64)>)> {
+    let folders = results.iter().map(|folder| {
+        assert_eq!((folder.error_code, folder.total_bytes), (0, -1));
+        let partitions = folder.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|it| {
+                assert!(it.offset_lag == 0 && !it.is_future_key);
+                let name = format!("{}-{}", topic.name.as_str(), it.partition_index);
+                (name, it.partition_size)
+            })
+        });
+        (&*folder.log_dir, partitions.collect())
+    });
+    folders.collect()
+}
+
+#[tokio::test]
+async fn sizes_are_told_by_the_place_where_the_bytes_lie() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 2).await;
+    create(&mut client, "b", 1).await;
+    let records = batch(&["0", "1"]);
+    let bytes = i64::try_from(records.len()).unwrap();
+    append(&mut client, "a", 1, &records).await;
+    bench.turning(bench.log.flush()).await.unwrap();
+    append(&mut client, "a", 1, &records).await;
+    append(&mut client, "a", 1, &records).await;
+    let all = DescribeLogDirsRequest::default().with_topics(None);
+    let at = |name: &str, bytes| (name.to_owned(), bytes);
+    for version in 1..=4 {
+        let response = client.call(version, &all).await;
+        assert_eq!(response.error_code, 0);
+        let in_wal = vec![at("a-1", 2 * bytes)];
+        let in_objects = vec![at("a-0", 0), at("a-1", bytes), at("b-0", 0)];
+        let expected = [(WAL_DIR, in_wal), (OBJECTS_DIR, in_objects)];
+        assert_eq!(folders(&response.results), expected);
+    }
+    bench.turning(bench.log.flush()).await.unwrap();
+    let asked = |topic: &str, partitions: &[i32]| {
+        DescribableLogDirTopic::default()
+            .with_topic(name(topic))
+            .with_partitions(partitions.to_vec())
+    };
+    let some = vec![asked("a", &[1, 7]), asked("none", &[0])];
+    let request = DescribeLogDirsRequest::default().with_topics(Some(some));
+    let response = client.call(4, &request).await;
+    let expected = [(WAL_DIR, vec![]), (OBJECTS_DIR, vec![at("a-1", 3 * bytes)])];
+    assert_eq!(folders(&response.results), expected);
 }

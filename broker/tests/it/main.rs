@@ -12,6 +12,7 @@ mod groups;
 mod list_offsets;
 mod log_admin;
 mod metadata;
+mod metrics;
 mod produce;
 mod producers;
 mod records;

@@ -1,0 +1,199 @@
+//! Every metric of the broker, in one table. What is not in it does not exist: the page `docs/reference/metrics.md` is
+//! this table, and a test asks that every name that is served stands here.
+//!
+//! Names are an interface: dashboards and alerts break when one changes. They follow Prometheus: base units, `_total`
+//! for what only grows.
+
+use std::fmt::Write;
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+/// What a metric is to Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts per bucket, with a sum.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// The labels that tell its series apart.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+const fn metric(
+    kind: MetricKind,
+    name: &'static str,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        meaning,
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> Metric {
+    metric(MetricKind::Counter, name, labels, meaning)
+}
+
+const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
+    metric(MetricKind::Gauge, name, &[], meaning)
+}
+
+/// All metrics, by name.
+pub const METRICS: &[Metric] = &[
+    gauge(
+        "streamhouse_broker_connections",
+        "connections that are open",
+    ),
+    counter(
+        "streamhouse_broker_connections_closed_total",
+        &["reason"],
+        "connections that were closed, by why",
+    ),
+    metric(
+        MetricKind::Histogram,
+        "streamhouse_broker_request_seconds",
+        &["api"],
+        "time from the start of a request until its answer is complete, waiting included",
+    ),
+    counter(
+        "streamhouse_broker_requests_total",
+        &["api"],
+        "requests that were started",
+    ),
+    gauge(
+        "streamhouse_log_partitions",
+        "partitions that hold something",
+    ),
+    gauge(
+        "streamhouse_log_tail_bytes",
+        "bytes of the newest record batches in memory",
+    ),
+    counter(
+        "streamhouse_storage_cache_corrupt_total",
+        &[],
+        "blocks and indexes of objects that were wrong when they were read; wrong bytes are never served",
+    ),
+    counter(
+        "streamhouse_storage_cache_fetched_bytes_total",
+        &[],
+        "bytes of blocks that were read from objects",
+    ),
+    counter(
+        "streamhouse_storage_cache_gets_total",
+        &[],
+        "reads of blocks from objects; one read may bring several blocks",
+    ),
+    gauge(
+        "streamhouse_storage_cache_held_bytes",
+        "memory that the block cache uses",
+    ),
+    counter(
+        "streamhouse_storage_cache_hits_total",
+        &[],
+        "blocks that a reader found in memory",
+    ),
+    counter(
+        "streamhouse_storage_cache_misses_total",
+        &[],
+        "blocks that had to be read from objects",
+    ),
+    counter(
+        "streamhouse_storage_cache_read_aheads_total",
+        &[],
+        "reads that were begun before anybody asked",
+    ),
+    counter(
+        "streamhouse_storage_object_bytes_total",
+        &["class"],
+        "bytes of objects that were written or read, by who asked; catch_up_read and tail_read are what consumers read",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_failed_total",
+        &["class"],
+        "requests to the object store that failed for good",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_repeated_total",
+        &["class"],
+        "requests to the object store that were tried again",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_total",
+        &["class"],
+        "requests to the object store, repetitions included, by who asked; all of catch_up_read and tail_read are reads",
+    ),
+    gauge(
+        "streamhouse_wal_bytes",
+        "bytes in the WAL that are not recycled yet",
+    ),
+    gauge(
+        "streamhouse_wal_cap_bytes",
+        "the most bytes that the WAL may hold",
+    ),
+    gauge(
+        "streamhouse_wal_entries",
+        "record batches in the WAL that are not recycled yet",
+    ),
+];
+
+/// Tells the recorder what each metric says.
+pub(super) fn describe_all() {
+    for metric in METRICS {
+        match metric.kind {
+            MetricKind::Counter => describe_counter!(metric.name, metric.meaning),
+            MetricKind::Gauge => describe_gauge!(metric.name, metric.meaning),
+            MetricKind::Histogram => describe_histogram!(metric.name, metric.meaning),
+        }
+    }
+}
+
+/// The page `docs/reference/metrics.md`.
+#[must_use]
+pub fn page() -> String {
+    let mut page = "# Metrics\n\n\
+         <!-- Generated from broker/src/ops/metric.rs; do not edit. -->\n\n\
+         Served as Prometheus text at `/metrics` of `telemetry.metrics_address`. Counters begin at 0 when the process\n\
+         starts. Histograms have buckets from 0.1 ms to 10 s.\n\n\
+         | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n"
+        .to_owned();
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let labels: Vec<String> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {kind} | {} | {} |",
+            metric.name,
+            labels.join(", "),
+            metric.meaning
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests;
