@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("coordinator", 4),
     ("client", 4),
     ("broker", 5),
+    ("simulation", 5),
 ];
 
 /// Crates outside the floors: they see nothing of ours but what is named here.
@@ -29,7 +30,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[("compat-tests", &[]), ("xtask", &[])];
 /// Crates of others that belong to a room.
 const ROOMS: &[(&str, &[&str])] = &[
     ("kafka-protocol", &["protocol"]),
-    ("object_store", &["storage"]),
+    ("object_store", &["storage", "simulation"]),
     ("rusqlite", &["metadata"]),
     ("refinery", &["metadata"]),
     ("clap", &["broker"]),

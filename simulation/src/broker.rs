@@ -1,0 +1,370 @@
+//! One life of the simulated broker: the real log, the real groups, and what the broker's front does with them, without
+//! the wire.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use streamhouse_coordinator::Groups;
+use streamhouse_coordinator::group::GroupSettings;
+use streamhouse_coordinator::service::{Grant, LoadError, Shelves};
+use streamhouse_log::append::validate::{AppendRules, Prepared};
+use streamhouse_log::append::{Acks, AppendError, Staged};
+use streamhouse_log::open::{LogParts, OpenError};
+use streamhouse_log::read::gather::Fetched;
+use streamhouse_log::read::{Isolation, Offsets, PartitionAddress, ReadError};
+use streamhouse_log::recovery::RecoverError;
+use streamhouse_log::retention::Retention;
+use streamhouse_log::{Log, LogSettings, shard_for_partition};
+use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId, TopicShelf};
+use streamhouse_protocol::ids::{TopicId, TopicPartition};
+use streamhouse_runtime::{Chance, Clock};
+use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
+use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
+use streamhouse_storage::wal::{WalIo, WalOpenError, WalSettings};
+
+use crate::database::{Database, LifeStore};
+use crate::disk::SiteDisk;
+use crate::objects::Bucket;
+use crate::world::{Life, World};
+
+/// How many shards the cluster has.
+pub(crate) const SHARDS: u32 = 3;
+pub(crate) const CLUSTER: u128 = 0xc1;
+const WAL_DIR: u128 = 0xd1;
+/// Small files, so that the log often goes on in another one.
+pub(crate) const WAL_FILE_BYTES: u64 = 24 * 1024;
+const WAL_FILES: u64 = 10;
+
+/// What outlives every life of the broker, and how it is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) world: World,
+    pub(crate) database: Database,
+    pub(crate) bucket: Bucket,
+    pub(crate) setup: Setup,
+}
+
+/// How the broker of a world is set up; drawn from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) log: LogSettings,
+    pub(crate) cache_bytes: u64,
+    /// The topic that is trimmed by retention.
+    pub(crate) retained: TopicId,
+    pub(crate) retention_bytes: u64,
+}
+
+impl Setup {
+    pub(crate) fn drawn(chance: &dyn Chance, retained: TopicId) -> Self {
+        let tails = [0, 600, 4_000, 1 << 20];
+        let tail_bytes = tails[usize::try_from(chance.below(4)).unwrap_or(0)];
+        Self {
+            log: LogSettings {
+                tail_bytes,
+                flush_bytes: 4_096 << chance.below(5),
+                flush_interval: Duration::from_millis(20 + chance.below(300)),
+                checkpoint_manifests: 1 + chance.below(12),
+                checkpoint_bytes: 64 << 20,
+                object_grace: Duration::from_millis(50 << chance.below(8)),
+            },
+            cache_bytes: (256 * 1024) << chance.below(5),
+            retained,
+            retention_bytes: 500 + chance.below(8_000),
+        }
+    }
+}
+
+/// A broker that serves.
+pub(crate) struct Broker {
+    pub(crate) life: Arc<Life>,
+    pub(crate) log: Log,
+    pub(crate) groups: Groups,
+    store: LifeStore,
+    world: World,
+    setup: Setup,
+    /// Topics that requests may name.
+    topics: Mutex<BTreeSet<TopicId>>,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Broker({:?})", self.life.process)
+    }
+}
+
+/// Why a broker did not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// It may start next time.
+    Transient(String),
+    /// It refuses to, for good: what it finds is not what it left.
+    Regression(String),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        let text = error.to_string();
+        match error {
+            OpenError::Recover(
+                RecoverError::Store(_)
+                | RecoverError::CheckpointUnavailable { .. }
+                // Bytes that a sick store spoiled on their way do not have the checkpoint's hash.
+                | RecoverError::Checkpoint { .. },
+            )
+            | OpenError::Wal(WalOpenError::Io { .. })
+            | OpenError::Thread(_) => Self::Transient(text),
+            OpenError::Recover(_) | OpenError::Wal(_) => Self::Regression(text),
+        }
+    }
+}
+
+fn rules() -> AppendRules {
+    AppendRules {
+        batch_bytes_max: 1 << 20,
+        segment_bytes: 1 << 30,
+        is_compacted: false,
+        stamps_append_time: false,
+        before_max_ms: i64::MAX,
+        after_max_ms: i64::MAX,
+    }
+}
+
+fn group_settings() -> GroupSettings {
+    GroupSettings {
+        initial_rebalance_delay: Duration::from_millis(3),
+        session_timeout_min: Duration::from_millis(10),
+        session_timeout_max: Duration::from_secs(3600),
+        offsets_retention: Duration::from_secs(100 * 24 * 3600),
+        queued_offsets_max: 1000,
+        ..GroupSettings::default()
+    }
+}
+
+pub(crate) fn address(at: TopicPartition) -> PartitionAddress {
+    PartitionAddress {
+        at,
+        shard: shard_for_partition(at, SHARDS),
+    }
+}
+
+impl Broker {
+    /// Recovers and serves.
+    pub(crate) async fn start(
+        ground: Ground,
+        life: Arc<Life>,
+        disk: CrashIo,
+    ) -> Result<Arc<Self>, StartError> {
+        let world = ground.world.clone();
+        let ambient = world.ambient(life.process);
+        let store = ground.database.for_life(&life, &ground.bucket);
+        let incarnation = Incarnation(world.chance.next_u128());
+        let log = open_log(&ground, &life, disk, incarnation).await?;
+        let shelves = Shelves {
+            groups: Arc::new(store.clone()),
+            shards: Arc::new(store.clone()),
+        };
+        let groups = Groups::start(shelves, ambient, group_settings(), SHARDS);
+        load_groups(&log, &groups).await?;
+        let topics = store.topics().await;
+        let topics = topics.map_err(|error| StartError::Transient(error.to_string()))?;
+        let broker = Arc::new(Self {
+            life: Arc::clone(&life),
+            log,
+            groups,
+            store,
+            world: world.clone(),
+            setup: ground.setup,
+            topics: Mutex::new(topics.topics.iter().map(|topic| topic.id).collect()),
+        });
+        life.opened();
+        let process = life.process;
+        let keeping = Arc::clone(&broker).keep();
+        world
+            .executor
+            .spawn(process, "background", Box::pin(keeping));
+        Ok(broker)
+    }
+
+    pub(crate) fn tail_bytes_max(&self) -> usize {
+        self.setup.log.tail_bytes
+    }
+
+    pub(crate) fn knows(&self, topic: TopicId) -> bool {
+        self.topics.lock().contains(&topic)
+    }
+
+    /// Stages a batch as the Produce handler does.
+    pub(crate) fn stage(
+        &self,
+        at: TopicPartition,
+        batch: &Bytes,
+        acks: Acks,
+    ) -> Result<Staged, AppendError> {
+        if !self.knows(at.topic) {
+            return Err(AppendError::UnknownPartition);
+        }
+        let prepared = Prepared::new(batch, &rules(), self.world.clock.wall_ms());
+        let prepared = prepared.expect("clients of the simulation build sound batches");
+        self.log.stage(address(at), prepared, acks)
+    }
+
+    pub(crate) async fn read(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        bytes_max: usize,
+    ) -> Result<Fetched, ReadError> {
+        if !self.knows(at.topic) {
+            return Err(ReadError::UnknownPartition);
+        }
+        let isolation = Isolation::ReadUncommitted;
+        self.log
+            .read(address(at), offset, isolation, bytes_max, true)
+            .await
+    }
+
+    pub(crate) fn offsets(&self, at: TopicPartition) -> Result<Offsets, ReadError> {
+        if !self.knows(at.topic) {
+            return Err(ReadError::UnknownPartition);
+        }
+        self.log.offsets(address(at))
+    }
+
+    /// Moves a log start, as the DeleteRecords handler does.
+    pub(crate) async fn trim(&self, at: TopicPartition, to: i64) -> Result<i64, String> {
+        if !self.knows(at.topic) {
+            return Err("the topic was deleted".to_owned());
+        }
+        let trimmed = self.log.delete_records(address(at), Some(to)).await;
+        trimmed.map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn create_topic(
+        &self,
+        topic: streamhouse_metadata::store::NewTopic,
+    ) -> Result<(), streamhouse_metadata::store::CreateTopicError> {
+        let id = topic.id;
+        self.store.create_topic(topic).await?;
+        self.topics.lock().insert(id);
+        Ok(())
+    }
+
+    /// Deletes a topic, as the DeleteTopics handler does; its partitions are dropped by the background.
+    pub(crate) async fn delete_topic(&self, topic: TopicId) {
+        let deleted = self.store.delete_topic(topic).await;
+        if deleted.is_ok() {
+            self.topics.lock().remove(&topic);
+        }
+        self.settle().await;
+    }
+
+    /// Looks again which topics there are, and drops what is deleted.
+    pub(crate) async fn settle(&self) {
+        let Ok(topics) = self.store.topics().await else {
+            return;
+        };
+        *self.topics.lock() = topics.topics.iter().map(|topic| topic.id).collect();
+        // A failure is tried again by the next pass.
+        let _ = self.log.settle_tombstones().await;
+    }
+
+    /// One pass of retention.
+    pub(crate) fn retain(&self) {
+        let retention = Retention {
+            ms: None,
+            bytes: Some(self.setup.retention_bytes),
+        };
+        let rules = BTreeMap::from([(self.setup.retained, retention)]);
+        self.log.apply_retention(&rules);
+    }
+
+    pub(crate) fn evict_producers(&self) {
+        self.log.evict_producers(-1);
+    }
+
+    /// What the broker does without being asked.
+    async fn keep(self: Arc<Self>) {
+        loop {
+            let pause = self.world.chance.micros(100_000, 900_000);
+            self.world.clock.sleep(pause).await;
+            self.retain();
+            self.settle().await;
+            // A failure is tried again by the next pass.
+            let _ = self.log.sweep().await;
+        }
+    }
+}
+
+async fn open_log(
+    ground: &Ground,
+    life: &Arc<Life>,
+    disk: CrashIo,
+    incarnation: Incarnation,
+) -> Result<Log, StartError> {
+    let world = &ground.world;
+    let ambient = world.ambient(life.process);
+    let objects = ground.bucket.for_life(world, life, &ground.database);
+    let store = ground.database.for_life(life, &ground.bucket);
+    let wal_io = SiteDisk::new(disk, world.clone(), Arc::clone(life));
+    let cache = BlockCacheSettings {
+        capacity_bytes: ground.setup.cache_bytes,
+        block_bytes: 64 * 1024,
+        ..BlockCacheSettings::default()
+    };
+    let (failing, failed) = (Arc::clone(life), world.clone());
+    let parts = LogParts {
+        cache: BlockCache::new(objects.clone(), ambient.clone(), cache),
+        objects,
+        store: Arc::new(store) as Arc<dyn MetadataStore>,
+        wal_io: Arc::new(wal_io) as Arc<dyn WalIo>,
+        wal_settings: WalSettings {
+            file_bytes: WAL_FILE_BYTES,
+            cap_bytes: WAL_FILE_BYTES * WAL_FILES,
+            entries_max: 1_500,
+            pool_files: 3,
+            group_bytes_max: 8 * 1024,
+            group_records_max: 40,
+            queue_bytes_max: 64 * 1024,
+            ..WalSettings::new("wal")
+        },
+        cluster: CLUSTER,
+        wal_dir: WAL_DIR,
+        incarnation,
+        settings: ground.setup.log.clone(),
+        on_wal_failure: Box::new(move |failure| {
+            if !failing.is_dead() {
+                failed.tell(|| format!("the WAL failed: {failure}"));
+                let styles = [CrashStyle::Forget, CrashStyle::Torn, CrashStyle::Sectors];
+                failing.die(styles[failed.chance.place(styles.len())]);
+            }
+        }),
+        ambient,
+    };
+    let (log, recovered) = Log::open(parts).await?;
+    world.tell(|| format!("broker {} recovered {recovered:?}", life.process.0));
+    Ok(log)
+}
+
+async fn load_groups(log: &Log, groups: &Groups) -> Result<(), StartError> {
+    for shard in (0..SHARDS).map(ShardId) {
+        let grant = log.grant(shard);
+        let (epoch, incarnation) =
+            grant.map_err(|error| StartError::Regression(error.to_string()))?;
+        let grant = Grant {
+            shard,
+            epoch,
+            incarnation,
+        };
+        groups.load(grant).await.map_err(|error| match error {
+            LoadError::Store { .. } => StartError::Transient(error.to_string()),
+            LoadError::Unreadable { .. } | LoadError::Superseded { .. } => {
+                StartError::Regression(error.to_string())
+            }
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The broker's host and the network: starts the broker again whenever it died, and carries requests to it.
+//!
+//! A request may be lost before it arrives, and its answer may be lost afterwards; the client cannot tell which. What
+//! the broker does for a request is a task of the broker's process and dies with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use streamhouse_runtime::{Chance, Clock, deadline};
+use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
+use tokio::sync::oneshot;
+
+use crate::broker::{Broker, Ground, StartError};
+use crate::executor::{Polled, ProcessId};
+use crate::invariant::Invariant;
+use crate::model::Model;
+use crate::world::{Life, World};
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Starts that fail one after the other while nothing is wrong.
+const FAILED_STARTS_MAX: u32 = 8;
+
+/// Why a client has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The connection was refused: the request did not happen.
+    Refused,
+    /// The request may have happened.
+    Unknown,
+}
+
+/// The broker, whichever life of it. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pub(crate) ground: Ground,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    life: Arc<Life>,
+    disk: CrashIo,
+    running: Option<Arc<Broker>>,
+    failed_starts: u32,
+}
+
+impl Cluster {
+    pub(crate) fn new(ground: Ground) -> Self {
+        let inner = Inner {
+            life: Arc::new(Life::new(ProcessId(1))),
+            disk: CrashIo::new(),
+            running: None,
+            failed_starts: 0,
+        };
+        let cluster = Self {
+            ground,
+            inner: Arc::new(Mutex::new(inner)),
+        };
+        cluster.start(Duration::ZERO);
+        cluster
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.ground.world
+    }
+
+    pub(crate) fn life(&self) -> Arc<Life> {
+        Arc::clone(&self.inner.lock().life)
+    }
+
+    pub(crate) fn disk(&self) -> CrashIo {
+        self.inner.lock().disk.clone()
+    }
+
+    /// The broker, if it serves.
+    pub(crate) fn running(&self) -> Option<Arc<Broker>> {
+        self.inner.lock().running.clone()
+    }
+
+    /// Starts the broker after a pause, in the life that was prepared for it.
+    fn start(&self, pause: Duration) {
+        let (life, disk) = {
+            let inner = self.inner.lock();
+            (Arc::clone(&inner.life), inner.disk.clone())
+        };
+        let cluster = self.clone();
+        let process = life.process;
+        let starting = async move {
+            cluster.world().clock.sleep(pause).await;
+            let started = Broker::start(cluster.ground.clone(), Arc::clone(&life), disk).await;
+            cluster.started(&life, started);
+        };
+        self.world()
+            .executor
+            .spawn(process, "start", starting.boxed());
+    }
+
+    fn started(&self, life: &Arc<Life>, started: Result<Arc<Broker>, StartError>) {
+        if life.is_dead() {
+            return;
+        }
+        let world = self.world();
+        let mut inner = self.inner.lock();
+        match started {
+            Ok(broker) => {
+                world.tell(|| format!("broker {} serves", life.process.0));
+                world.count(|counts| counts.starts += 1);
+                inner.failed_starts = 0;
+                inner.running = Some(broker);
+            }
+            Err(StartError::Regression(reason)) => {
+                let what = format!("the broker does not start again: {reason}");
+                world.breach(Invariant::Acknowledged, what);
+                life.die(CrashStyle::Kill);
+            }
+            Err(StartError::Transient(reason)) => {
+                world.tell(|| format!("broker {} did not start: {reason}", life.process.0));
+                inner.failed_starts += 1;
+                if inner.failed_starts > FAILED_STARTS_MAX {
+                    // Faults that last for ever show nothing more.
+                    self.ground.bucket.set_ill(0);
+                    self.ground.bucket.set_down(false);
+                    world.set_weather(crate::world::Weather::default());
+                }
+                if inner.failed_starts > 2 * FAILED_STARTS_MAX {
+                    let what = format!("the broker does not start, though nothing fails: {reason}");
+                    world.breach(Invariant::Serves, what);
+                }
+                life.die(CrashStyle::Kill);
+            }
+        }
+    }
+
+    /// Lets the world go on for `duration`. `model` hears of power cuts.
+    pub(crate) fn run_for(&self, duration: Duration, model: &Mutex<Model>) {
+        let world = self.world();
+        let until = world.clock.monotonic() + duration;
+        loop {
+            while let Some(polled) = world.executor.step() {
+                self.after_poll(polled, model);
+            }
+            if !world.executor.pass_to_next_timer(until) {
+                return;
+            }
+        }
+    }
+
+    fn after_poll(&self, polled: Polled, model: &Mutex<Model>) {
+        let world = self.world();
+        world.note(polled.process.0 ^ (polled.name.len() as u64) << 32);
+        let life = self.life();
+        if polled.process == life.process {
+            world.polled(&life);
+        }
+        if let Some(style) = life.death() {
+            self.bury(&life, style, model);
+        }
+    }
+
+    /// Ends a dead process, leaves what a crash of this style may leave, and starts the next one.
+    fn bury(&self, life: &Life, style: CrashStyle, model: &Mutex<Model>) {
+        let world = self.world();
+        // Other threads may have sent answers while the one that died was inside its call.
+        for _ in 0..world.chance.below(6) {
+            if world.executor.step_of(life.process).is_none() {
+                break;
+            }
+        }
+        let broker = self.inner.lock().running.take();
+        drop(broker);
+        world.executor.kill(life.process);
+        let disk = self.disk();
+        disk.clear_fault();
+        let disk = match style {
+            CrashStyle::Kill => disk,
+            CrashStyle::Forget | CrashStyle::Torn | CrashStyle::Sectors => {
+                model.lock().power_cut(life.process);
+                let history = disk.history();
+                history.crash_at(history.len(), style, &*world.chance)
+            }
+        };
+        {
+            let mut inner = self.inner.lock();
+            inner.disk = disk;
+            inner.life = Arc::new(Life::new(ProcessId(life.process.0 + 1)));
+        }
+        let pause = match world.chance.below(8) {
+            0 => world.chance.micros(5_000, 60_000),
+            _ => world.chance.micros(100, 5_000),
+        };
+        self.start(pause);
+    }
+
+    /// Kills the broker now.
+    pub(crate) fn kill(&self, style: CrashStyle, model: &Mutex<Model>) {
+        let life = self.life();
+        life.die(style);
+        self.world().count(|counts| counts.crashes += 1);
+        self.bury(&life, style, model);
+    }
+
+    /// Sends a request; `serve` is what the broker does for it.
+    pub(crate) async fn call<T, F>(&self, serve: F) -> Result<(T, ProcessId), NoAnswer>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Broker>) -> BoxFuture<'static, T> + Send + 'static,
+    {
+        let (tell, heard) = oneshot::channel();
+        let world = self.world().clone();
+        let sender = world.clone();
+        self.send(move |broker| {
+            async move {
+                let process = broker.life.process;
+                let answer = serve(broker).await;
+                if !sender.chance.hits(sender.weather().network_per_mille) {
+                    // A client that gave up does not hear it.
+                    let _ = tell.send((answer, process));
+                }
+            }
+            .boxed()
+        })
+        .await?;
+        self.hear(heard).await
+    }
+
+    /// Sends a request whose answers come on channels of their own.
+    pub(crate) async fn send<F>(&self, serve: F) -> Result<(), NoAnswer>
+    where
+        F: FnOnce(Arc<Broker>) -> BoxFuture<'static, ()> + Send + 'static,
+    {
+        let world = self.world();
+        world.dawdle().await;
+        let Some(broker) = self.running() else {
+            return Err(NoAnswer::Refused);
+        };
+        if broker.life.is_dead() {
+            return Err(NoAnswer::Refused);
+        }
+        if world.chance.hits(world.weather().network_per_mille) {
+            return Err(NoAnswer::Unknown);
+        }
+        let process = broker.life.process;
+        world.executor.spawn(process, "request", serve(broker));
+        Ok(())
+    }
+
+    /// Waits for an answer.
+    pub(crate) async fn hear<T>(&self, heard: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
+        let world = self.world();
+        let until = world.clock.monotonic() + PATIENCE;
+        let answer = match deadline(&world.clock, until, heard).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(_)) | None => Err(NoAnswer::Unknown),
+        };
+        world.dawdle().await;
+        answer
+    }
+}
