@@ -2,7 +2,9 @@
 //!
 //! Order: the row becomes a tombstone (from then on no commit can bring the object back), the grace passes, the tombstone
 //! is read once more, the bytes are deleted, the row is forgotten. A crash between any two of these steps leaves work for
-//! the next pass, never a row without bytes.
+//! the next pass, never a row without bytes. Objects that never had a row are found by [`orphans`].
+
+pub mod orphans;
 
 use streamhouse_metadata::store::{ObjectId, ObjectRow, StoreError};
 use streamhouse_storage::objects::{ObjectKey, ObjectKind};

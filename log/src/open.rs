@@ -146,6 +146,7 @@ impl Log {
         let tasks = &self.ambient.tasks;
         tasks.spawn("flush", self.clone().flush_loop());
         tasks.spawn("set-aside", self.clone().set_aside_loop());
+        tasks.spawn("orphans", self.clone().sweep_orphans_later());
     }
 
     fn assemble(

@@ -15,7 +15,7 @@ use streamhouse_protocol::names::TopicName;
 use streamhouse_runtime::{Chance, SeededChance};
 use streamhouse_storage::wal::crash::CrashStyle;
 
-use crate::model::{Model, Partition, Producer, Sent, check_shelves};
+use crate::model::{Model, Partition, Producer, Sent, check_nothing_leaks, check_shelves};
 use crate::world::{SHARDS, World, address, batch, rules, sequenced};
 
 /// Worlds per default run; `STREAMHOUSE_TEST_SCALE` multiplies. Each lives a few lives.
@@ -225,6 +225,8 @@ impl Life<'_> {
         let ill = self.chance.below(2) == 0;
         self.world.faults.draw(if ill { 250 } else { 0 });
         self.world.store.draw(if ill { 400 } else { 0 });
+        // It lists, which takes longer than all the rest.
+        let sweeps_orphans = self.chance.below(20) == 0;
         let work = async {
             // A failure loses nothing, and is not what is judged.
             let _ = self.world.log().flush().await;
@@ -232,6 +234,9 @@ impl Life<'_> {
                 let _ = self.world.log().checkpoint_all().await;
             }
             let _ = self.world.log().sweep().await;
+            if sweeps_orphans {
+                let _ = self.world.log().sweep_orphans().await;
+            }
         };
         self.world.turning(work).await;
         self.world.faults.draw(0);
@@ -363,20 +368,25 @@ async fn live(seed: u64, lies: bool) -> Result<(), String> {
         let style = STYLES[below(&chance, STYLES.len())];
         world.die(history.crash_at(moment, style, &chance));
     }
+    end(&mut world, &mut model, seed.is_multiple_of(6)).await
+}
+
+/// One more life, in which everything comes to rest.
+async fn end(world: &mut World, model: &mut Model, lists_objects: bool) -> Result<(), String> {
     world.try_start().await.map_err(|error| error.to_string())?;
-    model.judge(&world).await?;
+    model.judge(world).await?;
     world
         .log()
         .flush()
         .await
         .map_err(|error| error.to_string())?;
-    model.judge(&world).await?;
-    check_shelves(&world).await?;
+    model.judge(world).await?;
+    check_shelves(world).await?;
     // Deleted topics leave nothing behind.
     for _ in 0..2 {
         let settled = world.log().settle_tombstones().await;
         settled.map_err(|error| error.to_string())?;
-        settle_wal(&world).await;
+        settle_wal(world).await;
         world
             .log()
             .flush()
@@ -385,6 +395,13 @@ async fn live(seed: u64, lies: bool) -> Result<(), String> {
     }
     let settled = world.log().settle_tombstones().await;
     settled.map_err(|error| error.to_string())?;
+    if lists_objects {
+        check_nothing_leaks(world).await?;
+    }
+    check_shelves(world).await?;
+    for (index, partition) in &model.partitions {
+        world.values(*index, partition.log_start).await;
+    }
     let left = world.store.topics().await.unwrap().tombstones;
     if left.is_empty() {
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use streamhouse_log::format::checkpoint;
 use streamhouse_log::format::manifest::Manifest;
 use streamhouse_log::state::recorded::Recorded;
@@ -222,6 +223,37 @@ pub(crate) async fn check_shelves(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// When every grace has passed, the object store holds what shards need and nothing else.
+pub(crate) async fn check_nothing_leaks(world: &World) -> Result<(), String> {
+    let failed = |error: String| format!("a sweep failed: {error}");
+    let orphans = world.log().sweep_orphans().await;
+    orphans.map_err(|error| failed(error.to_string()))?;
+    for _ in 0..2 {
+        let swept = world.log().sweep().await;
+        swept.map_err(|error| failed(error.to_string()))?;
+        let grace = world.settings.object_grace + std::time::Duration::from_secs(1);
+        world.clock.advance(grace);
+    }
+    let swept = world.log().sweep().await;
+    swept.map_err(|error| failed(error.to_string()))?;
+    let rows = world.store.inner.objects(None, usize::MAX).await.unwrap();
+    let needed: BTreeSet<_> = rows
+        .into_iter()
+        .filter(|row| matches!(&row.state, ObjectState::Live { shards } if !shards.is_empty()))
+        .filter_map(|row| row.key)
+        .collect();
+    let stored: Vec<_> = world.truth.list(None).collect::<Vec<_>>().await;
+    let stored: BTreeSet<String> = stored
+        .into_iter()
+        .map(|object| object.unwrap().key.to_string())
+        .collect();
+    if stored == needed {
+        Ok(())
+    } else {
+        Err(format!("stored are {stored:?}, needed {needed:?}"))
+    }
 }
 
 fn key(id: ObjectId, kind: ObjectKind) -> objects::ObjectKey {

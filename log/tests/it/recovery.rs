@@ -1,5 +1,7 @@
 //! Killed and started again: what was acknowledged is there, at its offset, once.
 
+use crate::doubtful::Doubt;
+use crate::model::{check_nothing_leaks, check_shelves};
 use crate::world::{World, address, batch, numbered, sequenced};
 
 #[tokio::test]
@@ -141,4 +143,92 @@ async fn killing_at_every_step_of_a_flush_loses_nothing() {
             "after {steps} steps and a flush"
         );
     }
+}
+
+#[tokio::test]
+async fn an_object_that_no_commit_followed_is_deleted_after_the_grace() {
+    for (doubt, orphans) in [(Doubt::Before, 1), (Doubt::Late, 1), (Doubt::After, 0)] {
+        let mut world = World::started().await;
+        world.append(0, &batch(&["a"])).await;
+        world.log().flush().await.unwrap();
+        world.append(0, &batch(&["b"])).await;
+        world.append(1, &batch(&["x"])).await;
+        // The process dies before it knows what became of its commit.
+        world.store.script([doubt; 5]);
+        let flushed = world.log().flush().await;
+        assert_eq!(flushed.is_err(), orphans > 0, "{doubt:?}");
+        world.restart().await;
+        let found = world.log().sweep_orphans().await.unwrap();
+        assert_eq!(found, orphans, "{doubt:?}");
+        let again = world.log().sweep_orphans().await.unwrap();
+        assert_eq!(again, 0, "{doubt:?}: what is given up is known");
+        world.append(0, &batch(&["c"])).await;
+        world.log().flush().await.unwrap();
+        check_nothing_leaks(&world).await.unwrap();
+        check_shelves(&world).await.unwrap();
+        assert_eq!(world.values(0, 0).await, numbered(&["a", "b", "c"]));
+    }
+}
+
+#[tokio::test]
+async fn an_orphan_is_kept_for_the_grace_and_its_late_commit_fails() {
+    use streamhouse_metadata::store::{
+        Commit, CommitError, CommitOutcome, ManifestCommit, ManifestShelf, NewObject, ObjectId,
+        ShardShelf,
+    };
+    use streamhouse_storage::objects::{self, ObjectClass, ObjectKind};
+    let mut world = World::started().await;
+    let life = world.log().grant(address(0).shard).unwrap().1.0;
+    let key = |seq| {
+        let id = objects::ObjectId {
+            incarnation: life,
+            seq,
+            attempt: 0,
+        };
+        id.key(ObjectKind::L0)
+    };
+    let body = || vec![bytes::Bytes::from_static(b"left behind")];
+    for seq in [3, 900] {
+        let key = key(seq);
+        let put = world.truth.put(&key, ObjectClass::Flush, body());
+        put.await.unwrap();
+    }
+    assert_eq!(
+        world.log().sweep_orphans().await.unwrap(),
+        0,
+        "a life that goes on may commit it yet"
+    );
+    for _ in 0..3 {
+        world.restart().await;
+    }
+    assert_eq!(world.log().sweep_orphans().await.unwrap(), 2);
+    world.log().sweep().await.unwrap();
+    let class = ObjectClass::Garbage;
+    assert!(world.truth.size(&key(900), class).await.is_ok(), "grace");
+    let row = world.store.inner.read_shard(address(0).shard).await;
+    let row = row.unwrap().unwrap();
+    let late = Commit {
+        object: Some(NewObject {
+            id: ObjectId {
+                incarnation: life,
+                seq: 900,
+                attempt: 0,
+            },
+            key: key(900).to_string(),
+            bytes: 11,
+        }),
+        manifests: vec![ManifestCommit {
+            shard: row.shard,
+            epoch: row.epoch,
+            incarnation: row.incarnation.unwrap(),
+            lsn: row.next_lsn,
+            body: bytes::Bytes::from_static(b"late"),
+            wal_end: None,
+            released: Vec::new(),
+        }],
+    };
+    let committed: Result<Vec<CommitOutcome>, _> = world.store.inner.commit(late).await;
+    assert!(matches!(committed, Err(CommitError::ObjectExists { .. })));
+    check_nothing_leaks(&world).await.unwrap();
+    assert!(world.truth.size(&key(3), class).await.is_err());
 }
