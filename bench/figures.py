@@ -94,7 +94,8 @@ class Figures:
             self.plan.remove(folder)
 
     def add(self, server, work, load):
-        machine.settle()
+        if server.process.poll() is None:
+            machine.settle(server.pid)
         report = self.results.attempt(self.number, server.name, work, load) or {}
         shown = {name: report[name] for name in SHOWN if name in report}
         print(f"round {self.number}  {server.name:<12} {work:<44} {shown}", flush=True)
@@ -110,7 +111,7 @@ class Figures:
         rates = [
             ("MB/s", "megabytes_per_second", 1), ("records/s", "records_per_second", 1), ("p50 ms", "latency_us/p50", 1000),
             ("p99 ms", "latency_us/p99", 1000), ("p99.9 ms", "latency_us/p99.9", 1000),
-            ("CPU s/GB", "broker/cpu_seconds_per_gigabyte", 1),
+            ("CPU s/GB", "broker/cpu_seconds_per_gigabyte", 1), ("disk wrote by batches", "disk_written_by_batches", 1),
         ]
         rows = []
         for work in dict.fromkeys(work for _, work in found.reports if work.startswith("produce") or work == "one record"):

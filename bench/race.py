@@ -125,7 +125,7 @@ class Race:
             self.tools.delete(server, topic)
 
     def measure(self, server, work, load):
-        machine.settle()
+        machine.settle(server.pid)
         report = self.results.attempt(self.number, server.name, work, load)
         if report is None:
             return
@@ -147,8 +147,8 @@ class Race:
             ("MB/s", RATE, 1), ("records/s", "records_per_second", 1), ("p50 ms", "latency_us/p50", 1000),
             ("p99 ms", P99, 1000), ("p99.9 ms", "latency_us/p99.9", 1000), ("broker CPU s/GB", CPU, 1),
             ("broker CPU s", "broker/cpu_seconds", 1), ("client CPU s", "client_cpu_seconds", 1),
-            ("broker peak MB", "broker/memory_peak_bytes", 1e6), ("broker wrote MB", "broker/written_bytes", 1e6),
-            ("others, cores", "others_cpu", 1),
+            ("broker peak MB", "broker/memory_peak_bytes", 1e6), ("disk wrote MB", "disk_written_bytes", 1e6),
+            ("disk wrote by batches", "disk_written_by_batches", 1), ("others, cores", "others_cpu", 1),
         ]
         works = dict.fromkeys(work for _, work in found.reports)
         for work in works:

@@ -12,6 +12,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 QUIET_BYTES = 16 << 20
 QUIET_SECONDS = 20
 
+# Tenths of a second without a write after which a broker counts as quiet.
+QUIET_READINGS = 5
+
 
 def description():
     """One line, for the head of a table."""
@@ -38,14 +41,32 @@ def resident_bytes(pid):
     return int(dict(_fields(f"/proc/{pid}/status"))["VmRSS"].split()[0]) * 1024
 
 
-def settle():
-    """Waits until what was written before is on the disk, so that the next load does not pay for the last one."""
+def settle(pid=None):
+    """Waits until a broker has done what the last load left it to do, and all is on the disk: the next load does not pay
+    for the last one."""
+    if pid:
+        written, quiet = None, 0
+        for _ in range(QUIET_SECONDS * 10):
+            now = int(dict(_fields(f"/proc/{pid}/io"))["write_bytes"])
+            quiet = quiet + 1 if now == written else 0
+            if quiet == QUIET_READINGS:
+                break
+            written = now
+            time.sleep(0.1)
     os.sync()
     for _ in range(QUIET_SECONDS * 10):
         memory = dict(_fields("/proc/meminfo"))
         if sum(int(memory[name].split()[0]) * 1024 for name in ("Dirty", "Writeback")) < QUIET_BYTES:
             return
         time.sleep(0.1)
+
+
+def disk_written_bytes(folder):
+    """What was written to the disk of a folder since the start of the machine, by anybody; nothing where the file system
+    does not lie on one disk. What Linux tells of a process says less: it counts whole folios for a few bytes."""
+    device = os.stat(folder).st_dev
+    stat = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+    return int(stat.read_text().split()[6]) * 512 if stat.exists() else None
 
 
 def disk_bytes(folder):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import pathlib
 import re
 import resource
@@ -34,10 +35,9 @@ class Tools:
     def bench(self, server, *arguments):
         """Runs `streamhouse bench` and gives its report, with the CPU that others used meanwhile."""
         command = self.bench_command(server, *arguments)
-        with Others(server) as others:
+        with Around(server) as around:
             report = json.loads(run(command))
-        report["others_cpu"] = others.cores
-        return report
+        return {**report, **around.found}
 
     def bench_command(self, server, *arguments):
         command = [self.binary, "bench", *map(str, arguments)]
@@ -122,31 +122,36 @@ class Tools:
         command = ["java", *TOOL_FLAGS, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self.jars}/*"]
         command += [f"org.apache.kafka.tools.{tool}", *map(str, arguments)]
         before = machine.process_seconds(server.pid)
-        with Others(server) as others:
+        with Around(server) as around:
             output = run(command)
         used = machine.process_seconds(server.pid) - before
-        return {"tool": tool, "output": output, "others_cpu": others.cores, "broker": {"cpu_seconds": used}}
+        return {"tool": tool, "output": output, "broker": {"cpu_seconds": used}, **around.found}
 
 
-class Others:
-    """How many cores somebody else used while the block ran: neither the broker nor the tool. Kernel threads that write to
-    the disk count as somebody else."""
+class Around:
+    """What happened on the machine while the block ran: how many cores somebody else used, neither the broker nor the tool
+    (kernel threads that write to the disk count as somebody else), and how many bytes went to the disk until all that was
+    written had arrived there."""
 
     def __init__(self, server):
-        self.pid = server.pid
-        self.cores = None
+        self.server = server
+        self.found = {}
 
     def __enter__(self):
+        self.written = machine.disk_written_bytes(self.server.folder)
         self.begun = self.reading()
         return self
 
     def __exit__(self, *_):
-        now, busy, ours = (after - before for after, before in zip(self.reading(), self.begun))
-        self.cores = round(max(busy - ours, 0) / max(now, 0.001), 3)
+        took, busy, ours = (after - before for after, before in zip(self.reading(), self.begun))
+        self.found["others_cpu"] = round(max(busy - ours, 0) / max(took, 0.001), 3)
+        if self.written is not None:
+            os.sync()
+            self.found["disk_written_bytes"] = machine.disk_written_bytes(self.server.folder) - self.written
 
     def reading(self):
         tools = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ours = machine.process_seconds(self.pid) + tools.ru_utime + tools.ru_stime
+        ours = machine.process_seconds(self.server.pid) + tools.ru_utime + tools.ru_stime
         return time.monotonic(), machine.busy_seconds(), ours
 
 

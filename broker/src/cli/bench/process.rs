@@ -17,7 +17,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// Whom to watch.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct Watched {
-    /// The process id of the broker, if it runs on this machine: its CPU time, peak memory and bytes written are reported
+    /// The process id of the broker, if it runs on this machine: its CPU time and peak memory are reported, with --json
+    /// also what Linux accounts to it as read from and written to files
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
 }
@@ -79,7 +80,8 @@ pub(super) struct BrokerUsed {
     pub(super) cpu_seconds_per_gigabyte: Option<f64>,
     /// The most memory that was resident; since the process began where the system cannot forget an earlier peak.
     pub(super) memory_peak_bytes: u64,
-    /// Bytes that it caused to be written to disks; not what goes into sockets.
+    /// Bytes of files that it changed, as Linux accounts them: page by page, and on file systems with large folios far
+    /// more than reaches the disk. What goes into sockets is not in it.
     pub(super) written_bytes: u64,
     /// Bytes that it caused to be read from disks.
     pub(super) read_bytes: u64,

@@ -155,16 +155,14 @@ fn usage(used: &Used) -> String {
         let per_gigabyte = broker
             .cpu_seconds_per_gigabyte
             .map(|seconds| format!(" ({seconds:.2} s/GB)"));
-        let megabytes = |bytes: u64| format!("{:.1} MB", as_f64(bytes) / 1e6);
+        let memory = format!("{:.1} MB", as_f64(broker.memory_peak_bytes) / 1e6);
         let cpu = format!(
             "{:.2} s{}",
             broker.cpu_seconds,
             per_gigabyte.unwrap_or_default()
         );
         text.push_str(&row("broker CPU", &cpu));
-        text.push_str(&row("broker memory", &megabytes(broker.memory_peak_bytes)));
-        text.push_str(&row("broker wrote", &megabytes(broker.written_bytes)));
-        text.push_str(&row("broker read", &megabytes(broker.read_bytes)));
+        text.push_str(&row("broker memory", &memory));
     }
     text
 }

@@ -112,5 +112,5 @@ fn what_client_and_broker_used_stands_beside_the_rates() {
             .text()
             .contains("broker CPU     1.50 s (3.00 s/GB)\n")
     );
-    assert!(report.text().contains("broker wrote   9.0 MB\n"));
+    assert!(report.text().contains("broker memory  64.0 MB\n"));
 }
