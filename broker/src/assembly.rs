@@ -319,8 +319,6 @@ async fn parts(
     };
     let rules = TopicRules {
         num_partitions: settings.broker.num_partitions.unsigned_abs(),
-        replication_factor: i16::try_from(settings.broker.default_replication_factor)
-            .unwrap_or(i16::MAX),
         auto_create: settings.broker.auto_create_topics_enable,
         may_delete: settings.broker.delete_topic_enable,
         defaults: settings.topic_defaults.clone(),

@@ -26,13 +26,15 @@ pub use configs::{AlterTopicError, ConfigOperation};
 /// The most partitions that one request may create (Kafka: `ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
+/// How many replicas a partition is shown with, whatever was asked for: its leader. The copies that make records safe are
+/// the storage's own.
+pub const REPLICAS_SHOWN: i16 = 1;
+
 /// What the broker's settings say about topics.
 #[derive(Clone, Debug)]
 pub struct TopicRules {
     /// `num.partitions`.
     pub num_partitions: u32,
-    /// `default.replication.factor`.
-    pub replication_factor: i16,
     /// `auto.create.topics.enable`.
     pub auto_create: bool,
     /// `delete.topic.enable`.
@@ -62,8 +64,8 @@ pub struct TopicRequest {
     pub name: String,
     /// How many partitions; -1 for `num.partitions`.
     pub partitions: i32,
-    /// How many replicas; -1 for `default.replication.factor`. Any number is accepted, since replicas are only
-    /// reported.
+    /// How many replicas; -1 for the broker's default. Every number from 1 on is accepted, and means
+    /// [`REPLICAS_SHOWN`].
     pub replication_factor: i16,
     /// Partition and brokers, if the client places them itself.
     pub assignments: Vec<(i32, Vec<i32>)>,
@@ -78,8 +80,6 @@ pub struct CreatedTopic {
     pub id: TopicId,
     /// How many partitions.
     pub partitions: usize,
-    /// How many replicas are reported.
-    pub replication_factor: i16,
     /// What was set for it.
     pub configs: TopicOverrides,
 }
@@ -302,13 +302,12 @@ impl Topics {
         if self.current().by_name(&name).is_some() {
             return Err(CreateError::Exists { name });
         }
-        let (partitions, replication_factor) = self.shape(&request)?;
+        let partitions = self.partitions_of(&request)?;
         let configs = self.checked_configs(&request.configs)?;
         let id = self.fresh_id();
         let created = CreatedTopic {
             id,
             partitions,
-            replication_factor,
             configs,
         };
         if validate_only {
@@ -378,13 +377,15 @@ impl Topics {
         Ok(())
     }
 
-    /// Gives a topic more partitions, `asked` in all, or with `validate_only` says whether that is possible.
+    /// Gives a topic more partitions, `asked` in all, or with `validate_only` says whether that is possible. `left` is
+    /// how many the request may still add; what this topic asks for is taken from it.
     pub async fn add_partitions(
         &self,
         name: &str,
         asked: i32,
         assignments: Option<&[Vec<i32>]>,
         validate_only: bool,
+        left: &mut usize,
     ) -> Result<(), AddError> {
         let topic = self.find(name).ok_or(AddError::UnknownTopic)?;
         let partitions = topic.partitions.len();
@@ -396,11 +397,9 @@ impl Topics {
             return Err(AddError::Same { partitions });
         }
         let added = count - partitions;
-        if added > PARTITIONS_PER_REQUEST_MAX {
-            return Err(AddError::TooMany {
-                max: PARTITIONS_PER_REQUEST_MAX,
-            });
-        }
+        *left = left.checked_sub(added).ok_or(AddError::TooMany {
+            max: PARTITIONS_PER_REQUEST_MAX,
+        })?;
         if let Some(assignments) = assignments {
             if assignments.len() != added {
                 return Err(AssignmentError::Count {
@@ -441,16 +440,14 @@ impl Topics {
         }
     }
 
-    /// How many partitions and replicas a new topic has.
-    fn shape(&self, request: &TopicRequest) -> Result<(usize, i16), CreateError> {
+    /// How many partitions a new topic has.
+    fn partitions_of(&self, request: &TopicRequest) -> Result<usize, CreateError> {
         if !request.assignments.is_empty() {
-            return self.assigned_shape(request);
+            return self.assigned_partitions(request);
         }
-        let replication_factor = match request.replication_factor {
-            -1 => self.rules.replication_factor,
-            factor if factor > 0 => factor,
-            _ => return Err(CreateError::ReplicationFactor),
-        };
+        if request.replication_factor != -1 && request.replication_factor <= 0 {
+            return Err(CreateError::ReplicationFactor);
+        }
         let partitions = match request.partitions {
             -1 => usize::try_from(self.rules.num_partitions).unwrap_or(usize::MAX),
             count if count > 0 => usize::try_from(count).unwrap_or(usize::MAX),
@@ -461,10 +458,10 @@ impl Topics {
                 max: PARTITIONS_PER_REQUEST_MAX,
             });
         }
-        Ok((partitions, replication_factor))
+        Ok(partitions)
     }
 
-    fn assigned_shape(&self, request: &TopicRequest) -> Result<(usize, i16), CreateError> {
+    fn assigned_partitions(&self, request: &TopicRequest) -> Result<usize, CreateError> {
         if request.replication_factor != -1 {
             return Err(CreateError::AssignmentAndNumber {
                 number: "replication factor",
@@ -496,7 +493,7 @@ impl Topics {
         if !is_consecutive {
             return Err(AssignmentError::NotConsecutive.into());
         }
-        Ok((count, 1))
+        Ok(count)
     }
 
     /// Replicas can only be placed on brokers that exist, and this broker is the one that does.

@@ -1,4 +1,6 @@
-//! `streamhouse config`: whether settings are good, and which ones are in effect.
+//! `streamhouse config`: whether settings are good, which ones are in effect, and what each of them means.
+
+mod explain;
 
 use std::path::PathBuf;
 
@@ -22,6 +24,7 @@ enum Verb {
     Check(Sources),
     /// Show the settings in effect as a streamhouse.toml, each with where it comes from
     Dump(Sources),
+    Explain(explain::Explain),
 }
 
 /// Where settings come from: files, KAFKA_* and STREAMHOUSE_* variables, --set.
@@ -71,5 +74,6 @@ pub(super) fn run(config: &Config, output: &mut Output) -> Result<(), Failure> {
             let loaded = sources.load()?;
             output.bytes(loaded.dump_toml().as_bytes())
         }
+        Verb::Explain(explain) => explain::run(explain, output),
     }
 }

@@ -145,3 +145,6 @@ impl From<&TrimError> for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! CreatePartitions (key 37): more partitions for topics.
 //!
 //! Kafka's rules we keep: ALTER on each topic; the number is that of all partitions and must grow; a topic that stands
-//! twice in a request is refused; `validate_only` changes nothing. Where we differ: nowhere.
+//! twice in a request is refused; so is what goes beyond the partitions that one request may add; `validate_only`
+//! changes nothing. Where we differ: nowhere.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -15,6 +16,7 @@ use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, Refusal};
 use crate::reach::Administration;
 use crate::security::{Operation, ResourceKind};
+use crate::topics::PARTITIONS_PER_REQUEST_MAX;
 
 /// The handler.
 #[derive(Debug)]
@@ -39,10 +41,14 @@ impl Handler for CreatePartitions {
         for topic in &request.topics {
             *counts.entry(topic.name.to_string()).or_default() += 1;
         }
+        let mut left = PARTITIONS_PER_REQUEST_MAX;
         let mut results = Vec::with_capacity(counts.len());
         for topic in &request.topics {
             let added = match counts.remove(topic.name.as_str()) {
-                Some(1) => add(administration, cx, topic, request.validate_only).await,
+                Some(1) => {
+                    let validate_only = request.validate_only;
+                    add(administration, cx, topic, validate_only, &mut left).await
+                }
                 Some(_) => Err(Refusal::invalid_request("Duplicate topic in request.")),
                 None => continue,
             };
@@ -60,6 +66,7 @@ async fn add(
     cx: &RequestContext,
     topic: &CreatePartitionsTopic,
     validate_only: bool,
+    left: &mut usize,
 ) -> Result<(), Refusal> {
     let Administration { topics, access } = administration;
     if !access.to_topic(cx, Operation::Alter, &topic.name) {
@@ -80,6 +87,7 @@ async fn add(
         topic.count,
         assignments.as_deref(),
         validate_only,
+        left,
     );
     added.await.map_err(|error| Refusal::from(&error))
 }

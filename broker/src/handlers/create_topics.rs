@@ -2,8 +2,8 @@
 //!
 //! Kafka's rules we keep: CREATE on the cluster or on the topic; -1 means the broker's default; a name that stands
 //! twice in a request is refused; `validate_only` creates nothing; since version 5 the answer shows what was created.
-//! Where we differ: any replication factor is accepted, because the object store keeps the copies and replicas are only
-//! reported.
+//! Where we differ: any replication factor is accepted, because the storage keeps the copies, and the answer says what
+//! Metadata will show: one replica.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -20,7 +20,9 @@ use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, Refusal};
 use crate::reach::Administration;
 use crate::security::{Operation, ResourceKind};
-use crate::topics::{CreateError, CreatedTopic, PARTITIONS_PER_REQUEST_MAX, TopicRequest};
+use crate::topics::{
+    CreateError, CreatedTopic, PARTITIONS_PER_REQUEST_MAX, REPLICAS_SHOWN, TopicRequest,
+};
 
 use super::words::{text, uuid};
 
@@ -164,7 +166,7 @@ fn shown(
     });
     result
         .with_num_partitions(i32::try_from(created.partitions).unwrap_or(i32::MAX))
-        .with_replication_factor(created.replication_factor)
+        .with_replication_factor(REPLICAS_SHOWN)
         .with_configs(Some(configs.collect()))
 }
 

@@ -46,8 +46,14 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts a broker on a free port and waits until it serves.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// As [`Dev::start`], with settings of its own.
+    pub(crate) fn start_with(data: &Path, settings: &[&str]) -> Self {
         let data = data.to_str().unwrap();
         let mut child = streamhouse(&["dev", "--port", "0", "--data", data])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

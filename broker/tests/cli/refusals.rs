@@ -123,6 +123,46 @@ fn a_dump_of_settings_says_where_each_comes_from_and_can_be_loaded() {
 }
 
 #[test]
+fn a_setting_is_explained_by_our_name_and_by_kafkas() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.properties");
+    std::fs::write(&file, "num.partitions=3\nssl.key.password=secret\n").unwrap();
+    let file = file.to_str().unwrap();
+    for name in ["broker.num_partitions", "num.partitions"] {
+        let text = said(&run(&["config", "explain", name, "--config", file]));
+        for part in [
+            "broker.num_partitions\n",
+            "1 to 10000",
+            "Default    1\n",
+            "3, from ",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let set = ["--config", file, "--set", "num.partitions=5"];
+        let text = said(&run(&[&["config", "explain", name][..], &set].concat()));
+        assert!(text.contains("5, from --set"), "{text}");
+        assert!(text.contains("Overruled  3, from "), "{text}");
+    }
+    let unset = said(&run(&["config", "explain", "broker.rack"]));
+    assert!(unset.contains("Value      unset, the default"), "{unset}");
+    let idle = said(&run(&["config", "explain", "log.segment.delete.delay.ms"]));
+    assert!(idle.starts_with("log.segment.delete.delay.ms\n"), "{idle}");
+    let secret = said(&run(&[
+        "config",
+        "explain",
+        "ssl.key.password",
+        "--config",
+        file,
+    ]));
+    assert!(
+        !secret.contains("secret,") && secret.contains("(hidden)"),
+        "{secret}"
+    );
+    let text = complained(&run(&["config", "explain", "broker.num_partition"]), 2);
+    assert!(text.contains("broker.num_partitions"), "{text}");
+}
+
+#[test]
 fn what_is_no_command_is_a_usage_error() {
     complained(&run(&["tpoic", "list"]), 2);
     complained(&run(&["topic", "alter", "x"]), 2);

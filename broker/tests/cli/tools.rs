@@ -1,6 +1,8 @@
 //! The tools against a broker: topics from birth to death, records as they were written, groups, benchmarks.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -11,6 +13,63 @@ fn json(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// How many bytes of a partition `topic describe` shows in a folder of the broker.
+fn bytes_in(partition: &Value, data: &Path, folder: &str) -> Option<i64> {
+    let folder = data.join(folder);
+    let places = partition["bytes"].as_array().unwrap().iter();
+    let mut found = places.filter(|place| place["place"] == folder.to_str().unwrap());
+    found.next()?["bytes"].as_i64()
+}
+
+#[test]
+fn describe_tells_when_records_have_moved_from_the_wal_to_objects() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Dev::start_with(data.path(), &["log.flush_interval=10ms"]);
+    said(&broker.tool(&["topic", "create", "t"]));
+    said(&broker.fed(&["produce", "t"], "a\nb\n"));
+    let describe = ["topic", "describe", "t", "--json"];
+    let moved = (0..200).find_map(|_| {
+        let described = json(&said(&broker.tool(&describe))).remove(0);
+        let partition = &described["partitions"][0];
+        let places = ["wal", "objects"].map(|place| bytes_in(partition, data.path(), place));
+        (places[0].is_none() && places[1] > Some(0)).then_some(())
+    });
+    assert!(moved.is_some(), "the records stay in the WAL");
+    let shown = said(&broker.tool(&["topic", "describe", "t"]));
+    let place = format!("in {} of 1", data.path().join("objects").display());
+    assert!(shown.contains(&place), "{shown}");
+}
+
+#[test]
+fn operators_are_told_over_http() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = Dev::start(data.path());
+    let address = broker.banner.split_whitespace().find_map(|word| {
+        let address = word.strip_prefix("http://")?;
+        address.strip_suffix("/metrics")
+    });
+    let get = |path: &str| {
+        let mut socket = TcpStream::connect(address.expect("the banner names it")).unwrap();
+        write!(socket, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for path in ["/livez", "/readyz"] {
+        assert!(get(path).starts_with("HTTP/1.0 200"), "{}", get(path));
+    }
+    said(&broker.fed(&["produce", "t"], "a\n"));
+    let metrics = get("/metrics");
+    for series in [
+        "streamhouse_storage_object_requests_total{class=\"catch_up_read\"} 0",
+        "streamhouse_storage_cache_hits_total 0",
+        "streamhouse_log_partitions 1",
+        "streamhouse_broker_request_seconds_bucket{api=\"Produce\",le=\"0.005\"}",
+    ] {
+        assert!(metrics.contains(series), "{series} is not in {metrics}");
+    }
 }
 
 #[test]
@@ -54,10 +113,10 @@ fn a_topic_lives_from_create_to_delete() {
         (&partition["log_start_offset"], &partition["high_watermark"]),
         (&Value::from(0), &Value::from(2))
     );
-    assert!(
-        partition["bytes"][0]["bytes"].as_i64().unwrap() > 0,
-        "{partition}"
-    );
+    // Nothing was written to objects yet.
+    let [in_wal, in_objects] =
+        ["wal", "objects"].map(|place| bytes_in(partition, data.path(), place));
+    assert!(in_wal > Some(0) && in_objects == Some(0), "{partition}");
     let configs = described["configs"].as_array().unwrap();
     assert_eq!(configs.len(), 1, "{configs:?}");
     assert_eq!(

@@ -66,7 +66,6 @@ impl Default for Wanted {
             authorizer: Arc::new(AllowAll),
             rules: TopicRules {
                 num_partitions: 3,
-                replication_factor: 1,
                 auto_create: true,
                 may_delete: true,
                 defaults: TopicDefaults::default(),

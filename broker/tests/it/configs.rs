@@ -13,7 +13,7 @@ use streamhouse_protocol::messages::{
 };
 
 use crate::bench::{BROKER, Bench, Client};
-use crate::topics::create;
+use crate::topics::{create, create_with};
 
 const TOPIC: i8 = 2;
 const BROKER_TYPE: i8 = 4;
@@ -156,6 +156,29 @@ async fn keys_filter_and_unknown_keys_are_left_out() {
         .map(|it| &*it.name)
         .collect();
     assert_eq!(names, ["retention.ms"]);
+}
+
+#[tokio::test]
+async fn what_schema_registry_and_connect_check_of_their_topics_is_so() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    for topic in [
+        "_schemas",
+        "connect-configs",
+        "connect-offsets",
+        "connect-status",
+    ] {
+        create_with(&mut client, topic, &[("cleanup.policy", "compact")]).await;
+        let keys = vec![text("cleanup.policy")];
+        let asked = resource(TOPIC, topic).with_configuration_keys(Some(keys));
+        let response = client.call(4, &describe(vec![asked])).await;
+        let [config] = response.results[0].configs.as_slice() else {
+            panic!("{:?}", response.results[0]);
+        };
+        // Exactly this policy, set on the topic.
+        let shown = (config.value.as_deref(), config.config_source);
+        assert_eq!(shown, (Some("compact"), 1), "{topic}");
+    }
 }
 
 #[tokio::test]

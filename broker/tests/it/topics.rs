@@ -109,7 +109,7 @@ async fn a_topic_is_there_as_soon_as_it_was_created() {
 }
 
 #[tokio::test]
-async fn minus_one_asks_for_the_defaults_and_any_replication_factor_is_accepted() {
+async fn minus_one_asks_for_the_defaults_and_any_replication_factor_means_the_one_replica_shown() {
     let bench = Bench::new().await;
     let mut client = bench.connect();
     let defaults = ask(&mut client, 5, topic("a", -1).with_replication_factor(-1)).await;
@@ -118,7 +118,35 @@ async fn minus_one_asks_for_the_defaults_and_any_replication_factor_is_accepted(
         (3, 1)
     );
     let three = ask(&mut client, 5, topic("b", 1).with_replication_factor(3)).await;
-    assert_eq!((three.error_code, three.replication_factor), (0, 3));
+    assert_eq!((three.error_code, three.replication_factor), (0, 1));
+    let request = MetadataRequest::default().with_topics(None);
+    let response = client.call(9, &request).await;
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    for partition in partitions {
+        let replicas = [BrokerId(BROKER)];
+        assert_eq!(partition.replica_nodes, replicas);
+        assert_eq!(partition.isr_nodes, replicas);
+    }
+}
+
+#[tokio::test]
+async fn a_request_adds_so_many_partitions_and_no_more() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    let mut topics = Vec::new();
+    for text in ["a", "b", "c"] {
+        create(&mut client, text, 1).await;
+        let topic = CreatePartitionsTopic::default()
+            .with_name(name(text))
+            .with_count(4001)
+            .with_assignments(None);
+        topics.push(topic);
+    }
+    let request = CreatePartitionsRequest::default().with_topics(topics);
+    let response = client.call(3, &request).await;
+    let codes: Vec<_> = response.results.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [0, 0, 44]);
+    assert_eq!(partitions_of(&mut client, "c").await, Some(1));
 }
 
 /// Topics that cannot be created, with the code and a part of the text that say why. `me` is the broker.
@@ -221,6 +249,23 @@ async fn a_name_that_stands_twice_is_answered_once_and_not_created() {
         .collect();
     assert_eq!(codes, [("a".to_owned(), 42), ("b".to_owned(), 0)]);
     assert_eq!(partitions_of(&mut client, "a").await, None);
+}
+
+#[tokio::test]
+async fn of_two_clients_that_create_a_topic_at_once_one_is_told_that_it_exists() {
+    let bench = Bench::new().await;
+    let (mut one, mut other) = (bench.connect(), bench.connect());
+    for round in 0..10 {
+        let text = format!("t{round}");
+        let (first, second) = tokio::join!(
+            ask(&mut one, 7, topic(&text, 2)),
+            ask(&mut other, 7, topic(&text, 2))
+        );
+        let mut codes = [first.error_code, second.error_code];
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 36]);
+        assert_eq!(partitions_of(&mut one, &text).await, Some(2));
+    }
 }
 
 #[tokio::test]
