@@ -14,6 +14,7 @@ use crate::format::checkpoint;
 use crate::read::gather::object_id;
 use crate::recovery::older_database::Seen;
 use crate::shard::Shard;
+use streamhouse_runtime::planted;
 
 /// Why a checkpoint was not taken. The manifests it would have replaced are still there.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,11 @@ impl Log {
         };
         let (bytes, epoch, incarnation, lsn, prune_below) = {
             let mut inner = shard.lock();
-            let bytes = checkpoint::encode(shard.id, &inner.recorded);
+            let bytes = if planted::bug("checkpoint_forgets_producers") {
+                checkpoint::encode(shard.id, &inner.recorded.without_producers())
+            } else {
+                checkpoint::encode(shard.id, &inner.recorded)
+            };
             let lsn = inner.recorded.next_lsn;
             let prune_below = inner.flushing.prune_below(lsn, self.wall_ms());
             (bytes, inner.epoch, inner.incarnation, lsn, prune_below)

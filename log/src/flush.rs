@@ -16,6 +16,7 @@ use streamhouse_metadata::store::{CommitError, StoreError};
 use streamhouse_storage::wal::WalPosition;
 
 use crate::Log;
+use streamhouse_runtime::planted;
 
 /// Why a flush did not record what it took. Nothing is lost: the WAL still holds it.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ impl Log {
         self.settle_commit().await?;
         let cut = WalPosition(self.published.load(Ordering::Acquire));
         let entries = self.unflushed_entries.load(Ordering::Acquire);
+        if planted::bug("wal_recycled_before_commit") {
+            self.wal().recycle_to(cut);
+        }
         let flushed = self.flush_below(cut).await?;
         self.flushed.fetch_max(cut.0, Ordering::AcqRel);
         self.unflushed_entries.fetch_sub(entries, Ordering::AcqRel);

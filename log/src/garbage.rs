@@ -11,6 +11,7 @@ use streamhouse_storage::objects::{ObjectKey, ObjectKind};
 
 use crate::Log;
 use crate::read::gather::object_id;
+use streamhouse_runtime::planted;
 
 /// How many objects one pass takes at each step.
 const OBJECTS_PER_PASS: usize = 1000;
@@ -35,6 +36,9 @@ impl Log {
         let unreferenced = self.store().unreferenced(OBJECTS_PER_PASS).await?;
         if !unreferenced.is_empty() {
             swept.tombstoned = unreferenced.len();
+            if planted::bug("deleted_before_tombstone") {
+                self.delete_at_once(&unreferenced).await;
+            }
             self.store().tombstone(&unreferenced, now).await?;
         }
         let grace_ms = i64::try_from(self.settings.object_grace.as_millis()).unwrap_or(i64::MAX);
@@ -59,6 +63,15 @@ impl Log {
     pub(crate) async fn abandon(&self, id: ObjectId) {
         if let Err(error) = self.store().tombstone(&[id], self.wall_ms()).await {
             tracing::warn!(object = %id, %error, "an object without a manifest was not given up; a sweep of orphans will find it");
+        }
+    }
+
+    /// What must never happen: bytes go while no tombstone says so.
+    async fn delete_at_once(&self, ids: &[ObjectId]) {
+        for id in ids {
+            for kind in [ObjectKind::L0, ObjectKind::Checkpoint] {
+                let _ = self.objects().delete(&object_id(*id).key(kind)).await;
+            }
         }
     }
 

@@ -45,6 +45,7 @@ use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
 use shard::Shard;
+use streamhouse_runtime::planted;
 use tail::TailBudget;
 
 /// Sizes of objects that are remembered; above it they are asked for again.
@@ -174,7 +175,13 @@ impl Log {
         acks: Acks,
     ) -> Result<Staged, AppendError> {
         match self.shard(address.shard) {
-            Ok(shard) => self.stage_batch(shard, address.at, batch, acks),
+            Ok(shard) => {
+                let staged = self.stage_batch(shard, address.at, batch, acks);
+                if planted::bug("refused_after_append") && acks == Acks::Leader {
+                    return Err(AppendError::Full);
+                }
+                staged
+            }
             Err(error) => Err(AppendError::Stopped(error.to_string())),
         }
     }

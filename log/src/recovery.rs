@@ -34,6 +34,7 @@ use crate::state::recorded::{RecordError, Recorded};
 pub use error::RecoverError;
 use loss::{AcceptedLoss, Loss};
 use replay::Recovering;
+use streamhouse_runtime::planted;
 
 /// Manifests that are read from the database at once.
 const MANIFESTS_PER_READ: usize = 1000;
@@ -205,7 +206,9 @@ impl Recovery {
             .wal_end
             .filter(|end| end.dir == self.wal_dir)
             .map_or(0, |end| end.position);
-        if head.epoch < recovering.row.wal_since_epoch || position < recorded_to {
+        let is_forgotten =
+            planted::bug("earlier_epochs_forgotten") && head.epoch.0 + 1 < recovering.row.epoch.0;
+        if head.epoch < recovering.row.wal_since_epoch || position < recorded_to || is_forgotten {
             return Ok(ReplayVerdict::Recorded);
         }
         let bytes = batch.len() as u64;

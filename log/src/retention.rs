@@ -13,6 +13,7 @@ use crate::append::{AppendError, AppendLost};
 use crate::format::entry::Entry;
 use crate::read::{PartitionAddress, ReadError};
 use crate::shard::{Inner, Shard};
+use streamhouse_runtime::planted;
 
 /// What a topic keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Log {
             }
             .into());
         }
-        if to > offsets.log_start {
+        if to > offsets.log_start || planted::bug("trim_moves_back") {
             let entry = Entry::Trim {
                 at: address.at,
                 log_start: to,

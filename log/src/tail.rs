@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use streamhouse_metadata::store::ShardId;
 use streamhouse_protocol::ids::TopicPartition;
+use streamhouse_runtime::planted;
 
 /// Bookkeeping of the hot tails. Its lock is a leaf: it may be taken under a shard's lock, nothing is taken under it.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl TailBudget {
     pub(crate) fn shrink(&self, forget: impl Fn(ShardId, TopicPartition, i64)) {
         loop {
             let mut queue = self.queue.lock();
-            if queue.bytes <= self.bytes_max {
+            if queue.bytes <= self.bytes_max || planted::bug("tail_without_bound") {
                 return;
             }
             let Some(oldest) = queue.batches.pop_front() else {

@@ -1,4 +1,7 @@
-//! The planted bugs, each with the invariant that must turn red.
+//! The planted bugs: each with the place where it stands in the code and the invariant that must turn red for it.
+//!
+//! A bug is a line of the form `planted::bug("name")` in the code; [`streamhouse_runtime::planted`] says when it is
+//! switched on.
 
 use crate::invariant::Invariant;
 
@@ -13,5 +16,169 @@ pub struct Bug {
     pub place: &'static str,
 }
 
+const fn bug(name: &'static str, breaks: Invariant, place: &'static str) -> Bug {
+    Bug {
+        name,
+        breaks,
+        place,
+    }
+}
+
 /// All of them.
-pub const BUGS: &[Bug] = &[];
+pub const BUGS: &[Bug] = &[
+    bug(
+        "ack_before_fsync",
+        Invariant::Acknowledged,
+        "storage/src/wal/writer.rs",
+    ),
+    bug(
+        "no_folder_fsync",
+        Invariant::Acknowledged,
+        "storage/src/wal/writer.rs",
+    ),
+    bug(
+        "header_without_fsync",
+        Invariant::Acknowledged,
+        "storage/src/wal/writer.rs",
+    ),
+    bug(
+        "wal_recycled_before_commit",
+        Invariant::Acknowledged,
+        "log/src/flush.rs",
+    ),
+    bug(
+        "earlier_epochs_forgotten",
+        Invariant::Acknowledged,
+        "log/src/recovery.rs",
+    ),
+    bug(
+        "refused_after_append",
+        Invariant::Acknowledged,
+        "log/src/lib.rs",
+    ),
+    bug(
+        "dedupe_lost_on_restart",
+        Invariant::Idempotence,
+        "log/src/recovery/replay.rs",
+    ),
+    bug(
+        "checkpoint_forgets_producers",
+        Invariant::Idempotence,
+        "log/src/checkpoints.rs",
+    ),
+    bug(
+        "duplicate_appended_again",
+        Invariant::Idempotence,
+        "log/src/append/stage.rs",
+    ),
+    bug(
+        "high_watermark_off_by_one",
+        Invariant::Visibility,
+        "log/src/read/plan.rs",
+    ),
+    bug(
+        "recorded_instead_of_live",
+        Invariant::Visibility,
+        "log/src/read/plan.rs",
+    ),
+    bug(
+        "trim_moves_back",
+        Invariant::Visibility,
+        "log/src/state/partition.rs",
+    ),
+    bug(
+        "block_checksum_not_checked",
+        Invariant::SingleBinding,
+        "storage/src/cache/load.rs",
+    ),
+    bug(
+        "unreadable_run_skipped",
+        Invariant::Contiguity,
+        "log/src/read/gather.rs",
+    ),
+    bug(
+        "tail_skips_a_batch",
+        Invariant::Contiguity,
+        "log/src/shard/partition.rs",
+    ),
+    bug(
+        "commit_before_upload",
+        Invariant::NoDangling,
+        "storage/src/objects.rs",
+    ),
+    bug(
+        "deleted_before_tombstone",
+        Invariant::NoZombieDelete,
+        "log/src/garbage.rs",
+    ),
+    bug(
+        "commit_without_fence",
+        Invariant::Fencing,
+        "metadata/src/store/laws.rs",
+    ),
+    bug(
+        "commit_again_under_a_new_number",
+        Invariant::CommitOnce,
+        "log/src/flush/commit.rs",
+    ),
+    bug(
+        "offsets_answered_before_written",
+        Invariant::Groups,
+        "coordinator/src/service/answers.rs",
+    ),
+    bug(
+        "generation_told_before_stored",
+        Invariant::Groups,
+        "coordinator/src/service/answers.rs",
+    ),
+    bug(
+        "old_generation_commits",
+        Invariant::Groups,
+        "coordinator/src/group/offsets.rs",
+    ),
+    bug("tail_without_bound", Invariant::Bounded, "log/src/tail.rs"),
+];
+
+/// Worlds in which a bug must be found.
+#[cfg(feature = "planted-bugs")]
+const WORLDS: u64 = 160;
+
+/// Operations in each of them.
+#[cfg(feature = "planted-bugs")]
+const OPERATIONS: usize = 1000;
+
+#[cfg(feature = "planted-bugs")]
+impl Bug {
+    /// Looks for a world in which its own invariant turns red. Says which one, or what was found instead.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn hunt(&self, threads: usize) -> Result<String, String> {
+        let step = 8;
+        let mut others = std::collections::BTreeMap::<String, u64>::new();
+        for from in (0..WORLDS).step_by(step) {
+            let campaign = crate::Campaign {
+                seeds: from..from + step as u64,
+                operations: OPERATIONS,
+                threads,
+                stops_at_failure: false,
+                bug: Some(self.name),
+            };
+            for failure in campaign.run().failures {
+                let Some(breach) = failure.outcome.breach else {
+                    continue;
+                };
+                if breach.violation.invariant == self.breaks {
+                    return Ok(format!("seed {:>3}: {}", failure.seed, breach.violation));
+                }
+                *others
+                    .entry(breach.violation.invariant.to_string())
+                    .or_default() += 1;
+            }
+        }
+        Err(format!(
+            "{} stays green in {WORLDS} worlds; others: {others:?}",
+            self.breaks
+        ))
+    }
+}

@@ -118,8 +118,23 @@ impl LifeStore {
 
     /// Begins a call; a dead process hears no answer.
     async fn enter(&self, site: Site) {
+        if !self.begins(site).await {
+            std::future::pending().await
+        }
+    }
+
+    /// Begins a call; false if the process died before.
+    async fn begins(&self, site: Site) -> bool {
         self.world().dawdle().await;
-        if !self.world().cross(&self.life, site, Moment::Before) {
+        self.world().cross(&self.life, site, Moment::Before)
+    }
+
+    /// Begins a write that may be on its way already when the process dies: then it happens without it.
+    async fn send(&self, site: Site, write: impl Future<Output = ()> + Send + 'static) {
+        if !self.begins(site).await {
+            if self.world().chance.below(2) == 0 {
+                self.happen_late(write);
+            }
             std::future::pending().await
         }
     }
@@ -211,7 +226,10 @@ impl LifeStore {
 #[async_trait]
 impl ManifestShelf for LifeStore {
     async fn commit(&self, commit: Commit) -> Result<Vec<CommitOutcome>, CommitError> {
-        self.enter(Site::Commit).await;
+        let (database, bucket, on_the_wire) =
+            (self.database.clone(), self.bucket.clone(), commit.clone());
+        let late = async move { drop(database.commit(on_the_wire, &bucket).await) };
+        self.send(Site::Commit, late).await;
         let unknown = || unavailable("commit manifests", Outcome::MayHaveHappened).into();
         let answer = match self.doubt("commit") {
             None => self.database.commit(commit, &self.bucket).await,
@@ -401,7 +419,9 @@ impl GroupShelf for LifeStore {
         &self,
         writes: Vec<CoordinationWrite>,
     ) -> Result<Vec<CoordinationOutcome>, StoreError> {
-        self.enter(Site::GroupsWrite).await;
+        let (database, on_the_wire) = (self.database.clone(), writes.clone());
+        let late = async move { drop(database.write_groups(on_the_wire).await) };
+        self.send(Site::GroupsWrite, late).await;
         let unknown = || unavailable("write groups", Outcome::MayHaveHappened);
         let answer = match self.doubt("write groups") {
             None => self.database.write_groups(writes).await,

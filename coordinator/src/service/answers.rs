@@ -17,6 +17,7 @@ use crate::group::{
     JoinRequest, LeaveError, LeaveRequest, ListedGroup, OffsetError, SyncAnswer, SyncError,
     SyncRequest,
 };
+use streamhouse_runtime::planted;
 
 /// An unchanged offset is written again when a commit finds it older than this part of the retention, so that a
 /// simple consumer that commits the same offset for a long time does not lose it.
@@ -183,7 +184,9 @@ impl Groups {
             checked?;
             (results, written)
         };
-        inner.in_time(written).await??;
+        if !planted::bug("offsets_answered_before_written") {
+            inner.in_time(written).await??;
+        }
         Ok(results)
     }
 
@@ -270,6 +273,9 @@ impl Inner {
         let Some(Gate { mut saved, version }) = gate else {
             return Ok(());
         };
+        if planted::bug("generation_told_before_stored") {
+            return Ok(());
+        }
         let written = async move {
             saved
                 .wait_for(|newest| *newest >= version)

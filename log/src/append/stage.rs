@@ -16,6 +16,7 @@ use crate::shard::pending::{Pending, Waiting};
 use crate::shard::{Inner, Shard};
 use crate::state::ProducerState;
 use crate::state::producer::Sequenced;
+use streamhouse_runtime::planted;
 
 /// Offsets that may be staged and not yet recorded: an unclean election jumps this far, so that no offset is ever bound
 /// to two records.
@@ -210,6 +211,7 @@ impl Inner {
             producer.last_sequence,
         ) {
             Sequenced::Next => Ok(None),
+            Sequenced::Duplicate(_) if planted::bug("duplicate_appended_again") => Ok(None),
             Sequenced::Duplicate(bounds) => Ok(Some(bounds)),
             Sequenced::OutOfOrder { expected } => Err(AppendError::OutOfOrder {
                 found: producer.first_sequence,

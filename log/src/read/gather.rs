@@ -9,6 +9,7 @@ use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
 use crate::format::wal_record::WalHead;
 use crate::state::locations::RunLocation;
+use streamhouse_runtime::planted;
 
 /// How much of a run is read at once when a reader wants less: the next fetch most likely goes on behind it.
 const RUN_READ_BYTES_MIN: usize = 1 << 20;
@@ -127,7 +128,10 @@ impl Log {
                 end: budget.end,
                 at_least_one: budget.at_least_one && found.is_empty(),
             };
-            let piece = self.read_run(run, offset, left).await?;
+            let piece = match self.read_run(run, offset, left).await {
+                Err(_) if planted::bug("unreadable_run_skipped") => continue,
+                piece => piece?,
+            };
             taken += piece.bytes.len();
             if !piece.bytes.is_empty() {
                 found.push(piece.bytes);

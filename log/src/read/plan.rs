@@ -6,6 +6,7 @@ use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
 use crate::shard::Inner;
 use crate::state::PartitionState;
+use streamhouse_runtime::planted;
 
 impl Log {
     /// The corners of a partition.
@@ -31,7 +32,13 @@ impl Inner {
     }
 
     pub(crate) fn offsets(&self, at: TopicPartition) -> Offsets {
-        let high_watermark = self.high_watermark(at);
+        let mut high_watermark = self.high_watermark(at);
+        if planted::bug("high_watermark_off_by_one") && self.staged_end(at) > high_watermark {
+            high_watermark += 1;
+        }
+        if planted::bug("recorded_instead_of_live") {
+            high_watermark = self.recorded_end(at);
+        }
         let partition = self.live.partitions.get(&at);
         let open = partition.and_then(PartitionState::first_open);
         Offsets {

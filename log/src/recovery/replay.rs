@@ -17,6 +17,7 @@ use crate::format::entry::{Entry, Run};
 use crate::format::wal_record::{WalHead, WalKind};
 use crate::shard::Inner;
 use crate::shard::partition::Unrecorded;
+use streamhouse_runtime::planted;
 
 /// A shard on its way back.
 #[derive(Debug)]
@@ -165,7 +166,8 @@ fn entry_of(head: &WalHead, batch: Bytes) -> Result<Entry, String> {
 }
 
 fn run_of(head: &WalHead, batch: &RecordBatch) -> Run {
-    let producer = batch.producer_id().is_some().then(|| {
+    let is_known = batch.producer_id().is_some() && !planted::bug("dedupe_lost_on_restart");
+    let producer = is_known.then(|| {
         let producer = BatchProducer {
             id: batch.producer_id(),
             epoch: batch.producer_epoch(),

@@ -10,6 +10,7 @@ use quick_cache::sync::{DefaultLifecycle, GuardResult, PlaceholderGuard};
 use super::{BlockCache, BlockKey, FixedHash, ReadError, Weigh};
 use crate::l0::{BadBlock, CRC_BLOCK_BYTES, IndexError, L0Index};
 use crate::objects::{GetError, ObjectClass, ObjectKey};
+use streamhouse_runtime::planted;
 
 /// The right to load one block; others who want it wait until it is dropped or used.
 type Loading<'a> =
@@ -193,11 +194,16 @@ impl BlockCache {
                 .as_ref()
                 .map(|fetched| cut(fetched, whole.start, &span, is_alone));
             let block = match bytes {
-                Some(bytes) if index.verify(span.start, &bytes).is_ok() => Block {
-                    start: span.start,
-                    bytes,
-                    bad: None,
-                },
+                Some(bytes)
+                    if index.verify(span.start, &bytes).is_ok()
+                        || planted::bug("block_checksum_not_checked") =>
+                {
+                    Block {
+                        start: span.start,
+                        bytes,
+                        bad: None,
+                    }
+                }
                 Some(_) | None => self.fetch_again(key, index, span, class).await?,
             };
             if block.bad.is_none() {

@@ -17,6 +17,7 @@ use super::queue::{Gate, Queued};
 use super::shared::Shared;
 use super::upkeep::{SPARES_WANTED, make_spare};
 use super::{Turn, WalIo, WalListener, WalPosition, names};
+use streamhouse_runtime::planted;
 
 /// A sync that takes longer than this is worth a warning: the disk is ill.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
@@ -128,10 +129,12 @@ impl Shared {
         self.written.store(to.0, Ordering::Release);
         listener.written(to);
         let began = self.ambient.clock.monotonic();
-        current
-            .file
-            .sync_data()
-            .map_err(failed("sync", &current.name))?;
+        if !planted::bug("ack_before_fsync") {
+            current
+                .file
+                .sync_data()
+                .map_err(failed("sync", &current.name))?;
+        }
         let now = self.ambient.clock.monotonic();
         self.durable.store(to.0, Ordering::Release);
         listener.durable(to);
@@ -236,10 +239,14 @@ pub(super) fn enter_log(
     header: &FileHeader,
 ) -> io::Result<Arc<LiveFile>> {
     write_all_at(spare.file.as_ref(), 0, &header.encode())?;
-    spare.file.sync_data()?;
+    if !planted::bug("header_without_fsync") {
+        spare.file.sync_data()?;
+    }
     let name = names::log_file(header.number);
     io.rename(&spare.name, &name)?;
-    io.sync_dir()?;
+    if !planted::bug("no_folder_fsync") {
+        io.sync_dir()?;
+    }
     Ok(Arc::new(LiveFile {
         number: header.number,
         name,
