@@ -39,9 +39,11 @@ use crate::reach::{Broker, Cluster, LogDirs, Parts, ShardLeader, ShardLeaders};
 use crate::security::{Access, AllowAll};
 use crate::topics::{TopicRules, Topics};
 
+mod accept_loss;
 mod listen;
 mod start_error;
 
+pub use accept_loss::{AcceptError, accept_loss};
 use listen::{advertised, bind_listeners, bind_ops};
 pub use start_error::StartError;
 
@@ -247,6 +249,21 @@ async fn open_log(
     ambient: &Ambient,
     stores: &Stores,
 ) -> Result<(Log, Recovered), StartError> {
+    let parts = log_parts(settings, data_dir, ambient, stores)?;
+    let (log, recovered) = Log::open(parts).await?;
+    log.bound_producers(ProducerBounds {
+        per_partition: settings.log.producers_per_partition_max as usize,
+        per_shard: settings.log.producers_per_shard_max as usize,
+    });
+    Ok((log, recovered))
+}
+
+fn log_parts(
+    settings: &Settings,
+    data_dir: &DataDir,
+    ambient: &Ambient,
+    stores: &Stores,
+) -> Result<LogParts, StartError> {
     let path = data_dir.path.join(WAL_FOLDER);
     let wal_io = SystemIo::open(&path).map_err(|source| StartError::WalDir {
         path: path.clone(),
@@ -263,7 +280,7 @@ async fn open_log(
         ..WalSettings::new(path)
     };
     let log = &settings.log;
-    let parts = LogParts {
+    Ok(LogParts {
         ambient: ambient.clone(),
         store: Arc::clone(&stores.metadata),
         objects: stores.objects.clone(),
@@ -282,13 +299,7 @@ async fn open_log(
             object_grace: settings.storage.object_grace,
         },
         on_wal_failure: Box::new(end_process),
-    };
-    let (log, recovered) = Log::open(parts).await?;
-    log.bound_producers(ProducerBounds {
-        per_partition: settings.log.producers_per_partition_max as usize,
-        per_shard: settings.log.producers_per_shard_max as usize,
-    });
-    Ok((log, recovered))
+    })
 }
 
 /// After a failed write or fsync of the WAL nothing may be acknowledged any more, and no second try may be believed:

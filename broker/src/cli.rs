@@ -21,6 +21,7 @@ mod group;
 mod produce;
 mod run;
 mod topic;
+mod wal;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ enum Command {
     Group(group::Group),
     Bench(bench::Bench),
     Config(config::Config),
+    Wal(wal::Wal),
 }
 
 /// Settings given on the command line.
@@ -108,5 +110,6 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Group(group) => group::run(&group, output),
         Command::Bench(bench) => bench::run(&bench, output),
         Command::Config(config) => config::run(&config, output),
+        Command::Wal(wal) => wal::run(&wal, output),
     }
 }

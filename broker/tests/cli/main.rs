@@ -8,3 +8,4 @@ mod broker;
 mod kill;
 mod refusals;
 mod tools;
+mod wal;

@@ -1,0 +1,43 @@
+//! Going on without records that are lost: opens a data folder without serving it, and lets the log record the loss.
+
+use streamhouse_config::Loaded;
+use streamhouse_log::Log;
+use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
+use streamhouse_runtime::Ambient;
+
+use super::{StartError, Stores, log_parts};
+use crate::data_dir::DataDir;
+
+/// Why a loss was not accepted. The data folder is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The folder, its database or its log could not be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The log did not go on without it.
+    #[error(transparent)]
+    Log(#[from] AcceptLossError),
+}
+
+/// Accepts a loss in the data folder of `loaded`, on which no broker may run. Returns what was lost, if that can be known.
+///
+/// # Errors
+/// See [`AcceptError`]; calling it again is safe.
+pub async fn accept_loss(
+    loaded: &Loaded,
+    accepted: AcceptedLoss,
+) -> Result<Option<Loss>, AcceptError> {
+    let settings = &loaded.settings;
+    let ambient = Ambient::system();
+    let path = &settings.storage.data_dir;
+    let cluster_id = settings.broker.cluster_id.as_deref();
+    let data_dir =
+        DataDir::open(path, cluster_id, &*ambient.chance).map_err(StartError::DataDir)?;
+    let stores = Stores::open(settings, &data_dir, &ambient).await?;
+    let parts = log_parts(settings, &data_dir, &ambient, &stores)?;
+    let lost = Log::accept_loss(parts, accepted).await;
+    ambient.tasks.shut_down();
+    ambient.tasks.finished().await;
+    stores.metadata.close().await;
+    Ok(lost?)
+}
