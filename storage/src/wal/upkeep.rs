@@ -63,15 +63,17 @@ impl Shared {
         spares < self.spares_target(files)
     }
 
-    /// Makes a file spare, or removes it if there are enough. One file at a time, each made to last before the next: a
+    /// Makes a file spare, or removes it if its size is not today's or the folder is at its bound. One file at a time, each made to last before the next: a
     /// crash must never leave an older file behind without its successor.
     pub(super) fn recycle(&self, retired: RetiredFile) -> bool {
         let (spares, files_left) = {
             let queue = self.queue.lock();
             (queue.spares, queue.files.saturating_sub(1))
         };
+        // Its blocks are written already: as long as the folder stays within its bound, keeping it is cheaper than
+        // filling another with zeros when the next burst comes.
         let is_wanted = retired.live.file_bytes == self.settings.file_bytes
-            && spares < self.spares_target(files_left);
+            && spares + files_left < SPARES_MIN + self.settings.cap_files();
         let name = retired.live.name.clone();
         let spare_name = names::spare_file(self.files.lock().take_serial());
         let moved = if is_wanted {
