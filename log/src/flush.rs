@@ -84,7 +84,7 @@ impl Log {
             shards: parts.len(),
             ..Flushed::default()
         };
-        let sealed = self.write_object(parts, cut).await?;
+        let sealed = self.write_object(parts).await?;
         for part in &sealed.parts {
             flushed.bytes += part.data_bytes;
             flushed.runs += part.runs;

@@ -4,6 +4,7 @@
 //! be read, [`locate`] finds the tier in one step under the shard's lock, [`gather`] fetches the bytes without it. A read
 //! never mixes tiers: a client that wants more asks again.
 
+pub mod from_wal;
 pub mod gather;
 pub mod locate;
 pub mod offsets;

@@ -11,6 +11,8 @@
 
 pub mod partition;
 pub(crate) mod pending;
+pub(crate) mod run_builder;
+pub(crate) mod unrecorded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -223,12 +225,8 @@ impl Inner {
 
     /// The first WAL position that holds an entry of this shard which no manifest names.
     pub(crate) fn first_unrecorded(&self) -> Option<WalPosition> {
-        let durable = self.partitions.values().filter_map(|partition| {
-            partition
-                .unrecorded
-                .front()
-                .map(|entry| entry.location.position)
-        });
+        let durable = self.partitions.values();
+        let durable = durable.filter_map(|partition| partition.unrecorded.first_position());
         let staged = self.pending.front().map(|entry| entry.location.position);
         let held = self.held.first().map(|(location, _)| location.position);
         durable.chain(staged).chain(held).min()

@@ -52,9 +52,9 @@ mod shared;
 
 mod aside;
 mod driver;
+mod read;
 #[cfg(feature = "test-support")]
 mod scheduled;
-mod read;
 mod upkeep;
 mod writer;
 
@@ -307,7 +307,7 @@ impl Wal {
         let tasks = self.shared.ambient.tasks.clone();
         async move {
             let pin = pinned?;
-            let reading = tasks.blocking(move || read::read_pinned(&pin, location));
+            let reading = tasks.blocking(move || read::read_one(&pin, location));
             reading
                 .await
                 .unwrap_or_else(|_| Err(read::stopped(location)))
@@ -316,7 +316,22 @@ impl Wal {
 
     /// Reads a record on the calling thread.
     pub fn read_now(&self, location: WalLocation) -> Result<Bytes, WalReadError> {
-        read::read_pinned(&self.shared.pin(location.position)?, location)
+        read::read_one(&self.shared.pin(location.position)?, location)
+    }
+
+    /// Reads records on the calling thread, in the order of `locations`. Those that lie one behind the other cost one
+    /// read together and share its memory.
+    pub fn read_all(&self, locations: &[WalLocation]) -> Result<Vec<Bytes>, WalReadError> {
+        let mut out = Vec::with_capacity(locations.len());
+        let mut rest = locations;
+        while let Some(first) = rest.first() {
+            let pin = self.shared.pin(first.position)?;
+            let adjacent = &rest[..read::span_len(rest)];
+            let count = self.shared.count_in(&pin, adjacent);
+            read::read_pinned(&pin, &adjacent[..count], &mut out)?;
+            rest = &rest[count..];
+        }
+        Ok(out)
     }
 
     /// Says that every record that ends at or below `position` is recorded elsewhere. Never goes back, and never passes

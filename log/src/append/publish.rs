@@ -9,7 +9,7 @@ use streamhouse_storage::wal::WalPosition;
 
 use crate::Log;
 use crate::format::entry::Entry;
-use crate::shard::partition::{TailBatch, Unrecorded};
+use crate::shard::partition::TailBatch;
 use crate::shard::pending::Pending;
 use crate::shard::{Inner, Shard};
 
@@ -87,14 +87,13 @@ impl Inner {
     ) {
         let at = pending.entry.at();
         let log_start = self.log_start(at);
-        let end = self.high_watermark(at);
         let partition = self.partition_mut(at);
-        partition.push_unrecorded(Unrecorded {
-            location: pending.location,
-            stamp: pending.stamp,
-            entry: pending.entry.clone(),
-            end,
-        });
+        partition.unrecorded.push(
+            &pending.entry,
+            pending.stamp,
+            pending.location,
+            pending.batch.as_deref().unwrap_or_default(),
+        );
         partition.staged_entries = partition.staged_entries.saturating_sub(1);
         partition.settle_producer(&pending.entry, pending.location.position);
         match (&pending.entry, &pending.batch) {

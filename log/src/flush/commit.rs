@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use streamhouse_metadata::store::{
     Commit, CommitError, CommitOutcome, Lsn, NewObject, Outcome, StoreError,
 };
-use streamhouse_storage::wal::WalPosition;
 
 use super::FlushError;
 use super::write::{Sealed, SealedPart};
@@ -27,7 +26,6 @@ const COMMIT_ATTEMPTS: u32 = 5;
 pub(crate) struct InDoubt {
     commit: Commit,
     parts: Vec<SealedPart>,
-    cut: WalPosition,
     /// Whether it was sent without an answer that says what happened.
     may_have_happened: AtomicBool,
 }
@@ -42,17 +40,17 @@ enum Unresolved {
 
 impl Log {
     pub(crate) async fn commit_flush(&self, sealed: Sealed) -> Result<(), FlushError> {
-        let Sealed { object, parts, cut } = sealed;
+        let Sealed { object, parts } = sealed;
         // With an object every manifest of a commit makes its shard one that needs the object, so shards without data in
         // it are committed by themselves.
         let (with_data, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| part.manifest.data.is_some());
-        let with_data = self.commit_parts(object, with_data, cut).await;
+        let with_data = self.commit_parts(object, with_data).await;
         if self.in_doubt.lock().is_some() {
             return with_data;
         }
-        let without = self.commit_parts(None, without, cut).await;
+        let without = self.commit_parts(None, without).await;
         with_data.and(without)
     }
 
@@ -60,7 +58,6 @@ impl Log {
         &self,
         object: Option<NewObject>,
         parts: Vec<SealedPart>,
-        cut: WalPosition,
     ) -> Result<(), FlushError> {
         if parts.is_empty() {
             return Ok(());
@@ -70,7 +67,6 @@ impl Log {
         *self.in_doubt.lock() = Some(Arc::new(InDoubt {
             commit: Commit { object, manifests },
             parts,
-            cut,
             may_have_happened: AtomicBool::new(false),
         }));
         self.settle_commit().await
@@ -107,7 +103,7 @@ impl Log {
         for (part, outcome) in doubt.parts.iter().zip(outcomes) {
             match outcome {
                 CommitOutcome::Committed => {
-                    failed = failed.or(self.record(part, doubt.cut).err());
+                    failed = failed.or(self.record(part).err());
                 }
                 CommitOutcome::Refused => refused.push(part),
             }
@@ -202,10 +198,10 @@ impl Log {
         Ok(outcomes)
     }
 
-    fn record(&self, part: &SealedPart, cut: WalPosition) -> Result<(), FlushError> {
+    fn record(&self, part: &SealedPart) -> Result<(), FlushError> {
         let shard = self.shard_of(part.manifest.shard);
         let mut inner = shard.lock();
-        match inner.record(part, cut) {
+        match inner.record(part) {
             Ok(()) => Ok(()),
             Err(reason) => Err(stop(shard, &mut inner, reason)),
         }
@@ -245,12 +241,14 @@ fn stop(shard: &Shard, inner: &mut Inner, reason: String) -> FlushError {
 
 impl Inner {
     /// Moves the entries of a committed manifest behind the recorded line.
-    fn record(&mut self, part: &SealedPart, cut: WalPosition) -> Result<(), String> {
+    fn record(&mut self, part: &SealedPart) -> Result<(), String> {
         self.recorded
             .apply(&part.manifest)
             .map_err(|error| error.to_string())?;
-        for partition in self.partitions.values_mut() {
-            partition.recorded_below(cut);
+        for taken in &part.taken {
+            if let Some(partition) = self.partitions.get_mut(&taken.at) {
+                partition.unrecorded.recorded(taken.entries, taken.batches);
+            }
         }
         for entry in &part.manifest.entries {
             if let Entry::DropPartition { at } = entry {

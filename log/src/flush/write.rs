@@ -4,12 +4,12 @@ use bytes::Bytes;
 use streamhouse_metadata::store::{
     ManifestCommit, NewObject, ObjectId, Revision, ShardId, StoreError, WalEnd,
 };
+use streamhouse_protocol::ids::TopicPartition;
 use streamhouse_storage::l0::{L0WriteError, L0Writer, Section as L0Section};
 use streamhouse_storage::objects::{ObjectClass, ObjectKind, PutError};
-use streamhouse_storage::wal::WalPosition;
 
 use super::FlushError;
-use super::collect::{Collected, RunBuilder, ShardPart};
+use super::collect::ShardPart;
 use crate::Log;
 use crate::format::entry::Entry;
 use crate::format::manifest::{DataStart, Manifest};
@@ -21,7 +21,6 @@ use crate::read::gather::object_id;
 pub(crate) struct Sealed {
     pub(crate) object: Option<NewObject>,
     pub(crate) parts: Vec<SealedPart>,
-    pub(crate) cut: WalPosition,
 }
 
 /// One shard's part of it.
@@ -29,8 +28,18 @@ pub(crate) struct Sealed {
 pub(crate) struct SealedPart {
     pub(crate) manifest: Manifest,
     pub(crate) commit: ManifestCommit,
+    /// What the shard forgets when the manifest is committed.
+    pub(crate) taken: Vec<TakenCount>,
     pub(crate) data_bytes: u64,
     pub(crate) runs: usize,
+}
+
+/// How much a flush took from one partition, counted from the front.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakenCount {
+    pub(crate) at: TopicPartition,
+    pub(crate) entries: usize,
+    pub(crate) batches: usize,
 }
 
 /// Bytes of manifests without an object after which a shard's next section takes them along even if it has no batches:
@@ -48,27 +57,23 @@ impl ShardPart {
     /// Whether the shard gets a section in the object.
     fn needs_object(&self) -> bool {
         let earlier: usize = self.earlier.iter().map(Bytes::len).sum();
-        self.has_batches || earlier >= BODILESS_BYTES_MAX
+        self.has_batches() || earlier >= BODILESS_BYTES_MAX
     }
 }
 
 impl Log {
     /// Stores the batches of `parts` in one object. Shards that only trim have no bytes; if all are such, there is no
     /// object.
-    pub(crate) async fn write_object(
-        &self,
-        parts: Vec<ShardPart>,
-        cut: WalPosition,
-    ) -> Result<Sealed, FlushError> {
+    pub(crate) async fn write_object(&self, parts: Vec<ShardPart>) -> Result<Sealed, FlushError> {
         let id = ObjectId {
             incarnation: self.incarnation.0,
             seq: self.next_object_seq(),
             attempt: 0,
         };
         let written = if parts.iter().any(ShardPart::needs_object) {
-            self.write_parts(id, parts, cut).await
+            self.write_parts(id, parts).await
         } else {
-            self.seal_only(parts, cut).await
+            Ok(self.seal_only(parts))
         };
         match written {
             Ok(sealed) => Ok(sealed),
@@ -81,28 +86,18 @@ impl Log {
         }
     }
 
-    async fn seal_only(
-        &self,
-        parts: Vec<ShardPart>,
-        cut: WalPosition,
-    ) -> Result<Sealed, WriteFailed> {
-        let mut sealed = Vec::with_capacity(parts.len());
-        for part in parts {
-            let entries = self.write_batches(&part, None).await?;
-            sealed.push(self.seal(part, entries, None, 0, cut));
-        }
-        Ok(Sealed {
+    fn seal_only(&self, parts: Vec<ShardPart>) -> Sealed {
+        let parts = parts.into_iter().map(|part| self.seal(part, None, 0));
+        Sealed {
             object: None,
-            parts: sealed,
-            cut,
-        })
+            parts: parts.collect(),
+        }
     }
 
     async fn write_parts(
         &self,
         id: ObjectId,
         parts: Vec<ShardPart>,
-        cut: WalPosition,
     ) -> Result<Sealed, WriteFailed> {
         let key = object_id(id).key(ObjectKind::L0);
         let revision = self.store().revision().await?;
@@ -117,10 +112,10 @@ impl Log {
                 attempt: id.attempt,
                 first_byte: writer.position(),
             };
-            let entries = self.write_batches(&part, Some(&mut writer)).await?;
+            self.write_batches(&part, &mut writer).await?;
             let data_bytes = writer.position() - data.first_byte;
             let earlier = part.earlier.clone();
-            let part = self.seal(part, entries, needs_object.then_some(data), data_bytes, cut);
+            let part = self.seal(part, needs_object.then_some(data), data_bytes);
             if needs_object {
                 let section = Section {
                     last_seen: self.last_seen(revision, part.manifest.shard).await?,
@@ -145,7 +140,6 @@ impl Log {
         Ok(Sealed {
             object: Some(object),
             parts: sealed,
-            cut,
         })
     }
 
@@ -160,48 +154,53 @@ impl Log {
         })
     }
 
-    /// Appends the batches of a part to the object and gives its entries with batches joined to runs.
+    /// Appends the batches of a part to the object, in the order of its runs.
     async fn write_batches(
         &self,
         part: &ShardPart,
-        mut writer: Option<&mut L0Writer>,
-    ) -> Result<Vec<Entry>, WriteFailed> {
-        let mut out = Vec::new();
-        let mut runs = RunBuilder::default();
-        for (at, count) in &part.partitions {
+        writer: &mut L0Writer,
+    ) -> Result<(), WriteFailed> {
+        for (at, taken) in &part.partitions {
             let mut done = 0;
-            while done < *count {
-                let chunk = self.collect_chunk(part.shard, *at, done..*count).await?;
+            let mut bytes = 0;
+            while done < taken.batches {
+                let chunk = self
+                    .collect_chunk(part.shard, *at, done..taken.batches)
+                    .await?;
                 done += chunk.len();
-                for Collected { entry, bytes } in chunk {
-                    let Entry::Run(batch) = &entry else {
-                        out.extend(runs.finish().map(Entry::Run));
-                        out.push(entry);
-                        continue;
-                    };
-                    out.extend(runs.push(batch, &bytes).map(Entry::Run));
-                    if let Some(writer) = &mut writer {
-                        writer.append(bytes).await?;
-                    }
+                for batch in chunk {
+                    bytes += batch.len() as u64;
+                    writer.append(batch).await?;
                 }
             }
+            // Every run lies behind the one before: one byte too few would move all that follow.
+            if bytes != taken.bytes() {
+                return Err(FlushError::Wal(format!(
+                    "{bytes} bytes were found of {} that the runs of {at} hold",
+                    taken.bytes()
+                ))
+                .into());
+            }
         }
-        out.extend(runs.finish().map(Entry::Run));
-        Ok(out)
+        Ok(())
     }
 
-    fn seal(
-        &self,
-        part: ShardPart,
-        entries: Vec<Entry>,
-        data: Option<DataStart>,
-        data_bytes: u64,
-        cut: WalPosition,
-    ) -> SealedPart {
+    fn seal(&self, part: ShardPart, data: Option<DataStart>, data_bytes: u64) -> SealedPart {
         let wal_end = Some(WalEnd {
             dir: self.wal_dir,
-            position: cut.0,
+            position: part.wal_end.0,
         });
+        let taken = part.partitions.iter().map(|(at, taken)| TakenCount {
+            at: *at,
+            entries: taken.entries.len(),
+            batches: taken.batches,
+        });
+        let taken = taken.collect();
+        let entries = part
+            .partitions
+            .into_iter()
+            .flat_map(|(_, taken)| taken.entries);
+        let entries: Vec<Entry> = entries.collect();
         let runs = entries
             .iter()
             .filter(|entry| matches!(entry, Entry::Run(_)))
@@ -232,6 +231,7 @@ impl Log {
         SealedPart {
             manifest,
             commit,
+            taken,
             data_bytes,
             runs,
         }

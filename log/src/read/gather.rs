@@ -4,10 +4,9 @@ use bytes::Bytes;
 use streamhouse_metadata::store::ObjectId;
 use streamhouse_storage::objects::{self, ObjectClass, ObjectKind};
 
-use super::locate::{Budget, Place, WalBatch};
+use super::locate::{Budget, Place};
 use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
-use crate::format::wal_record::WalHead;
 use crate::state::locations::RunLocation;
 use streamhouse_runtime::planted;
 
@@ -78,33 +77,11 @@ impl Log {
         match place {
             Place::Nothing => Ok(Vec::new()),
             Place::Tail(batches) => Ok(batches),
-            Place::Wal(batches) => self.read_wal(batches).await,
+            Place::Wal(at, batches) => {
+                let read = self.wal_batches(at, batches).await;
+                read.map_err(ReadError::Storage)
+            }
             Place::Objects(runs) => self.read_runs(&runs, offset, budget).await,
-        }
-    }
-
-    /// Reads batches from the WAL in one go on the blocking pool.
-    async fn read_wal(&self, wanted: Vec<WalBatch>) -> Result<Vec<Bytes>, ReadError> {
-        let reader = self.clone();
-        let reading = self.ambient.tasks.blocking(move || {
-            let batches = wanted.into_iter().map(|batch| reader.read_wal_batch(batch));
-            batches.collect::<Result<Vec<_>, _>>()
-        });
-        let stopped = |_| Err(ReadError::Storage("the process is stopping".to_owned()));
-        reading.await.unwrap_or_else(stopped)
-    }
-
-    fn read_wal_batch(&self, wanted: WalBatch) -> Result<Bytes, ReadError> {
-        let payload = self.wal().read_now(wanted.location);
-        let payload = payload.map_err(|error| ReadError::Storage(error.to_string()))?;
-        let (head, batch) =
-            WalHead::decode(payload).map_err(|error| ReadError::Storage(error.to_string()))?;
-        if head.at == wanted.at && head.offset == wanted.base_offset {
-            Ok(batch)
-        } else {
-            Err(ReadError::Storage(
-                "the WAL holds another batch at this place".to_owned(),
-            ))
         }
     }
 

@@ -2,12 +2,11 @@
 //! tail bytes are shared, WAL files are pinned by their read, objects are kept through the grace.
 
 use bytes::Bytes;
-use streamhouse_storage::wal::WalLocation;
 
 use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
-use crate::format::wal_record::HEAD_BYTES;
 use crate::shard::Inner;
+use crate::shard::unrecorded::BatchPlace;
 use crate::state::locations::RunLocation;
 use streamhouse_protocol::ids::TopicPartition;
 
@@ -18,18 +17,10 @@ pub(crate) enum Place {
     Nothing,
     /// In memory.
     Tail(Vec<Bytes>),
-    /// In the WAL, consecutive batches.
-    Wal(Vec<WalBatch>),
+    /// In the WAL, consecutive batches of a partition.
+    Wal(TopicPartition, Vec<BatchPlace>),
     /// In objects, consecutive runs.
     Objects(Vec<RunLocation>),
-}
-
-/// A batch in the WAL.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WalBatch {
-    pub(crate) location: WalLocation,
-    pub(crate) at: TopicPartition,
-    pub(crate) base_offset: i64,
 }
 
 /// How much a read may take.
@@ -86,25 +77,17 @@ impl Inner {
                 return Place::Tail(found);
             }
             if offset >= self.recorded_end(at) {
-                let entries = partition.unrecorded_from(offset);
                 let mut taken = 0;
                 let mut found = Vec::new();
-                for entry in entries {
-                    let Some(base_offset) = entry.run_start() else {
-                        continue;
-                    };
-                    let bytes = (entry.location.len as usize).saturating_sub(HEAD_BYTES);
-                    if base_offset >= end || !budget.takes(taken, bytes, found.len()) {
+                for batch in partition.unrecorded.from_offset(offset) {
+                    let bytes = batch.bytes();
+                    if batch.base_offset >= end || !budget.takes(taken, bytes, found.len()) {
                         break;
                     }
                     taken += bytes;
-                    found.push(WalBatch {
-                        location: entry.location,
-                        at,
-                        base_offset,
-                    });
+                    found.push(*batch);
                 }
-                return Place::Wal(found);
+                return Place::Wal(at, found);
             }
         }
         let mut taken = 0;

@@ -63,7 +63,7 @@ impl Log {
         let partition = inner.partitions.get(&address.at);
         let runs = inner.recorded.locations.runs(address.at);
         Ok(Sizes {
-            wal_bytes: partition.map_or(0, |partition| partition.unrecorded_bytes),
+            wal_bytes: partition.map_or(0, |partition| partition.unrecorded.bytes()),
             object_bytes: inner.recorded.locations.bytes(address.at),
             runs: runs.map_or(0, |runs| runs.len() as u64),
         })

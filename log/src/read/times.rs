@@ -14,7 +14,6 @@ use super::{Isolation, PartitionAddress, ReadError};
 use crate::Log;
 use crate::format::entry::Run;
 use crate::shard::Inner;
-use crate::shard::partition::Unrecorded;
 use crate::state::locations::RunLocation;
 
 /// A record found by time.
@@ -244,8 +243,11 @@ impl Inner {
         if let Some(run) = recorded.find(|run| run.max_timestamp >= wanted) {
             return Some((Candidate::Run(run.clone()), run.next_offset));
         }
-        let unrecorded = self.partitions.get(&at)?.unrecorded_from(from);
-        let mut batches = unrecorded.filter_map(Unrecorded::run);
+        let unrecorded = &self.partitions.get(&at)?.unrecorded;
+        // A whole run that is too old is passed over at once.
+        let reaches = |run: &&Run| run.next_offset() > from && run.max_timestamp >= wanted;
+        let run = unrecorded.runs().find(reaches)?;
+        let mut batches = unrecorded.from_offset(run.base_offset.max(from));
         let batch = batches.find(|batch| batch.max_timestamp >= wanted)?;
         let first = batch.base_offset.max(from);
         Some((Candidate::Batch(first), batch.next_offset()))
@@ -258,10 +260,24 @@ impl Inner {
         let recorded = runs
             .filter(|run| run.base_offset >= log_start)
             .map(|run| run.max_timestamp);
-        let live = self
-            .unrecorded_runs(at)
-            .filter(|run| run.base_offset >= log_start)
-            .map(|run| run.max_timestamp);
+        let whole = |run: &&Run| run.base_offset >= log_start;
+        let unrecorded = self
+            .partitions
+            .get(&at)
+            .map(|partition| &partition.unrecorded);
+        let live = unrecorded.and_then(|unrecorded| {
+            let runs = unrecorded.runs().filter(whole).map(|run| run.max_timestamp);
+            let cut = unrecorded
+                .runs()
+                .find(|run| !whole(run) && run.next_offset() > log_start);
+            let of_cut = cut.into_iter().flat_map(|run| {
+                let batches = unrecorded.from_offset(log_start);
+                let batches = batches.take_while(|batch| batch.base_offset < run.next_offset());
+                let batches = batches.filter(|batch| batch.base_offset >= log_start);
+                batches.map(|batch| batch.max_timestamp)
+            });
+            runs.chain(of_cut).max()
+        });
         recorded.chain(live).max()
     }
 
@@ -273,21 +289,10 @@ impl Inner {
             Some(run) => (run.base_offset, run.next_offset),
             None => {
                 let partition = self.partitions.get(&at)?;
-                let batch = partition
-                    .unrecorded_from(log_start)
-                    .find_map(Unrecorded::run)?;
+                let batch = partition.unrecorded.from_offset(log_start).next()?;
                 (batch.base_offset, batch.next_offset())
             }
         };
         (base < log_start && log_start < end).then_some((log_start, end))
-    }
-
-    fn unrecorded_runs(&self, at: TopicPartition) -> impl Iterator<Item = &Run> {
-        let unrecorded = self
-            .partitions
-            .get(&at)
-            .into_iter()
-            .flat_map(|partition| &partition.unrecorded);
-        unrecorded.filter_map(Unrecorded::run)
     }
 }

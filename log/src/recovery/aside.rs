@@ -12,6 +12,7 @@ use streamhouse_storage::wal::{AppendClass, SetAsideError, WalLocation, WalPosit
 
 use crate::Log;
 use crate::format::entry::Entry;
+use crate::shard::unrecorded::Unrecorded;
 use crate::shard::{Inner, Shard};
 
 /// The pause before records that could not be set aside are tried again.
@@ -117,10 +118,8 @@ impl Inner {
                 AppendClass::Other
             }
         };
-        let unrecorded = self.partitions.values().flat_map(|partition| {
-            let entries = partition.unrecorded.iter();
-            entries.map(|entry| (entry.location, class(&entry.entry)))
-        });
+        let partitions = self.partitions.values();
+        let unrecorded = partitions.flat_map(|partition| partition.unrecorded.records());
         let staged = self.pending.iter();
         let staged = staged.map(|entry| (entry.location, class(&entry.entry)));
         let held = self.held.iter().copied();
@@ -133,8 +132,7 @@ impl Inner {
         self.held.clear();
         self.pending.clear();
         for partition in self.partitions.values_mut() {
-            partition.unrecorded.clear();
-            partition.unrecorded_bytes = 0;
+            partition.unrecorded = Unrecorded::default();
             partition.tail.clear();
         }
     }

@@ -182,7 +182,6 @@ impl Log {
         self.commit_flush(Sealed {
             object: None,
             parts: vec![part],
-            cut,
         })
         .await
     }
@@ -218,6 +217,7 @@ impl Log {
         SealedPart {
             manifest,
             commit,
+            taken: Vec::new(),
             data_bytes: 0,
             runs: 0,
         }

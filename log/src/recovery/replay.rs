@@ -16,7 +16,6 @@ use crate::append::stage::BatchProducer;
 use crate::format::entry::{Entry, Run};
 use crate::format::wal_record::{WalHead, WalKind};
 use crate::shard::Inner;
-use crate::shard::partition::Unrecorded;
 use streamhouse_runtime::planted;
 
 /// A shard on its way back.
@@ -99,8 +98,8 @@ impl Recovering {
         if follows_a_lost_one && head.kind != WalKind::DropPartition {
             return Err("an earlier one of its partition does not follow".to_owned());
         }
-        let entry = entry_of(head, batch)?;
-        self.inner.replay(entry, head.stamp, location)
+        let entry = entry_of(head, batch.clone())?;
+        self.inner.replay(&entry, head.stamp, location, &batch)
     }
 
     /// The shard, ready to serve or stopped, and its loss if it was accepted.
@@ -193,12 +192,13 @@ fn run_of(head: &WalHead, batch: &RecordBatch) -> Run {
 impl Inner {
     fn replay(
         &mut self,
-        entry: Entry,
+        entry: &Entry,
         stamp: Timestamp,
         location: WalLocation,
+        batch: &[u8],
     ) -> Result<(), String> {
         self.live
-            .apply(&entry, stamp)
+            .apply(entry, stamp)
             .map_err(|error| error.to_string())?;
         self.stamp = self.stamp.max(stamp);
         let at = entry.at();
@@ -208,12 +208,7 @@ impl Inner {
         let end = self.high_watermark(at);
         let partition = self.partition_mut(at);
         partition.staged_end = end;
-        partition.push_unrecorded(Unrecorded {
-            location,
-            stamp,
-            entry,
-            end,
-        });
+        partition.unrecorded.push(entry, stamp, location, batch);
         Ok(())
     }
 }

@@ -5,11 +5,12 @@ use proptest::prelude::*;
 use streamhouse_protocol::ids::{
     LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition,
 };
+use streamhouse_storage::wal::{WalLocation, WalPosition};
 
 use super::producer::{Sequenced, following};
 use super::{ApplyError, ProducerState, ShardState};
-use crate::flush::collect::RunBuilder;
 use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
+use crate::shard::unrecorded::Unrecorded;
 
 fn partition(index: i32) -> TopicPartition {
     TopicPartition::new(TopicId(1), PartitionIndex(index))
@@ -83,24 +84,21 @@ fn history() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 fn merged(entries: &[Entry], cuts: &[bool]) -> Vec<Entry> {
-    let mut out = Vec::new();
-    let mut runs = RunBuilder::default();
+    let mut unrecorded = Unrecorded::default();
     for (index, entry) in entries.iter().enumerate() {
-        match entry {
-            Entry::Run(batch) => {
-                if cuts.get(index).copied().unwrap_or(false) {
-                    out.extend(runs.finish().map(Entry::Run));
-                }
-                out.extend(runs.push(batch, &[0; 100]).map(Entry::Run));
-            }
-            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => {
-                out.extend(runs.finish().map(Entry::Run));
-                out.push(entry.clone());
-            }
+        if cuts.get(index).copied().unwrap_or(false) {
+            unrecorded.take();
         }
+        let location = WalLocation {
+            position: WalPosition(index as u64 * 1000),
+            len: 100,
+        };
+        unrecorded.push(entry, Timestamp(1), location, &[0; 100]);
     }
-    out.extend(runs.finish().map(Entry::Run));
-    out
+    unrecorded
+        .take()
+        .map(|taken| taken.entries)
+        .unwrap_or_default()
 }
 
 fn applied(entries: &[Entry]) -> ShardState {

@@ -227,7 +227,7 @@ impl Shared {
                 at += chunk.len() as u64;
                 chunk.clear();
             }
-            let payload = read::read_pinned(&self.pin(location.position)?, *location)?;
+            let payload = read::read_one(&self.pin(location.position)?, *location)?;
             aside.push(location.position.0, at + chunk.len() as u64);
             encode(*location, *class, salt, &payload, &mut chunk);
         }

@@ -16,7 +16,8 @@ use super::files::{Files, LiveFile};
 use super::queue::{Gate, Queue};
 use super::writer::Writer;
 use super::{
-    WalDirLock, WalFailure, WalIdentity, WalIo, WalPosition, WalReadError, WalSettings, WalUsage,
+    WalDirLock, WalFailure, WalIdentity, WalIo, WalLocation, WalPosition, WalReadError,
+    WalSettings, WalUsage,
 };
 
 /// How long the WAL waits before it asks a full disk for room again.
@@ -149,6 +150,23 @@ impl Shared {
             live: Some(live),
             shared: Arc::clone(self),
         })
+    }
+}
+
+impl Shared {
+    /// How many of `locations`, which lie one behind the other, lie in the pinned file: at least the first, for which it
+    /// was pinned.
+    pub(super) fn count_in(&self, pin: &Pin, locations: &[WalLocation]) -> usize {
+        let files = self.files.lock();
+        let written_to = self.written_to();
+        let is_in = |location: &&WalLocation| {
+            location.position < written_to
+                && files
+                    .pin(location.position)
+                    .is_some_and(|live| std::ptr::eq(Arc::as_ptr(&live), pin.file()))
+        };
+        let more = locations.iter().skip(1).take_while(is_in);
+        1 + more.count()
     }
 }
 

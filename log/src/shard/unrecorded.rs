@@ -1,0 +1,231 @@
+//! The durable entries of a partition that no manifest names yet: what its next flush takes.
+//!
+//! Batches are joined to runs as they come, while their bytes are at hand. What stays of a single batch is its place in
+//! the WAL, 32 bytes, so that a million of them fit the memory of a small broker, and a flush has little left to compute.
+//!
+//! Only a flush takes entries out, in order, from the front; so their numbers from the front stay valid while it runs.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use streamhouse_protocol::ids::Timestamp;
+use streamhouse_storage::wal::{AppendClass, WalLocation, WalPosition};
+
+use super::run_builder::RunBuilder;
+use crate::format::entry::{Entry, Run};
+use crate::format::wal_record::HEAD_BYTES;
+
+/// Durable entries that no manifest names, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Unrecorded {
+    entries: VecDeque<Joined>,
+    /// The places of all batches of all runs among the entries, in order.
+    batches: VecDeque<BatchPlace>,
+    /// Bytes of these batches.
+    bytes: u64,
+    /// Joins batches to the last entry, if that is a run that no flush has taken yet.
+    open: Option<RunBuilder>,
+}
+
+/// An entry, or the run to which consecutive batches were joined.
+#[derive(Debug)]
+struct Joined {
+    entry: Entry,
+    /// The stamp of its last record.
+    stamp: Timestamp,
+    /// Its WAL record; of a run, that of the first batch.
+    first: WalLocation,
+    /// The position behind its last WAL record.
+    wal_end: WalPosition,
+}
+
+/// Where a batch lies in the WAL, and what readers ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchPlace {
+    position: WalPosition,
+    payload_len: u32,
+    records: u32,
+    pub(crate) base_offset: i64,
+    pub(crate) max_timestamp: Timestamp,
+}
+
+impl BatchPlace {
+    fn new(run: &Run, location: WalLocation) -> Self {
+        Self {
+            position: location.position,
+            payload_len: location.len,
+            // One batch counts its records with an i32.
+            records: u32::try_from(run.records).unwrap_or(u32::MAX),
+            base_offset: run.base_offset,
+            max_timestamp: run.max_timestamp,
+        }
+    }
+
+    /// Its WAL record.
+    pub(crate) fn location(&self) -> WalLocation {
+        WalLocation {
+            position: self.position,
+            len: self.payload_len,
+        }
+    }
+
+    /// The offset behind its last record.
+    pub(crate) fn next_offset(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.records))
+    }
+
+    /// Its size, header included.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.payload_len as usize).saturating_sub(HEAD_BYTES)
+    }
+}
+
+/// What a flush takes from one partition.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The entries, in order.
+    pub(crate) entries: Vec<Entry>,
+    /// How many batches the runs among them hold.
+    pub(crate) batches: usize,
+    /// The stamp of the last entry.
+    pub(crate) stamp: Timestamp,
+    /// The position behind the last WAL record of them.
+    pub(crate) wal_end: WalPosition,
+}
+
+impl Taken {
+    /// Bytes of all its batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Run(run) => run.bytes,
+                Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
+            })
+            .sum()
+    }
+}
+
+impl Unrecorded {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a durable entry behind all others; `batch` are the bytes of a run of one batch, and empty otherwise.
+    pub(crate) fn push(
+        &mut self,
+        entry: &Entry,
+        stamp: Timestamp,
+        location: WalLocation,
+        batch: &[u8],
+    ) {
+        let Entry::Run(run) = entry else {
+            self.open = None;
+            return self.begin(entry.clone(), stamp, location);
+        };
+        self.batches.push_back(BatchPlace::new(run, location));
+        self.bytes += run.bytes;
+        if let (Some(open), Some(last)) = (&mut self.open, self.entries.back_mut())
+            && let Entry::Run(joined) = &mut last.entry
+            && open.joins(joined, run)
+        {
+            open.add(joined, run, batch);
+            last.stamp = last.stamp.max(stamp);
+            last.wal_end = location.end();
+            return;
+        }
+        let mut run = run.clone();
+        self.open = Some(RunBuilder::begin(&mut run, batch));
+        self.begin(Entry::Run(run), stamp, location);
+    }
+
+    fn begin(&mut self, entry: Entry, stamp: Timestamp, location: WalLocation) {
+        self.entries.push_back(Joined {
+            entry,
+            stamp,
+            first: location,
+            wal_end: location.end(),
+        });
+    }
+
+    /// Everything there is now. It stays until [`Unrecorded::recorded`]; batches that come later join other runs.
+    pub(crate) fn take(&mut self) -> Option<Taken> {
+        self.open = None;
+        let last = self.entries.back()?;
+        Some(Taken {
+            stamp: last.stamp,
+            wal_end: last.wal_end,
+            batches: self.batches.len(),
+            entries: self
+                .entries
+                .iter()
+                .map(|joined| joined.entry.clone())
+                .collect(),
+        })
+    }
+
+    /// Forgets the first entries and batches: a manifest names them.
+    pub(crate) fn recorded(&mut self, entries: usize, batches: usize) {
+        let taken = self.entries.len().min(entries);
+        self.entries.drain(..taken);
+        let taken = self.batches.len().min(batches);
+        let bytes: usize = self.batches.drain(..taken).map(|batch| batch.bytes()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        if self.entries.is_empty() {
+            self.open = None;
+        }
+    }
+
+    /// The places of some batches, by their number from the front.
+    pub(crate) fn places(&self, range: Range<usize>) -> impl Iterator<Item = &BatchPlace> {
+        let end = range.end.min(self.batches.len());
+        self.batches.range(range.start.min(end)..end)
+    }
+
+    /// The places of the batches from the one that holds `offset` on.
+    pub(crate) fn from_offset(&self, offset: i64) -> impl Iterator<Item = &BatchPlace> {
+        let first = self
+            .batches
+            .partition_point(|batch| batch.next_offset() <= offset);
+        self.batches.range(first..)
+    }
+
+    /// The runs, in order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.entries
+            .iter()
+            .filter_map(|joined| match &joined.entry {
+                Entry::Run(run) => Some(run),
+                Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => {
+                    None
+                }
+            })
+    }
+
+    /// The first WAL position that holds one of these entries.
+    pub(crate) fn first_position(&self) -> Option<WalPosition> {
+        self.entries.front().map(|joined| joined.first.position)
+    }
+
+    /// The WAL records of all entries with their classes, in no order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (WalLocation, AppendClass)> {
+        let batches = self
+            .batches
+            .iter()
+            .map(|batch| (batch.location(), AppendClass::Run));
+        let others = self
+            .entries
+            .iter()
+            .filter(|joined| !matches!(joined.entry, Entry::Run(_)))
+            .map(|joined| (joined.first, AppendClass::Other));
+        batches.chain(others)
+    }
+}
+
+#[cfg(test)]
+mod tests;
