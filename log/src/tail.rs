@@ -10,6 +10,10 @@ use streamhouse_metadata::store::ShardId;
 use streamhouse_protocol::ids::TopicPartition;
 use streamhouse_runtime::planted;
 
+/// What a batch costs beside its own bytes: its entry here and in its partition, and its allocation. With records of a
+/// hundred bytes, each a batch of its own, that is most of it.
+const BATCH_COST_BYTES: usize = 192;
+
 /// Bookkeeping of the hot tails. Its lock is a leaf: it may be taken under a shard's lock, nothing is taken under it.
 #[derive(Debug)]
 pub(crate) struct TailBudget {
@@ -41,6 +45,7 @@ impl TailBudget {
 
     /// A batch joined the tail of its partition.
     pub(crate) fn note(&self, shard: ShardId, at: TopicPartition, base_offset: i64, bytes: usize) {
+        let bytes = bytes + BATCH_COST_BYTES;
         let mut queue = self.queue.lock();
         queue.bytes += bytes;
         queue.batches.push_back(Noted {
@@ -67,7 +72,7 @@ impl TailBudget {
         }
     }
 
-    /// Bytes of all tails.
+    /// Bytes of all tails, with what keeping them costs.
     pub(crate) fn bytes(&self) -> usize {
         self.queue.lock().bytes
     }

@@ -93,24 +93,38 @@ impl Folder {
         }
     }
 
+    /// The file into which the upload of `key` is being written, if there is one. Waits for the disk.
+    pub(super) fn staged_file(&self, key: &ObjectKey) -> io::Result<Option<File>> {
+        let staged = self.staged_paths(key)?.into_iter().next();
+        staged.map(File::open).transpose()
+    }
+
     /// Removes what a failed upload of `key` left. Harmless while such an upload still runs: its last step, the
     /// rename, then finds nothing. Waits for the disk.
     pub(super) fn remove_staged(&self, key: &ObjectKey) -> io::Result<()> {
+        for path in self.staged_paths(key)? {
+            remove_file(&path)?;
+        }
+        Ok(())
+    }
+
+    fn staged_paths(&self, key: &ObjectKey) -> io::Result<Vec<PathBuf>> {
         let path = self.root.join(key.to_string());
         let (Some(folder), Some(name)) = (
             path.parent(),
             path.file_name().and_then(|name| name.to_str()),
         ) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut found = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let staged = entry.file_name();
             if staged.to_str().and_then(staged_name) == Some(name) {
-                remove_file(&entry.path())?;
+                found.push(entry.path());
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

@@ -1,5 +1,9 @@
 //! Storing an object in pieces: a flush of any size goes up in memory bounded by one part.
 
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
 use streamhouse_runtime::{Ambient, Monotonic, deadline};
@@ -9,6 +13,9 @@ use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
 const PIECE_BYTES_MIN: usize = 16 * 1024;
+/// After this many bytes what went into a folder is synced. Left to the end, the sync of a whole object would fill the
+/// disk's queue, and the WAL's small syncs, for which producers wait, would stand behind it.
+const SETTLE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long giving up an upload may take; what is left then, the store's own clean-up removes.
 const ABORT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -24,6 +31,9 @@ pub struct ObjectWriter {
     buffered: usize,
     written: u64,
     upload: Option<Box<dyn MultipartUpload>>,
+    /// The file of the upload, where the store is a folder.
+    staged: Option<Arc<File>>,
+    unsettled: u64,
     failed: Option<PutError>,
 }
 
@@ -38,6 +48,8 @@ impl ObjectWriter {
             buffered: 0,
             written: 0,
             upload: None,
+            staged: None,
+            unsettled: 0,
             failed: None,
         }
     }
@@ -186,7 +198,36 @@ impl ObjectWriter {
             async move { sending.expect("a part is sent once").await }
         };
         let sent = guard.run(class, bytes, Repeat::Never, send).await;
-        sent.map_err(|failure| did_not_happen(key, failure.source))
+        sent.map_err(|failure| did_not_happen(key, failure.source))?;
+        self.unsettled += bytes;
+        if self.unsettled < SETTLE_BYTES {
+            return Ok(());
+        }
+        self.unsettled = 0;
+        let settled = self.settle().await;
+        settled.map_err(|error| did_not_happen(key, Arc::new(error)))
+    }
+
+    /// Syncs what went into a folder so far; nothing to do for other stores.
+    async fn settle(&mut self) -> io::Result<()> {
+        let Some(folder) = self.objects.inner.folder.clone() else {
+            return Ok(());
+        };
+        let (key, known) = (self.key, self.staged.clone());
+        let tasks = &self.objects.inner.guard.ambient().tasks;
+        let syncing = tasks.blocking(move || {
+            let found = match known {
+                Some(file) => Some(file),
+                None => folder.staged_file(&key)?.map(Arc::new),
+            };
+            found.as_ref().map_or(Ok(()), |file| file.sync_data())?;
+            Ok(found)
+        });
+        let synced: io::Result<_> = syncing
+            .await
+            .unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+        self.staged = synced?;
+        Ok(())
     }
 
     /// Lets a task tell the store, if tasks can still run; a folder's file goes with the upload itself.
