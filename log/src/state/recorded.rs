@@ -45,6 +45,16 @@ pub enum RecordError {
 }
 
 impl Recorded {
+    /// What a checkpoint would hold that forgot the producers.
+    pub(crate) fn without_producers(&self) -> Self {
+        let mut forgetful = self.clone();
+        forgetful.state.producers = 0;
+        for partition in forgetful.state.partitions.values_mut() {
+            partition.producers.clear();
+        }
+        forgetful
+    }
+
     /// Applies a manifest.
     ///
     /// # Errors
