@@ -106,17 +106,8 @@ impl Bench {
         let store = MemoryStore::new(ambient.clone());
         let leaders = Arc::new(ShardLeaders::default());
         let shared = Arc::new(store.clone());
-        let (store_of_objects, faults) = FaultStore::in_memory(ambient.clone());
-        let objects = Objects::new(Arc::new(store_of_objects), ambient.clone());
-        let settings = BlockCacheSettings::default();
-        let cache = BlockCache::new(objects.clone(), ambient.clone(), settings);
-        let stored = (objects.clone(), cache.clone());
-        let log = open_log(&shared, &ambient, stored, wanted.log).await;
-        let watched = Watched {
-            log: log.clone(),
-            objects,
-            cache,
-        };
+        let (watched, faults) = stored(&shared, &ambient, wanted.log).await;
+        let log = watched.log.clone();
         let groups = lead_all(&store, &ambient, &log, &leaders).await;
         let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
         let cluster = cluster(wanted.authorizer);
@@ -233,6 +224,25 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
         },
         access: Access::new(authorizer),
     }
+}
+
+/// A log over objects in memory, with what its metrics are read from, and how requests for objects fail.
+async fn stored(
+    store: &Arc<MemoryStore>,
+    ambient: &Ambient,
+    settings: LogSettings,
+) -> (Watched, Faults) {
+    let (inner, faults) = FaultStore::in_memory(ambient.clone());
+    let objects = Objects::new(Arc::new(inner), ambient.clone());
+    let cache_settings = BlockCacheSettings::default();
+    let cache = BlockCache::new(objects.clone(), ambient.clone(), cache_settings);
+    let log = open_log(store, ambient, (objects.clone(), cache.clone()), settings).await;
+    let watched = Watched {
+        log,
+        objects,
+        cache,
+    };
+    (watched, faults)
 }
 
 /// Creates a cluster and opens the log of all of its shards, with every disk in memory.
