@@ -174,7 +174,7 @@ impl Inner {
             for run in runs {
                 let too_old = rule
                     .ms
-                    .is_some_and(|ms| run.max_timestamp.0 >= 0 && now - run.max_timestamp.0 > ms);
+                    .is_some_and(|ms| now.saturating_sub(run.ages_from().0) > ms);
                 let too_much = rule.bytes.is_some_and(|bytes| left - run.bytes >= bytes);
                 if !too_old && !too_much {
                     break;

@@ -7,6 +7,8 @@
 //! page       = object (0: this one) | first byte in the page area | length | crc32c u32
 //! page bytes = partitions[] { topic u128 | index | runs[] }
 //! ```
+//! A run of format 1 carries no stamp; the shard's own stands for it, so that it is kept rather too long than too short.
+//!
 //! The head is small (offsets, producers, epochs); the index of runs lies in pages that the head names by reference, so
 //! that later releases can share unchanged pages between checkpoints. This release writes one page, inside the object.
 
@@ -26,7 +28,9 @@ use crate::state::recorded::Recorded;
 use crate::state::{EpochStart, PartitionState, ProducerState, ShardState};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"SHCP");
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The first format whose runs carry a stamp.
+const FORMAT_WITH_STAMPS: u8 = 2;
 const PREFIX_BYTES: usize = 4 + 1 + 1 + 4;
 
 /// Encodes the recorded state of `shard`.
@@ -72,7 +76,7 @@ pub fn decode(shard: ShardId, bytes: Bytes) -> Result<Recorded, FormatError> {
     if prefix.u32("checkpoint magic")? != MAGIC {
         return Err(FormatError::Value("checkpoint magic"));
     }
-    let _format = prefix.u8("checkpoint format")?;
+    let format = prefix.u8("checkpoint format")?;
     let needed = prefix.u8("checkpoint reader")?;
     if needed > FORMAT {
         return Err(FormatError::Newer {
@@ -93,13 +97,17 @@ pub fn decode(shard: ShardId, bytes: Bytes) -> Result<Recorded, FormatError> {
         return Err(FormatError::Checksum("the checkpoint head"));
     }
     decode_head(
-        shard,
+        (shard, format),
         bytes.slice(PREFIX_BYTES..head_end),
         &bytes.slice(head_end + 4..),
     )
 }
 
-fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, FormatError> {
+fn decode_head(
+    (shard, format): (ShardId, u8),
+    head: Bytes,
+    pages: &Bytes,
+) -> Result<Recorded, FormatError> {
     let mut reader = Reader::new(head);
     if reader.number::<u32>("shard")? != shard.0 {
         return Err(FormatError::Value("the shard of the checkpoint"));
@@ -107,6 +115,7 @@ fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, F
     let next_lsn = Lsn(reader.varint("next lsn")?);
     let last_flush = decode_flush_id(&mut reader)?;
     let stamp = Timestamp(reader.signed("stamp")?);
+    let run_stamp = (format < FORMAT_WITH_STAMPS).then_some(stamp);
     let mut partitions = BTreeMap::new();
     for _ in 0..reader.count(20, "partitions")? {
         let at = decode_at(&mut reader)?;
@@ -125,7 +134,7 @@ fn decode_head(shard: ShardId, head: Bytes, pages: &Bytes) -> Result<Recorded, F
         if crc32c::crc32c(&page) != crc {
             return Err(FormatError::Checksum("a checkpoint page"));
         }
-        decode_page(page, &mut locations)?;
+        decode_page(page, run_stamp, &mut locations)?;
     }
     reader.finish()?;
     let producers = partitions.values().map(|at| at.producers.len()).sum();
@@ -220,6 +229,7 @@ fn encode_page(locations: &Locations) -> Bytes {
             out.put_varint(run.first_byte);
             out.put_varint(run.bytes);
             out.put_signed(run.max_timestamp.0);
+            out.put_signed(run.stamp.0);
             out.put_u32_le(run.crc);
             out.put_count(run.points.len());
             for point in &run.points {
@@ -232,19 +242,27 @@ fn encode_page(locations: &Locations) -> Bytes {
     out.freeze()
 }
 
-fn decode_page(page: Bytes, locations: &mut Locations) -> Result<(), FormatError> {
+/// `stamp` stands for those of the runs if they carry none.
+fn decode_page(
+    page: Bytes,
+    stamp: Option<Timestamp>,
+    locations: &mut Locations,
+) -> Result<(), FormatError> {
     let mut reader = Reader::new(page);
     for _ in 0..reader.count(18, "page partitions")? {
         let at = decode_at(&mut reader)?;
         for _ in 0..reader.count(28, "page runs")? {
-            let run = decode_location(&mut reader)?;
+            let run = decode_location(&mut reader, stamp)?;
             locations.push(at, run);
         }
     }
     reader.finish()
 }
 
-fn decode_location(reader: &mut Reader) -> Result<RunLocation, FormatError> {
+fn decode_location(
+    reader: &mut Reader,
+    stamp: Option<Timestamp>,
+) -> Result<RunLocation, FormatError> {
     let base_offset = reader.signed("run base offset")?;
     let next_offset = reader.signed("run next offset")?;
     let object = ObjectId {
@@ -259,6 +277,10 @@ fn decode_location(reader: &mut Reader) -> Result<RunLocation, FormatError> {
         first_byte: reader.varint("run first byte")?,
         bytes: reader.varint("run bytes")?,
         max_timestamp: Timestamp(reader.signed("run max timestamp")?),
+        stamp: match stamp {
+            Some(stamp) => stamp,
+            None => Timestamp(reader.signed("run stamp")?),
+        },
         crc: reader.u32("run crc")?,
         points: Vec::new(),
     };

@@ -14,7 +14,7 @@ use super::entry::{BatchBounds, Entry, Point, Run, RunProducer};
 use super::manifest::{DataStart, FlushId, Manifest};
 use super::section::{LastSeen, Section};
 use super::wal_record::{HEAD_BYTES, WalHead, WalKind};
-use crate::state::locations::RunLocation;
+use crate::state::locations::{Locations, RunLocation};
 use crate::state::recorded::Recorded;
 use crate::state::{EpochStart, PartitionState, ProducerState};
 
@@ -287,6 +287,7 @@ fn checkpointed() -> Recorded {
             first_byte: 64,
             bytes: 500,
             max_timestamp: Timestamp(60),
+            stamp: Timestamp(30),
             crc: 1,
             points,
         },
@@ -333,4 +334,39 @@ fn a_checkpoint_cut_at_any_byte_is_refused() {
             "cut at {cut}"
         );
     }
+}
+
+/// The same checkpoint as the first format wrote it: without the stamps of runs.
+fn in_first_format(bytes: &[u8]) -> Vec<u8> {
+    let head_end =
+        10 + usize::try_from(u32::from_le_bytes(bytes[6..10].try_into().unwrap())).unwrap();
+    let (mut head, mut page) = (bytes[..head_end].to_vec(), bytes[head_end + 4..].to_vec());
+    // Zig-zag: timestamp 60, stamp 30, then the CRC.
+    let run = [120, 60, 1, 0, 0, 0];
+    let found = page.windows(run.len()).position(|bytes| bytes == run);
+    page.remove(found.unwrap() + 1);
+    (head[4], head[5]) = (1, 1);
+    let length = head.len() - 5;
+    head[length] = u8::try_from(page.len()).unwrap();
+    head[length + 1..].copy_from_slice(&crc32c::crc32c(&page).to_le_bytes());
+    let crc = crc32c::crc32c(&head);
+    head.extend_from_slice(&crc.to_le_bytes());
+    head.extend_from_slice(&page);
+    head
+}
+
+#[test]
+fn a_checkpoint_of_the_first_format_is_read_with_the_stamp_of_its_shard() {
+    let mut recorded = checkpointed();
+    let first = in_first_format(&checkpoint::encode(ShardId(4), &recorded));
+    let read = checkpoint::decode(ShardId(4), first.into()).unwrap();
+    let (at, runs) = recorded.locations.iter().next().unwrap();
+    let run = RunLocation {
+        stamp: recorded.state.stamp,
+        ..runs[0].clone()
+    };
+    let at = *at;
+    recorded.locations = Locations::default();
+    recorded.locations.push(at, run);
+    assert_eq!(read, recorded);
 }

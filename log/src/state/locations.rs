@@ -20,12 +20,27 @@ pub struct RunLocation {
     pub first_byte: u64,
     /// How many bytes.
     pub bytes: u64,
-    /// Largest record timestamp.
+    /// Largest record timestamp; negative if no record carries one.
     pub max_timestamp: Timestamp,
+    /// The shard's clock when the last of it was flushed: what a file's time of change is to Kafka's segments.
+    pub stamp: Timestamp,
     /// CRC32C of the bytes.
     pub crc: u32,
     /// Places inside, for seeks.
     pub points: Vec<Point>,
+}
+
+impl RunLocation {
+    /// The time from which the run ages, as Kafka's `LogSegment.largestTimestamp`: that of its records, or that of its writing
+    /// if they carry none.
+    #[must_use]
+    pub fn ages_from(&self) -> Timestamp {
+        if self.max_timestamp.0 >= 0 {
+            self.max_timestamp
+        } else {
+            self.stamp
+        }
+    }
 }
 
 /// All recorded runs of a shard.

@@ -84,6 +84,7 @@ impl Recorded {
                             first_byte: byte,
                             bytes: run.bytes,
                             max_timestamp: run.max_timestamp,
+                            stamp: manifest.stamp,
                             crc: run.crc,
                             points: run.points.clone(),
                         },

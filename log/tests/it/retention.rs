@@ -192,3 +192,29 @@ async fn a_deleted_topic_takes_nothing_and_leaves_nothing() {
     );
     world.restart().await;
 }
+
+#[tokio::test]
+async fn records_without_timestamps_age_from_when_they_were_written() {
+    let mut world = World::started().await;
+    let timeless = timed_batch(&[(-1, "old")], Compression::None);
+    world.append(0, &timeless).await;
+    world.log().flush().await.unwrap();
+    world.clock.advance(Duration::from_secs(100));
+    world.append(0, &timeless).await;
+    world.log().flush().await.unwrap();
+    world.log().checkpoint_all().await.unwrap();
+    world.restart().await;
+    let rule = |ms| {
+        let retention = Retention {
+            ms: Some(ms),
+            bytes: None,
+        };
+        BTreeMap::from([(TOPIC, retention)])
+    };
+    assert_eq!(world.log().apply_retention(&rule(100_000)), 0);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.log().apply_retention(&rule(100_000)), 1);
+    world.append(0, &batch(&["last"])).await;
+    let log_start = world.log().offsets(address(0)).unwrap().log_start;
+    assert_eq!(log_start, 1, "the first one is older, the second is not");
+}
