@@ -18,6 +18,9 @@ from drive.tools import Tools
 OURS, KAFKA, SYNCING, FLOOR = StreamHouse.name, Kafka.name, KafkaSyncing.name, Floor.name
 BROKERS = [FLOOR, KAFKA, SYNCING, OURS]
 
+# What they are called on the command line.
+WORDS = {"floor": FLOOR, "kafka": KAFKA, "kafka-syncing": SYNCING, "streamhouse": OURS}
+
 # What makes checkpoints and retention fall into the latency load; flushes come by themselves.
 # Objects are kept, so that they can be counted.
 BUSY = {"log.checkpoint_manifests": 2, "log.retention_check_interval": "5s", "storage.object_grace": "10m"}
@@ -63,10 +66,11 @@ class Race:
 
     def run(self):
         for self.number in self.plan.rounds_with_warm_up():
-            turn = self.number % len(BROKERS)
-            for name in BROKERS[turn:] + BROKERS[:turn]:
+            brokers = [WORDS[word] for word in self.plan.brokers]
+            turn = self.number % len(brokers)
+            for name in brokers[turn:] + brokers[:turn]:
                 self.one(name)
-        if self.plan.sustained_seconds:
+        if self.plan.sustained_seconds and "streamhouse" in self.plan.brokers:
             self.number = 1
             self.with_broker(OURS, loads.SUSTAINED, lambda server: self.measure(
                 server, "sustained", lambda: loads.sustained(self.tools, server, self.plan.sustained_seconds)))
@@ -206,6 +210,7 @@ def java():
 def main():
     arguments = parser("race", __doc__)
     arguments.add_argument("--warm-seconds", type=int, default=15, help="seconds of each load that warms a broker up")
+    arguments.add_argument("--brokers", nargs="+", choices=WORDS, default=list(WORDS), help="who races")
     plan = Plan(arguments.parse_args())
     begun = time.monotonic()
     race = Race(plan)

@@ -48,7 +48,7 @@ def produce(tools, server, plan, size, batch=SMALL, connections=4):
 def one_record(tools, server, plan, seconds):
     """5,000 requests a second with one record of 1 KB each, due on a schedule. Retention is at work: where the broker is
     StreamHouse, the report says how many flushes, checkpoints and trims fell into the run."""
-    topic = tools.topic(server, "one-record", CONNECTIONS, {"retention.bytes": 16 << 20})
+    topic = tools.topic(server, "one-record", CONNECTIONS, {"retention.bytes": 4 << 20})
     since = time.time()
     report = tools.bench(
         server, "produce", "--topic", topic, "--record-size", 1024, "--batch-size", 1, "--connections", CONNECTIONS,

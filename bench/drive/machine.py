@@ -8,12 +8,10 @@ import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
-# Bytes of unwritten data below which the disk counts as quiet, and how long that is waited for.
-QUIET_BYTES = 16 << 20
+# A broker counts as quiet when it writes less than this in half a second (Kafka's controller writes a little all the time), and
+# how long that is waited for.
+QUIET_BYTES = 8 << 20
 QUIET_SECONDS = 20
-
-# Tenths of a second without a write after which a broker counts as quiet.
-QUIET_READINGS = 5
 
 
 def description():
@@ -45,20 +43,18 @@ def settle(pid=None):
     """Waits until a broker has done what the last load left it to do, and all is on the disk: the next load does not pay
     for the last one."""
     if pid:
-        written, quiet = None, 0
-        for _ in range(QUIET_SECONDS * 10):
-            now = int(dict(_fields(f"/proc/{pid}/io"))["write_bytes"])
-            quiet = quiet + 1 if now == written else 0
-            if quiet == QUIET_READINGS:
+        written = file_bytes(pid)
+        for _ in range(QUIET_SECONDS * 2):
+            time.sleep(0.5)
+            before, written = written, file_bytes(pid)
+            if written - before < QUIET_BYTES:
                 break
-            written = now
-            time.sleep(0.1)
     os.sync()
-    for _ in range(QUIET_SECONDS * 10):
-        memory = dict(_fields("/proc/meminfo"))
-        if sum(int(memory[name].split()[0]) * 1024 for name in ("Dirty", "Writeback")) < QUIET_BYTES:
-            return
-        time.sleep(0.1)
+
+
+def file_bytes(pid):
+    """What Linux accounts to a process as written to files."""
+    return int(dict(_fields(f"/proc/{pid}/io"))["write_bytes"])
 
 
 def disk_written_bytes(folder):

@@ -5,7 +5,9 @@ import datetime
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -19,6 +21,8 @@ class Plan:
         self.results = self.results or ROOT / "bench" / "results" / f"{datetime.date.today()}-{self.kind}"
         self.binary = self.binary or built(ROOT / "Cargo.toml", "streamhouse")
         self.floor = self.floor or built(ROOT / "bench" / "floor" / "Cargo.toml", "streamhouse-floor")
+        # Whoever ends a run ends its brokers, too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
         self.folders = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=self.data or cache()))
 
     def folder(self, name):
