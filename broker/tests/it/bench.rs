@@ -39,8 +39,9 @@ use streamhouse_runtime::{
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
 use streamhouse_storage::objects::{FaultStore, Faults, Objects};
 use streamhouse_storage::wal::WalSettings;
-use streamhouse_storage::wal::crash::CrashIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use crate::slow_disk::SlowDisk;
 
 pub(crate) const BROKER: i32 = 7;
 pub(crate) const CLUSTER_ID: &str = "c3RyZWFtaG91c2UtdGVzdA";
@@ -88,6 +89,8 @@ pub(crate) struct Bench {
     pub(crate) watched: Watched,
     /// How requests to the object store fail.
     pub(crate) faults: Faults,
+    /// Where the WAL lies.
+    pub(crate) disk: SlowDisk,
 }
 
 impl Bench {
@@ -106,7 +109,8 @@ impl Bench {
         let store = MemoryStore::new(ambient.clone());
         let leaders = Arc::new(ShardLeaders::default());
         let shared = Arc::new(store.clone());
-        let (watched, faults) = stored(&shared, &ambient, wanted.log).await;
+        let disk = SlowDisk::default();
+        let (watched, faults) = stored(&shared, &ambient, &disk, wanted.log).await;
         let log = watched.log.clone();
         let groups = lead_all(&store, &ambient, &log, &leaders).await;
         let catalogue = Arc::new(TopicCatalogue::load(&store).await.unwrap());
@@ -159,6 +163,7 @@ impl Bench {
             log,
             watched,
             faults,
+            disk,
         }
     }
 
@@ -230,13 +235,14 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
 async fn stored(
     store: &Arc<MemoryStore>,
     ambient: &Ambient,
+    disk: &SlowDisk,
     settings: LogSettings,
 ) -> (Watched, Faults) {
     let (inner, faults) = FaultStore::in_memory(ambient.clone());
     let objects = Objects::new(Arc::new(inner), ambient.clone());
     let cache_settings = BlockCacheSettings::default();
     let cache = BlockCache::new(objects.clone(), ambient.clone(), cache_settings);
-    let log = open_log(store, ambient, (objects.clone(), cache.clone()), settings).await;
+    let log = open_log(store, ambient, (&objects, &cache), (disk, settings)).await;
     let watched = Watched {
         log,
         objects,
@@ -249,8 +255,8 @@ async fn stored(
 async fn open_log(
     store: &Arc<MemoryStore>,
     ambient: &Ambient,
-    (objects, cache): (Objects, BlockCache),
-    settings: LogSettings,
+    (objects, cache): (&Objects, &BlockCache),
+    (disk, settings): (&SlowDisk, LogSettings),
 ) -> Log {
     let cluster = NewCluster {
         cluster_id: 5,
@@ -260,10 +266,10 @@ async fn open_log(
     store.initialise(cluster).await.unwrap();
     let file_bytes = 1 << 20;
     let parts = LogParts {
-        cache,
-        objects,
+        cache: cache.clone(),
+        objects: objects.clone(),
         store: Arc::clone(store) as Arc<dyn MetadataStore>,
-        wal_io: Arc::new(CrashIo::new()),
+        wal_io: Arc::new(disk.clone()),
         wal_settings: WalSettings {
             file_bytes,
             cap_bytes: 16 << 20,

@@ -20,12 +20,13 @@ use crate::topics::{create, delete};
 /// The codes that a consumer knows in the answer for a partition (`FetchCollector`): any other ends in the application.
 const KNOWN_TO_CONSUMERS: [i16; 14] = [0, 6, 9, 56, 74, 78, 3, 100, 103, 1, 29, 75, -1, 2];
 
-fn waiting(request: FetchRequest, bytes: i32, ms: i32) -> FetchRequest {
+/// `request` with a wait.
+pub(crate) fn waiting(request: FetchRequest, bytes: i32, ms: i32) -> FetchRequest {
     request.with_min_bytes(bytes).with_max_wait_ms(ms)
 }
 
 /// Nothing was answered by now.
-async fn is_silent(client: &mut Client) {
+pub(crate) async fn is_silent(client: &mut Client) {
     settle().await;
     let read = client.stream.read_u8().now_or_never();
     assert!(read.is_none(), "{read:?}");
