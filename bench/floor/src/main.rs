@@ -3,8 +3,8 @@
 //!
 //! `streamhouse-floor HOST:PORT WAL_FILE` answers ApiVersions, Metadata, CreateTopics, InitProducerId and Produce, each in one
 //! version. A Produce request is parsed, the CRC of its batch is checked, the batch gets its offset, everything that
-//! waits is written with one call and one `fdatasync`, and then the answers go out. Nothing is indexed, read back, kept
-//! in order of producers or recovered: the WAL is a ring of zeroes that is written over and over.
+//! waits is written with one call and one `fdatasync`, and then the answers go out. Nothing is indexed, read back or
+//! recovered, producers are not told apart, and the WAL is a ring of zeroes that is written over and over.
 //!
 //! Invariants: an answer leaves only after the `fdatasync` that covers its batch; what waits is bounded by
 //! [`IN_FLIGHT_MAX`] requests a connection.

@@ -3,6 +3,7 @@
 //! The file is written with zeroes first, so that a sync has no new blocks to record, and is begun again from its start when
 //! it is full. While one group is synced, the next one gathers: there is no timer.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,10 @@ use tokio::sync::watch;
 
 /// The size of the file.
 const FILE_BYTES: u64 = 512 << 20;
+
+/// The newest batches stay in memory, as consumers would want them. It also spares the allocator: memory that is freed at
+/// once goes back to the system, and has to be mapped again for the next batch.
+const TAIL_BYTES: usize = 64 << 20;
 
 /// The most buffers that one call takes (IOV_MAX).
 const BUFFERS_MAX: usize = 1024;
@@ -118,13 +123,22 @@ impl Shared {
 
 fn write_groups(shared: &Shared, file: &File, done: &watch::Sender<u64>) -> io::Result<()> {
     let (mut at, mut group) = (0, Vec::new());
+    let (mut tail, mut tail_bytes) = (VecDeque::new(), 0);
     loop {
         let last;
         (group, last) = shared.group(group);
         at = write_group(file, at, &group, last)?;
         rustix::fs::fdatasync(file)?;
         done.send_replace(last);
-        group.clear();
+        for batch in group.drain(..) {
+            tail_bytes += batch.len();
+            tail.push_back(batch);
+        }
+        while tail_bytes > TAIL_BYTES {
+            tail_bytes -= tail
+                .pop_front()
+                .map_or(tail_bytes, |oldest: Bytes| oldest.len());
+        }
     }
 }
 
