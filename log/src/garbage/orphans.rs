@@ -44,6 +44,7 @@ impl Log {
         loop {
             tokio::select! {
                 // Both arms may be dropped: they hold nothing.
+                biased;
                 () = self.ambient.clock.sleep(pause) => {}
                 () = self.ambient.tasks.shutdown_requested() => return,
             }

@@ -32,12 +32,14 @@ impl Log {
         loop {
             tokio::select! {
                 // Both arms may be dropped: a notification that was not taken stays.
+                biased;
                 () = self.shard_stopped.notified() => {}
                 () = self.ambient.tasks.shutdown_requested() => return,
             }
             while !self.set_aside_stopped().await {
                 tokio::select! {
                     // Both arms may be dropped: they hold nothing.
+                    biased;
                     () = self.ambient.clock.sleep(RETRY_AFTER) => {}
                     () = self.ambient.tasks.shutdown_requested() => return,
                 }
