@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::join_all;
 use streamhouse_metadata::store::{
     Incarnation, MetadataStore, Revision, RevisionCheck, ShardRow, StoreError,
 };
@@ -31,6 +32,8 @@ const NOTE_FORMAT: u8 = 1;
 /// Numbers that are probed behind the last one that was found. Flushes run one at a time, and each takes one number, also
 /// if it makes no object: as many failures in a row may lie between two objects.
 const NUMBERS_PROBED: u64 = 64;
+/// Numbers that are probed side by side.
+const PROBED_AT_ONCE: u64 = 16;
 /// Objects that are read at most: two would do if they follow each other.
 const OBJECTS_READ_MAX: usize = 64;
 
@@ -211,12 +214,47 @@ pub(crate) async fn check_note(store: &dyn MetadataStore, note: Bytes) -> Result
     older.map_or(Ok(()), |older| Err(RecoverError::OlderDatabase(older)))
 }
 
-/// A section that the database does not have.
+/// A flush that the database does not have.
 #[derive(Debug)]
 struct Unknown {
     object: ObjectId,
     flush: FlushId,
     lsn: u64,
+}
+
+/// All of them, by shard.
+#[derive(Debug, Default)]
+struct UnknownFlushes(BTreeMap<u32, Vec<Unknown>>);
+
+impl UnknownFlushes {
+    /// Looks at one more manifest, in the order of their objects. Gives a manifest that the database lacks although this
+    /// one names its flush as predecessor: it does so only once that was committed.
+    fn meet(
+        &mut self,
+        row: &ShardRow,
+        object: ObjectId,
+        manifest: &Manifest,
+    ) -> Option<OlderDatabase> {
+        if manifest.lsn < row.next_lsn {
+            return None;
+        }
+        let earlier = self.0.entry(row.shard.0).or_default();
+        let committed = earlier.iter().find(|known| known.flush == manifest.prev);
+        if let Some(known) = committed {
+            return Some(OlderDatabase::Manifest {
+                object: known.object,
+                shard: row.shard.0,
+                lsn: known.lsn,
+                next_lsn: row.next_lsn.0,
+            });
+        }
+        earlier.push(Unknown {
+            object,
+            flush: manifest.flush_id(),
+            lsn: manifest.lsn.0,
+        });
+        None
+    }
 }
 
 impl Recovery {
@@ -237,43 +275,25 @@ impl Recovery {
         incarnation: Incarnation,
     ) -> Option<OlderDatabase> {
         let known = self.last_object_of(incarnation);
-        let (mut last, mut seq) = (known, known);
-        let mut unknown: BTreeMap<u32, Vec<Unknown>> = BTreeMap::new();
+        let (mut last, mut next) = (known, known.saturating_add(1));
+        let mut unknown = UnknownFlushes::default();
         let mut read = 0;
-        while seq < last.saturating_add(NUMBERS_PROBED) && read < OBJECTS_READ_MAX {
-            seq += 1;
-            let id = ObjectId {
+        while next <= last.saturating_add(NUMBERS_PROBED) && read < OBJECTS_READ_MAX {
+            let ids = (next..next.saturating_add(PROBED_AT_ONCE)).map(|seq| ObjectId {
                 incarnation: incarnation.0,
                 seq,
                 attempt: 0,
-            };
-            let Some(sections) = sections_of(objects, id).await else {
-                continue;
-            };
-            (last, read) = (seq, read + 1);
-            for manifest in sections {
-                let Some(row) = self.row_of(manifest.shard.0) else {
-                    continue;
-                };
-                if manifest.lsn < row.next_lsn {
-                    continue;
+            });
+            next = next.saturating_add(PROBED_AT_ONCE);
+            for (id, bytes) in join_all(ids.map(|id| size_of(objects, id))).await {
+                let Some(bytes) = bytes else { continue };
+                (last, read) = (id.seq, read + 1);
+                for manifest in manifests_of(objects, id, bytes).await {
+                    let row = self.row_of(manifest.shard.0);
+                    if let Some(older) = row.and_then(|row| unknown.meet(row, id, &manifest)) {
+                        return Some(older);
+                    }
                 }
-                let earlier = unknown.entry(row.shard.0).or_default();
-                // A flush is named as predecessor only once it was committed.
-                let committed = earlier.iter().find(|known| known.flush == manifest.prev);
-                if let Some(known) = committed {
-                    return Some(OlderDatabase::Manifest {
-                        object: known.object,
-                        shard: row.shard.0,
-                        lsn: known.lsn,
-                        next_lsn: row.next_lsn.0,
-                    });
-                }
-                earlier.push(Unknown {
-                    object: id,
-                    flush: manifest.flush_id(),
-                    lsn: manifest.lsn.0,
-                });
             }
         }
         None
@@ -296,22 +316,32 @@ impl Recovery {
     }
 }
 
-/// The manifests in an object, if it is there and can be read. What cannot be read proves nothing.
-async fn sections_of(objects: &Objects, id: ObjectId) -> Option<Vec<Manifest>> {
+/// The size of an object, if it is there. What cannot be looked at proves nothing.
+async fn size_of(objects: &Objects, id: ObjectId) -> (ObjectId, Option<u64>) {
     let key = id.key(ObjectKind::L0);
-    let bytes = match objects.size(&key, ObjectClass::Checkpoint).await {
-        Ok(bytes) => bytes,
-        Err(GetError::NotFound { .. }) => return None,
+    let size = objects.size(&key, ObjectClass::Checkpoint).await;
+    let bytes = match size {
+        Ok(bytes) => Some(bytes),
+        Err(GetError::NotFound { .. }) => None,
         Err(error @ (GetError::Short { .. } | GetError::Unavailable { .. })) => {
             tracing::warn!(%key, %error, "an object was not probed");
-            return None;
+            None
         }
     };
+    (id, bytes)
+}
+
+/// The manifests in an object, as far as they can be read.
+async fn manifests_of(objects: &Objects, id: ObjectId, bytes: u64) -> Vec<Manifest> {
+    let key = id.key(ObjectKind::L0);
     let index = L0Index::load(objects, &key, bytes, ObjectClass::Checkpoint).await;
-    let sections = index.ok()?.sections().to_vec();
+    let sections = index.map_or_else(|_| Vec::new(), |index| index.sections().to_vec());
     let manifests = sections.into_iter().filter_map(|section| {
         let section = Section::decode(section.body).ok()?;
         Manifest::decode(section.body).ok()
     });
-    Some(manifests.collect())
+    manifests.collect()
 }
+
+#[cfg(test)]
+mod tests;
