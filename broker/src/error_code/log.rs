@@ -62,7 +62,8 @@ impl From<&ValidateError> for Refusal {
             ValidateError::Batch(error) => of_batch(error),
             ValidateError::NullKey { .. } | ValidateError::Records(_) => ErrorCode::InvalidRecord,
             ValidateError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
-            ValidateError::Transactional => ErrorCode::InvalidTxnState,
+            // No transactional id is known here; as in Kafka, who has none that counts may not write transactions.
+            ValidateError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
         };
         Self::told(code, error)
     }

@@ -5,7 +5,7 @@
 //! one for readers of committed records. Where we differ: nothing is tiered in Kafka's sense, so the earliest local
 //! offset is the log start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use streamhouse_log::read::times::TimedOffset;
@@ -56,14 +56,16 @@ impl Handler for ListOffsets {
             } else {
                 Isolation::ReadUncommitted
             };
-            let twice = named_twice(&request);
+            let mut twice = named_twice(&request);
             for topic in &request.topics {
                 let mut answers = Vec::with_capacity(topic.partitions.len());
                 for asked in &topic.partitions {
-                    let found = if twice.contains(&(topic.name.as_str(), asked.partition_index)) {
-                        Err(error_code::INVALID_REQUEST)
-                    } else {
-                        find(&partitions, &cx, &topic.name, asked, isolation).await
+                    let key = (topic.name.as_str(), asked.partition_index);
+                    let was_answered = twice.get_mut(&key);
+                    let found = match was_answered.map(|it| std::mem::replace(it, true)) {
+                        Some(true) => continue,
+                        Some(false) => Err(error_code::INVALID_REQUEST),
+                        None => find(&partitions, &cx, &topic.name, asked, isolation).await,
                     };
                     answers.push(shown(asked.partition_index, found, cx.api_version));
                 }
@@ -78,14 +80,16 @@ impl Handler for ListOffsets {
     }
 }
 
-/// The partitions that stand more than once in the request: none of them is looked up.
-fn named_twice(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
+/// The partitions that stand more than once in the request, and whether they were answered: none of them is looked up,
+/// and each is refused once.
+fn named_twice(request: &ListOffsetsRequest) -> BTreeMap<(&str, i32), bool> {
     let mut seen = BTreeSet::new();
     let partitions = request.topics.iter().flat_map(|topic| {
         let partitions = topic.partitions.iter();
         partitions.map(|asked| (topic.name.as_str(), asked.partition_index))
     });
-    partitions.filter(|asked| !seen.insert(*asked)).collect()
+    let twice = partitions.filter(|asked| !seen.insert(*asked));
+    twice.map(|asked| (asked, false)).collect()
 }
 
 /// What is answered for one partition.

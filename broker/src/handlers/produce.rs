@@ -4,8 +4,8 @@
 //! and a closed connection where the answer would be an error. The batches of a connection are staged in the order of
 //! its requests before the next request starts; the answer waits for the promise of the acks. Where we differ: records
 //! are opened only where a rule needs them, since header and CRC are enough to keep the log whole; a batch of a
-//! transaction is refused with INVALID_TXN_STATE; versions below 3, which are advertised because old clients look for
-//! them, are refused by closing, as Kafka does.
+//! transaction is always refused, with TRANSACTIONAL_ID_AUTHORIZATION_FAILED; versions below 3, which are advertised
+//! because old clients look for them, are refused by closing, as Kafka does.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -75,7 +75,7 @@ fn impossible() -> Vec<(&'static str, Bytes, i16)> {
             forged(&good, 43, &5_i64.to_be_bytes()),
             87,
         ),
-        ("a transaction", filled(transactional, &[(NOW_MS, "1")]), 48),
+        ("a transaction", filled(transactional, &[(NOW_MS, "1")]), 53),
         (
             "the far future",
             timed_batch(&[(NOW_MS + 3_600_001, "1")], Compression::None),
