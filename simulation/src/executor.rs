@@ -73,7 +73,13 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_rung.swap(true, Ordering::AcqRel) {
-            self.awake.lock().push(self.slot);
+            let mut awake = self.awake.lock();
+            // In the order of slots: in which order somebody wakes several tasks is not ours to repeat (tokio's `watch`
+            // draws it), who is awake is.
+            let place = awake.partition_point(|slot| *slot < self.slot);
+            if awake.get(place) != Some(&self.slot) {
+                awake.insert(place, self.slot);
+            }
         }
     }
 }
@@ -152,7 +158,7 @@ impl Executor {
                     return None;
                 }
                 let place = self.shared.chance.place(awake.len());
-                awake.swap_remove(place)
+                awake.remove(place)
             };
             if let Some(polled) = self.poll(slot) {
                 return Some(polled);
@@ -170,7 +176,7 @@ impl Executor {
                 task.is_some_and(|task| task.process == process)
             };
             let place = awake.iter().position(is_of)?;
-            awake.swap_remove(place)
+            awake.remove(place)
         };
         self.poll(slot)
     }
