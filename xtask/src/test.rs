@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::capabilities::CAPABILITIES;
+use crate::planted;
 use crate::run::{self, Shares};
 
 /// Runs everything that the machine's means allow.
@@ -70,9 +71,12 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
                 "--locked",
                 "--exclude",
                 "streamhouse-compat-tests",
+                "--exclude",
+                "streamhouse-simulation",
             ],
         )
     })?;
+    simulation(root, shares)?;
     shares.part("tests: real clients", || {
         run::check(
             root,
@@ -87,6 +91,20 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
             &["doc", "--workspace", "--no-deps", "--locked", "--quiet"],
             &[("RUSTDOCFLAGS", "-D warnings")],
         )
+    })
+}
+
+/// Both print what they covered.
+fn simulation(root: &Path, shares: &mut Shares) -> Result<()> {
+    let test = ["test", "--locked", "--package", "streamhouse-simulation"];
+    shares.part("tests: simulation", || {
+        let arguments = [&test[..], &["--", "--nocapture"]].concat();
+        run::check(root, "cargo", &arguments)
+    })?;
+    shares.part("tests: planted bugs", || {
+        let with_bugs = ["--features", "planted-bugs", "bugs", "--", "--nocapture"];
+        run::check(root, "cargo", &[&test[..], &with_bugs].concat())?;
+        planted::check(root)
     })
 }
 
