@@ -1,6 +1,7 @@
 //! Tests of the guard: what follows a shape passes and can be decoded, what does not is refused, whatever it is.
 
 mod compose;
+mod lengths;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{self, ApiKey, RequestKind};
