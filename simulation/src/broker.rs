@@ -103,6 +103,8 @@ pub(crate) enum StartError {
     Transient(String),
     /// It refuses to, for good: what it finds is not what it left.
     Regression(String),
+    /// It refuses to, because the WAL is damaged.
+    Damaged(String),
 }
 
 impl From<OpenError> for StartError {
@@ -117,6 +119,7 @@ impl From<OpenError> for StartError {
             )
             | OpenError::Wal(WalOpenError::Io { .. })
             | OpenError::Thread(_) => Self::Transient(text),
+            OpenError::Wal(WalOpenError::Corrupt { .. }) => Self::Damaged(text),
             OpenError::Recover(_) | OpenError::Wal(_) => Self::Regression(text),
         }
     }

@@ -47,6 +47,11 @@ pub const BUGS: &[Bug] = &[
         "log/src/flush.rs",
     ),
     bug(
+        "skip_on_crc_error",
+        Invariant::Acknowledged,
+        "storage/src/wal/replay.rs",
+    ),
+    bug(
         "earlier_epochs_forgotten",
         Invariant::Acknowledged,
         "log/src/recovery.rs",
@@ -94,7 +99,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "unreadable_run_skipped",
         Invariant::Contiguity,
-        "log/src/read/gather.rs",
+        "log/src/read/runs.rs",
     ),
     bug(
         "tail_skips_a_batch",

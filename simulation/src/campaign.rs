@@ -118,7 +118,7 @@ impl fmt::Display for Report {
             f,
             "{} worlds: {} crashes ({} inside a recovery), {} starts, {} batches acknowledged, {} outcomes unknown, {} \
              duplicates sent again, {} records read, {} commits, {} checkpoints, {} objects deleted, {} offsets \
-             committed, {} generations",
+             committed, {} generations, {} damaged WALs refused",
             self.worlds,
             counts.crashes,
             counts.crashes_in_recovery,
@@ -132,6 +132,7 @@ impl fmt::Display for Report {
             counts.deleted,
             counts.offsets_committed,
             counts.generations,
+            counts.damage_noticed,
         )?;
         writeln!(f, "{:>10} {:>8}  crash site", "passed", "struck")?;
         for (site, passed, struck) in counts.sites.iter() {

@@ -46,6 +46,10 @@ struct Inner {
     disk: CrashIo,
     running: Option<Arc<Broker>>,
     failed_starts: u32,
+    /// The next power cut spoils a bit.
+    will_rot: bool,
+    /// The bit that is wrong: which file, and where.
+    rotten: Option<(String, usize)>,
 }
 
 impl Cluster {
@@ -55,6 +59,8 @@ impl Cluster {
             disk: CrashIo::new(),
             running: None,
             failed_starts: 0,
+            will_rot: false,
+            rotten: None,
         };
         let cluster = Self {
             ground,
@@ -110,9 +116,20 @@ impl Cluster {
                 world.tell(|| format!("broker {} serves", life.process.0));
                 world.count(|counts| counts.starts += 1);
                 inner.failed_starts = 0;
+                // The bit lies where no record is.
+                inner.rotten = None;
                 inner.running = Some(broker);
             }
-            Err(StartError::Regression(reason)) => {
+            Err(StartError::Damaged(reason)) if inner.rotten.is_some() => {
+                // As it should be: the damage was noticed. The operator brings the file back.
+                world.tell(|| format!("damage was noticed: {reason}"));
+                world.count(|counts| counts.damage_noticed += 1);
+                if let Some((file, bit)) = inner.rotten.take() {
+                    inner.disk.flip_bit(&file, bit);
+                }
+                life.die(CrashStyle::Kill);
+            }
+            Err(StartError::Regression(reason) | StartError::Damaged(reason)) => {
                 let what = format!("the broker does not start again: {reason}");
                 world.breach(Invariant::Acknowledged, what);
                 life.die(CrashStyle::Kill);
@@ -183,6 +200,7 @@ impl Cluster {
                 history.crash_at(history.len(), style, &*world.chance)
             }
         };
+        self.rot(&disk);
         {
             let mut inner = self.inner.lock();
             inner.disk = disk;
@@ -193,6 +211,33 @@ impl Cluster {
             _ => world.chance.micros(100, 5_000),
         };
         self.start(pause);
+    }
+
+    /// The next power cut leaves a wrong bit behind.
+    pub(crate) fn let_rot(&self) {
+        self.inner.lock().will_rot = true;
+    }
+
+    /// Spoils a bit of a file of the log that has a successor, so that all of its records are durable.
+    fn rot(&self, disk: &CrashIo) {
+        let mut inner = self.inner.lock();
+        if !std::mem::take(&mut inner.will_rot) || inner.rotten.is_some() {
+            return;
+        }
+        let mut files = disk.names();
+        files.retain(|name| !name.starts_with("spare-") && name.ends_with(".wal"));
+        files.sort_unstable();
+        files.pop();
+        let chance = &self.world().chance;
+        if files.is_empty() {
+            return;
+        }
+        let file = files.swap_remove(chance.place(files.len()));
+        let bit = chance.place(disk.contents(&file).len() * 8);
+        self.world()
+            .tell(|| format!("bit {bit} of {file} is wrong"));
+        disk.flip_bit(&file, bit);
+        inner.rotten = Some((file, bit));
     }
 
     /// Kills the broker now.

@@ -119,6 +119,8 @@ pub(crate) enum Disturbance {
     DiskFull {
         is_full: bool,
     },
+    /// The power is cut, and a bit of a durable record of the WAL is wrong afterwards.
+    BitRot,
     Crash {
         style: CrashStyle,
         trigger: PlannedTrigger,
@@ -298,7 +300,8 @@ impl Draw {
             32..36 => Disturbance::DiskFull {
                 is_full: self.below(3) == 0,
             },
-            36..62 => Disturbance::Crash {
+            36 => Disturbance::BitRot,
+            37..62 => Disturbance::Crash {
                 style: self.style(),
                 trigger: self.trigger(),
             },

@@ -390,6 +390,10 @@ impl Run {
             Disturbance::StoreDown { is_down } => cluster.ground.bucket.set_down(is_down),
             Disturbance::DiskError { call, n } => self.disk_error(call, u64::from(n)),
             Disturbance::DiskFull { is_full } => cluster.disk().set_room(is_full.then_some(0)),
+            Disturbance::BitRot => {
+                cluster.let_rot();
+                cluster.kill(CrashStyle::Forget, &self.sky.model);
+            }
             Disturbance::Crash { style, trigger } => self.crash(style, trigger),
             Disturbance::CrashTwice {
                 style,

@@ -62,6 +62,8 @@ pub struct Counts {
     pub offsets_committed: u64,
     /// Generations of groups that were seen.
     pub generations: u64,
+    /// Damaged WAL files that a start refused.
+    pub damage_noticed: u64,
 }
 
 impl Counts {
@@ -80,6 +82,7 @@ impl Counts {
         self.deleted += other.deleted;
         self.offsets_committed += other.offsets_committed;
         self.generations += other.generations;
+        self.damage_noticed += other.damage_noticed;
     }
 }
 
