@@ -24,6 +24,8 @@ pub(crate) enum Doubt {
     Late,
     /// It happened, and the next read fails too.
     AfterAndBlind,
+    /// It happens after the first of the reads that ask for it.
+    BetweenReads,
     /// The store says that it happened, and forgets it: a database that loses what it acknowledged.
     Forgotten,
 }
@@ -33,6 +35,7 @@ struct Plan {
     script: VecDeque<Doubt>,
     per_mille: u64,
     late: Vec<Commit>,
+    between_reads: Option<Commit>,
     blind_reads: usize,
 }
 
@@ -107,13 +110,17 @@ impl ManifestShelf for DoubtfulStore {
             return Err(unavailable(Outcome::MayHaveHappened).into());
         }
         self.happen_late().await;
+        if doubt == Some(Doubt::BetweenReads) {
+            self.plan.lock().between_reads = Some(commit);
+            return Err(unavailable(Outcome::MayHaveHappened).into());
+        }
         match doubt {
             None => return self.inner.commit(commit).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
             Some(Doubt::Forgotten) => {
                 return Ok(vec![CommitOutcome::Committed; commit.manifests.len()]);
             }
-            Some(Doubt::Before | Doubt::Late) => {}
+            Some(Doubt::Before | Doubt::Late | Doubt::BetweenReads) => {}
             Some(Doubt::After) => {
                 let _ = self.inner.commit(commit).await;
             }
@@ -138,14 +145,20 @@ impl ManifestShelf for DoubtfulStore {
                 return Err(unavailable(Outcome::DidNotHappen));
             }
         }
-        self.inner.manifests(shard, from, limit).await
+        let rows = self.inner.manifests(shard, from, limit).await;
+        let between = self.plan.lock().between_reads.take();
+        if let Some(commit) = between {
+            // Whatever it says, nobody hears it.
+            let _ = self.inner.commit(commit).await;
+        }
+        rows
     }
 
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
         match self.next() {
             None => return self.inner.set_checkpoint(request).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
-            Some(Doubt::Before | Doubt::Late) => {}
+            Some(Doubt::Before | Doubt::Late | Doubt::BetweenReads) => {}
             Some(Doubt::Forgotten) => return Ok(()),
             Some(Doubt::After | Doubt::AfterAndBlind) => {
                 let _ = self.inner.set_checkpoint(request).await;
