@@ -5,6 +5,7 @@
 
 mod bench;
 mod broker;
+mod hostile;
 mod kill;
 mod refusals;
 mod tools;

@@ -17,7 +17,7 @@ use crate::wire::Connection;
 use crate::{capabilities, say, scaled, strace};
 
 /// Errors of the default run.
-const ERRORS: u64 = 24;
+const ERRORS: u64 = 60;
 
 /// `EX_IOERR`: the WAL could not be made durable.
 const WAL_FAILED: i32 = 74;

@@ -12,7 +12,7 @@ use crate::power::expect_nothing;
 use crate::{capabilities, say, scaled, strace};
 
 /// Kills of the default run.
-const KILLS: u64 = 40;
+const KILLS: u64 = 60;
 
 const SIGKILL: i32 = 9;
 
