@@ -24,9 +24,10 @@
 //! check a CRC. What the broker sets at every append (base offset, leader epoch) lies outside the CRC.
 //!
 //! The record half is in `record.rs`; the rules for produced batches in `validate.rs`; what the broker writes into a
-//! batch in `stamp.rs`; runs of batches in `run.rs`; our own batches in `builder.rs` and `marker.rs`.
+//! batch in `stamp.rs`; a header without its records in `header.rs`; runs of batches in `run.rs`; our own batches in `builder.rs` and `marker.rs`.
 
 mod builder;
+mod header;
 mod marker;
 mod run;
 mod stamp;
@@ -40,6 +41,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use self::builder::{BuildError, RecordBatchBuilder, RecordContent};
+pub use self::header::BatchHeader;
 pub use self::marker::{Marker, MarkerError, TransactionResult};
 pub use self::run::{Batches, iterate};
 pub use self::stamp::{Stamp, StampedBatch};
