@@ -16,9 +16,13 @@
 //! consumer that reads years of old data never pushes out what the others share. The choice depends on the order of
 //! reads alone (fixed hash, one shard per 64 MiB), so a simulation repeats it.
 //!
+//! Blocks that are read ahead are cold, and only so many wait for their readers ([`Ahead`]): with more readers each is
+//! read ahead for less.
+//!
 //! Memory: [`BlockCacheSettings::capacity_bytes`], plus what answers still hold of evicted blocks, plus two requests'
 //! worth of bytes per reader in flight, whose number [`ObjectClass`] bounds.
 
+mod ahead;
 mod load;
 mod stats;
 
@@ -35,13 +39,15 @@ use tokio::sync::Semaphore;
 
 pub use self::stats::CacheStats;
 
+use self::ahead::{Ahead, Kept};
+use self::load::Errand;
 use self::stats::Counters;
 use crate::l0::{CRC_BLOCK_BYTES, IndexError, L0Index};
 use crate::objects::{GetError, ObjectClass, ObjectKey, Objects, StoreError};
 
 /// What an entry costs besides its bytes.
 const ENTRY_BYTES: u64 = 128;
-/// How much of the capacity hot blocks may keep. The rest lets some consumers of old data read side by side without
+/// How much of the capacity hot blocks may keep ([`ahead_bytes_max`] counts on it). The rest lets some consumers of old data read side by side without
 /// fetching a block twice.
 const HOT_SHARE: f64 = 0.7;
 /// The part of the capacity that holds indexes: four bytes per 64 KiB of data, so it covers far more than the blocks.
@@ -130,9 +136,9 @@ struct BlockKey {
 #[derive(Clone, Debug)]
 struct Weigh;
 
-impl Weighter<BlockKey, Bytes> for Weigh {
-    fn weight(&self, _key: &BlockKey, block: &Bytes) -> u64 {
-        ENTRY_BYTES + block.len() as u64
+impl Weighter<BlockKey, Kept> for Weigh {
+    fn weight(&self, _key: &BlockKey, block: &Kept) -> u64 {
+        ENTRY_BYTES + block.len()
     }
 }
 
@@ -157,10 +163,11 @@ struct Inner {
     objects: Objects,
     ambient: Ambient,
     settings: BlockCacheSettings,
-    blocks: WeightedCache<BlockKey, Bytes>,
+    blocks: WeightedCache<BlockKey, Kept>,
     indexes: WeightedCache<ObjectKey, L0Index>,
     /// One permit per read-ahead that runs; taken without waiting.
     read_aheads: Arc<Semaphore>,
+    ahead: Ahead,
     counters: Counters,
 }
 
@@ -181,6 +188,7 @@ impl BlockCache {
             blocks: weighted(for_blocks, settings.block_bytes),
             indexes: weighted(for_indexes, 4 * 1024),
             read_aheads: Arc::new(Semaphore::new(settings.read_aheads_max)),
+            ahead: Ahead::new(ahead_bytes_max(for_blocks), for_blocks),
             settings,
             counters: Counters::default(),
         };
@@ -210,7 +218,11 @@ impl BlockCache {
         let (mut number, last) = (range.start / block_bytes, (range.end - 1) / block_bytes);
         let mut slices = Vec::new();
         while number <= last {
-            let run = self.blocks(key, &index, number..last + 1, class).await?;
+            let errand = Errand {
+                class,
+                is_ahead: false,
+            };
+            let run = self.blocks(key, &index, number..last + 1, errand).await?;
             number += run.len() as u64;
             for block in run {
                 slices.push(block.slice_of(&index, key, &range)?);
@@ -220,7 +232,8 @@ impl BlockCache {
     }
 
     /// Loads `range` into the cache in the background, for a reader that will want it next: at most one request's worth.
-    /// Does nothing if all of it is there, if enough read-aheads run already, or if the store fails.
+    /// Does nothing while the first half of that is there, so that requests stay large; if enough read-aheads run
+    /// already, or wait for their readers; or if the store fails.
     pub fn read_ahead(
         &self,
         key: &ObjectKey,
@@ -228,25 +241,33 @@ impl BlockCache {
         range: Range<u64>,
         class: ObjectClass,
     ) {
-        let end = range.end.min(
-            range
-                .start
-                .saturating_add(self.inner.settings.get_bytes_max),
+        let (block_bytes, most) = (
+            self.inner.settings.block_bytes,
+            self.inner.settings.get_bytes_max,
         );
-        let block_bytes = self.inner.settings.block_bytes;
-        let numbers = range.start / block_bytes..end.div_ceil(block_bytes);
+        let end = range.end.min(range.start.saturating_add(most));
+        let soon = range.end.min(range.start.saturating_add(most / 2));
+        let first = range.start / block_bytes;
         let is_missing = |number| {
             !self.inner.blocks.contains_key(&BlockKey {
                 object: *key,
                 number,
             })
         };
-        if range.start >= end || !numbers.clone().any(is_missing) {
+        if range.start >= end || !(first..soon.div_ceil(block_bytes)).any(is_missing) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.inner.read_aheads).try_acquire_owned() else {
             return;
         };
+        let mut missing =
+            (first..end.div_ceil(block_bytes)).skip_while(|number| !is_missing(*number));
+        let from = missing.next().unwrap_or(first);
+        let room = self.inner.ahead.room() / block_bytes;
+        let numbers = from..end.div_ceil(block_bytes).min(from.saturating_add(room));
+        if numbers.is_empty() {
+            return;
+        }
         self.inner.counters.read_ahead();
         let (cache, key) = (self.clone(), *key);
         let load = async move {
@@ -267,12 +288,16 @@ impl BlockCache {
         class: ObjectClass,
     ) -> Result<(), ReadError> {
         let index = self.index(key, object_bytes, class).await?;
+        let errand = Errand {
+            class,
+            is_ahead: true,
+        };
         let end = numbers
             .end
             .min(index.data_end().div_ceil(self.inner.settings.block_bytes));
         let mut number = numbers.start;
         while number < end {
-            number += self.blocks(key, &index, number..end, class).await?.len() as u64;
+            number += self.blocks(key, &index, number..end, errand).await?.len() as u64;
         }
         Ok(())
     }
@@ -343,6 +368,13 @@ impl ReadError {
             IndexError::TooNew { key, min_reader } => Self::TooNew { key, min_reader },
         }
     }
+}
+
+/// How much may have been read ahead and not been read: half of what cold blocks have, or blocks would be pushed out
+/// before anybody wants them.
+fn ahead_bytes_max(for_blocks: u64) -> u64 {
+    let cold = for_blocks - for_blocks / 10 * 7;
+    cold / 2
 }
 
 fn weighted<K, V>(capacity_bytes: u64, entry_bytes: u64) -> WeightedCache<K, V>

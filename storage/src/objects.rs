@@ -13,6 +13,7 @@
 //! Errors of writes say whether the write did not happen or may have happened. Not promised: that a read sees a
 //! deletion that runs at the same time, that a listing is one point in time.
 
+mod blocks;
 mod class;
 mod error;
 #[cfg(any(test, feature = "test-support"))]

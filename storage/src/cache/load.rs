@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quick_cache::sync::{DefaultLifecycle, GuardResult, PlaceholderGuard};
 
+use super::ahead::Kept;
 use super::{BlockCache, BlockKey, FixedHash, ReadError, Weigh};
 use crate::l0::{BadBlock, CRC_BLOCK_BYTES, IndexError, L0Index};
 use crate::objects::{GetError, ObjectClass, ObjectKey};
@@ -14,7 +15,15 @@ use streamhouse_runtime::planted;
 
 /// The right to load one block; others who want it wait until it is dropped or used.
 type Loading<'a> =
-    PlaceholderGuard<'a, BlockKey, Bytes, Weigh, FixedHash, DefaultLifecycle<BlockKey, Bytes>>;
+    PlaceholderGuard<'a, BlockKey, Kept, Weigh, FixedHash, DefaultLifecycle<BlockKey, Kept>>;
+
+/// Who wants blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Errand {
+    pub(super) class: ObjectClass,
+    /// Whether nobody reads them now.
+    pub(super) is_ahead: bool,
+}
 
 /// One block as a reader gets it.
 #[derive(Debug)]
@@ -105,7 +114,7 @@ impl BlockCache {
         key: &ObjectKey,
         index: &L0Index,
         numbers: Range<u64>,
-        class: ObjectClass,
+        errand: Errand,
     ) -> Result<Vec<Block>, ReadError> {
         let object = *key;
         let first = BlockKey {
@@ -113,24 +122,20 @@ impl BlockCache {
             number: numbers.start,
         };
         let start = self.span(index, numbers.start).start;
-        if let Some(bytes) = self.find(&first, class) {
+        let hit = |kept: Kept| {
             self.inner.counters.hit();
-            return Ok(vec![Block {
+            Ok(vec![Block {
                 start,
-                bytes,
+                bytes: kept.read(errand.is_ahead),
                 bad: None,
-            }]);
+            }])
+        };
+        if let Some(kept) = self.find(&first, errand.class) {
+            return hit(kept);
         }
         // Waiting here is safe: this reader holds no right to load anything.
         let mut run = match self.inner.blocks.get_value_or_guard_async(&first).await {
-            Ok(bytes) => {
-                self.inner.counters.hit();
-                return Ok(vec![Block {
-                    start,
-                    bytes,
-                    bad: None,
-                }]);
-            }
+            Ok(kept) => return hit(kept),
             Err(loading) => vec![loading],
         };
         let blocks_max = self.inner.settings.get_bytes_max / self.inner.settings.block_bytes;
@@ -151,11 +156,11 @@ impl BlockCache {
                 GuardResult::Value(_) | GuardResult::Timeout => break,
             }
         }
-        self.load(key, index, numbers.start, run, class).await
+        self.load(key, index, numbers.start, run, errand).await
     }
 
     /// A block in memory. Readers of old data leave no mark: a block that only they read stays cold.
-    fn find(&self, block: &BlockKey, class: ObjectClass) -> Option<Bytes> {
+    fn find(&self, block: &BlockKey, class: ObjectClass) -> Option<Kept> {
         match class {
             ObjectClass::CatchUpRead | ObjectClass::Reorganisation | ObjectClass::Garbage => {
                 self.inner.blocks.peek(block)
@@ -173,27 +178,23 @@ impl BlockCache {
         index: &L0Index,
         first: u64,
         run: Vec<Loading<'_>>,
-        class: ObjectClass,
+        errand: Errand,
     ) -> Result<Vec<Block>, ReadError> {
         self.inner.counters.missed(run.len() as u64);
         let last = first + run.len() as u64 - 1;
         let whole = self.span(index, first).start..self.span(index, last).end;
-        let fetched = match self.fetch(key, whole.clone(), class).await {
-            Ok(bytes) => Some(bytes),
+        let mut fetched = match self.fetch(key, whole, errand.class).await {
+            Ok(blocks) => blocks.into_iter(),
             // The store gave fewer bytes than the object has: each block is tried once more below.
-            Err(GetError::Short { .. }) => None,
+            Err(GetError::Short { .. }) => Vec::new().into_iter(),
             Err(error @ (GetError::NotFound { .. } | GetError::Unavailable { .. })) => {
                 return Err(ReadError::from_get(error));
             }
         };
-        let is_alone = run.len() == 1;
         let mut blocks = Vec::with_capacity(run.len());
         for (number, loading) in (first..).zip(run) {
             let span = self.span(index, number);
-            let bytes = fetched
-                .as_ref()
-                .map(|fetched| cut(fetched, whole.start, &span, is_alone));
-            let block = match bytes {
+            let block = match fetched.next() {
                 Some(bytes)
                     if index.verify(span.start, &bytes).is_ok()
                         || planted::bug("block_checksum_not_checked") =>
@@ -204,11 +205,11 @@ impl BlockCache {
                         bad: None,
                     }
                 }
-                Some(_) | None => self.fetch_again(key, index, span, class).await?,
+                Some(_) | None => self.fetch_again(key, index, span, errand.class).await?,
             };
             if block.bad.is_none() {
                 // If the object was forgotten meanwhile, the entry is gone and the bytes still serve this read.
-                let _ = loading.insert(block.bytes.clone());
+                let _ = loading.insert(self.inner.ahead.keep(block.bytes.clone(), errand.is_ahead));
             }
             blocks.push(block);
         }
@@ -224,10 +225,10 @@ impl BlockCache {
         class: ObjectClass,
     ) -> Result<Block, ReadError> {
         self.inner.counters.corrupt();
-        let bytes = self
-            .fetch(key, span.clone(), class)
-            .await
-            .map_err(ReadError::from_get)?;
+        let blocks = self.fetch(key, span.clone(), class).await;
+        let mut blocks = blocks.map_err(ReadError::from_get)?;
+        // A span is one block.
+        let bytes = blocks.pop().unwrap_or_default();
         let bad = index.verify(span.start, &bytes).err();
         if let Some(bad) = bad {
             self.inner.counters.corrupt();
@@ -245,9 +246,13 @@ impl BlockCache {
         key: &ObjectKey,
         range: Range<u64>,
         class: ObjectClass,
-    ) -> Result<Bytes, GetError> {
+    ) -> Result<Vec<Bytes>, GetError> {
         self.inner.counters.get(range.end - range.start);
-        self.inner.objects.get_range(key, range, class).await
+        let block_bytes = self.inner.settings.block_bytes;
+        self.inner
+            .objects
+            .get_blocks(key, range, block_bytes, class)
+            .await
     }
 
     /// Where block `number` lies in the object.
@@ -256,15 +261,4 @@ impl BlockCache {
         let start = number * block_bytes;
         start..(start + block_bytes).min(index.data_end())
     }
-}
-
-/// The bytes of `span` out of `fetched`, which starts at `start`. Copied unless they are all of it: a slice would keep
-/// the whole request in memory for one block.
-fn cut(fetched: &Bytes, start: u64, span: &Range<u64>, is_alone: bool) -> Bytes {
-    if is_alone {
-        return fetched.clone();
-    }
-    let within =
-        |position: u64| usize::try_from(position - start).expect("the request is in memory");
-    Bytes::copy_from_slice(&fetched[within(span.start)..within(span.end)])
 }

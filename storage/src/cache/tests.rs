@@ -442,6 +442,55 @@ fn several_readers_of_old_data_fetch_no_block_twice() {
 }
 
 #[test]
+fn what_is_read_ahead_for_many_is_still_there_when_they_come() {
+    let rig = Rig::new(14);
+    rig.run(async {
+        let mut olds = Vec::new();
+        for seq in 0..8 {
+            olds.push(Stored::new(&rig, seq, 24 * 65_536 - 64).await);
+        }
+        let cache = cache(&rig, 64);
+        for step in 0..24 {
+            for old in &olds {
+                old.read(&cache, old.block(step), OLD).await.expect("read");
+                let behind = (step + 1) * BLOCK..old.index.data_end();
+                cache.read_ahead(&old.key, old.bytes, behind, OLD);
+                settle().await;
+            }
+        }
+        let stats = cache.stats();
+        assert_eq!(stats.misses, 8 * 24, "no block was fetched twice");
+        assert!(stats.read_aheads > 8, "{stats:?}");
+    });
+}
+
+#[test]
+fn blocks_that_were_read_ahead_for_nobody_do_not_end_read_ahead_for_ever() {
+    let rig = Rig::new(15);
+    rig.run(async {
+        let left = Stored::new(&rig, 1, 40 * 65_536).await;
+        let old = Stored::new(&rig, 2, 200 * 65_536).await;
+        let cache = cache(&rig, 32);
+        let read_ahead = |number| cache.read_ahead(&left.key, left.bytes, left.block(number), OLD);
+        for number in 0..4 {
+            read_ahead(number);
+            settle().await;
+        }
+        read_ahead(9);
+        settle().await;
+        assert_eq!(cache.stats().misses, 4, "half of what cold blocks have");
+        for number in 0..200 {
+            old.read(&cache, old.block(number), OLD)
+                .await
+                .expect("read");
+        }
+        read_ahead(9);
+        settle().await;
+        assert_eq!(cache.stats().misses, 205, "nobody waits for them any more");
+    });
+}
+
+#[test]
 fn memory_stays_below_the_capacity() {
     let rig = Rig::new(12);
     rig.run(async {
