@@ -146,9 +146,9 @@ pub trait Handler: 'static {
     /// All that this API may touch.
     type Reach: Reach;
     /// The request.
-    type Request: Request<Response = Self::Response> + Send;
-    /// The response.
-    type Response: ResponseBody + Send + 'static;
+    type Request: Request + Send;
+    /// The response: the request's, or what is written as such.
+    type Response: ResponseBody<Request = Self::Request> + Send + 'static;
 
     /// Answers one request.
     fn handle(

@@ -66,26 +66,30 @@ impl FetchMemory {
 }
 
 impl Reserved {
-    /// Ties the reservation to the records that were read: it is let go with the last of their bytes. What was reserved
+    /// Ties the reservation to the records that were read: it is let go with the last of their pieces. What was reserved
     /// and not read is free at once.
     #[must_use]
-    pub fn hold(mut self, records: Bytes) -> Bytes {
-        if records.is_empty() {
-            return records;
-        }
-        let used = records.len().div_ceil(UNIT);
-        let surplus = self.permit.num_permits().saturating_sub(used);
+    pub fn hold(mut self, records: Vec<Bytes>) -> Vec<Bytes> {
+        let bytes: usize = records.iter().map(Bytes::len).sum();
+        let surplus = self
+            .permit
+            .num_permits()
+            .saturating_sub(bytes.div_ceil(UNIT));
         drop(self.permit.split(surplus));
-        Bytes::from_owner(Held {
-            records,
-            _permit: self.permit,
-        })
+        let permit = Arc::new(self.permit);
+        let held = |records| {
+            Bytes::from_owner(Held {
+                records,
+                _permit: Arc::clone(&permit),
+            })
+        };
+        records.into_iter().map(held).collect()
     }
 }
 
 struct Held {
     records: Bytes,
-    _permit: OwnedSemaphorePermit,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl AsRef<[u8]> for Held {

@@ -127,7 +127,7 @@ impl Peer {
         header: &RequestHeader,
         response: &R::Response,
     ) where
-        R::Response: ResponseBody,
+        R::Response: ResponseBody<Request = R>,
     {
         self.answer_as::<R>(header.correlation_id, header.api_version, response)
             .await;
@@ -140,7 +140,7 @@ impl Peer {
         version: i16,
         response: &R::Response,
     ) where
-        R::Response: ResponseBody,
+        R::Response: ResponseBody<Request = R>,
     {
         let rope = encode_response::<R>(correlation_id, version, response).unwrap();
         // The client may have closed; a test that minds looks at what the client says.

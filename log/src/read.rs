@@ -2,13 +2,15 @@
 //!
 //! A partition's bytes lie on three tiers, newest first: the hot tail in memory, the WAL, objects. [`plan`] says what may
 //! be read, [`locate`] finds the tier in one step under the shard's lock, [`gather`] fetches the bytes without it. A read
-//! never mixes tiers: a client that wants more asks again.
+//! that reaches the end of a tier goes on in the next newer one while its budget lasts.
 
 pub mod from_wal;
 pub mod gather;
 pub mod locate;
 pub mod offsets;
+pub mod pieces;
 pub mod plan;
+mod runs;
 pub mod times;
 pub mod waiters;
 

@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::messages;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
+pub use self::fetch::FetchAnswer;
 use crate::api_key::{self, for_each_api};
 use crate::frame::PREFIX_BYTES;
 pub use crate::request::EncodeError;
@@ -22,32 +23,41 @@ use crate::rope::{Rope, RopeWriter};
 const CAPACITY: usize = 512;
 
 /// The body of a response: how it is written into a rope.
-pub trait ResponseBody: Encodable + HeaderVersion {
+pub trait ResponseBody {
+    /// What it answers.
+    type Request: Request;
+
     /// Writes the body in `version`; the texts of errors are the encoder's.
     ///
     /// # Errors
     /// A text if a field is set that the version does not have, or is too long for it.
-    fn write(&self, writer: &mut RopeWriter, version: i16) -> Result<(), String> {
-        self.encode(writer.buffer(), version)
-            .map_err(|error| error.to_string())
-    }
+    fn write(&self, writer: &mut RopeWriter, version: i16) -> Result<(), String>;
 }
 
 macro_rules! response_body {
-    (Fetch $response:ident) => {
+    (Fetch $request:ident $response:ident) => {
         impl ResponseBody for messages::$response {
+            type Request = messages::$request;
+
             fn write(&self, writer: &mut RopeWriter, version: i16) -> Result<(), String> {
-                fetch::write(self, writer, version)
+                fetch::write_whole(self, writer, version)
             }
         }
     };
-    ($name:ident $response:ident) => {
-        impl ResponseBody for messages::$response {}
+    ($name:ident $request:ident $response:ident) => {
+        impl ResponseBody for messages::$response {
+            type Request = messages::$request;
+
+            fn write(&self, writer: &mut RopeWriter, version: i16) -> Result<(), String> {
+                self.encode(writer.buffer(), version)
+                    .map_err(|error| error.to_string())
+            }
+        }
     };
 }
 macro_rules! response_bodies {
     ($($name:ident $request:ident $response:ident;)*) => {
-        $(response_body!($name $response);)*
+        $(response_body!($name $request $response);)*
     };
 }
 for_each_api!(response_bodies);
@@ -64,11 +74,8 @@ for_each_api!(response_bodies);
 pub fn encode_response<R: Request>(
     correlation_id: i32,
     version: i16,
-    response: &R::Response,
-) -> Result<Rope, EncodeError>
-where
-    R::Response: ResponseBody,
-{
+    response: &impl ResponseBody<Request = R>,
+) -> Result<Rope, EncodeError> {
     let mut writer = RopeWriter::with_capacity(CAPACITY);
     let head = writer.buffer();
     head.put_i32(0);

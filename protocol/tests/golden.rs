@@ -73,7 +73,7 @@ fn bytes_of(hex: &str) -> Bytes {
 /// Decodes a response as a client, encodes it as a broker, and returns it with its prefix checked and taken off.
 fn again<R: Request>(exchange: &Exchange, version: i16) -> Bytes
 where
-    R::Response: streamhouse_protocol::response::ResponseBody,
+    R::Response: streamhouse_protocol::response::ResponseBody<Request = R>,
 {
     let (correlation_id, body) = decode_response::<R>(version, exchange.response.clone())
         .unwrap_or_else(|error| panic!("{}: {error}", exchange.case));

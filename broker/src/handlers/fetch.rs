@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, Offsets, PartitionAddress};
 use streamhouse_protocol::api_key::ApiKey;
 use streamhouse_protocol::messages::fetch_request::FetchPartition;
 use streamhouse_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
-use streamhouse_protocol::record_batch::iterate;
+use streamhouse_protocol::response::FetchAnswer;
 use streamhouse_runtime::deadline;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
@@ -42,16 +43,19 @@ impl Handler for Fetch {
         Some((Operation::Read, ResourceKind::Topic));
     type Reach = Partitions;
     type Request = FetchRequest;
-    type Response = FetchResponse;
+    type Response = FetchAnswer;
 
     async fn handle(
         partitions: &Partitions,
         cx: &RequestContext,
         request: FetchRequest,
-    ) -> Reply<FetchResponse> {
+    ) -> Reply<FetchAnswer> {
         if !FULL_FETCH_EPOCHS.contains(&request.session_epoch) {
             let code = error_code::log::FETCH_SESSION_ID_NOT_FOUND.code();
-            return Reply::now(FetchResponse::default().with_error_code(code));
+            return Reply::now(FetchAnswer {
+                response: FetchResponse::default().with_error_code(code),
+                records: Vec::new(),
+            });
         }
         let (partitions, plan) = (partitions.clone(), Plan::new(partitions, cx, &request));
         Reply::later(async move { plan.answer(&partitions).await })
@@ -80,9 +84,16 @@ struct Wanted {
 /// One partition's part of the answer.
 struct Found {
     offsets: Option<Offsets>,
-    outcome: Result<Vec<Bytes>, Refusal>,
+    outcome: Result<Records, Refusal>,
     /// Whether its records count against the memory of answers.
     holds_memory: bool,
+}
+
+/// Whole batches in offset order, in pieces as they lie in memory.
+struct Records {
+    pieces: Vec<Bytes>,
+    /// The offset behind the last.
+    next_offset: i64,
 }
 
 /// How much one partition may take.
@@ -129,7 +140,7 @@ impl Plan {
         }
     }
 
-    async fn answer(self, partitions: &Partitions) -> FetchResponse {
+    async fn answer(self, partitions: &Partitions) -> FetchAnswer {
         let until = partitions.clock.monotonic() + self.wait;
         let mut found = self.collect(partitions).await;
         let mut missing = self.missing(&found);
@@ -170,16 +181,11 @@ impl Plan {
         if found.iter().any(|found| found.outcome.is_err()) {
             return 0;
         }
-        let bytes: usize = found
-            .iter()
-            .flat_map(|found| found.outcome.iter().flatten())
-            .map(Bytes::len)
-            .sum();
+        let bytes: usize = found.iter().map(Found::bytes).sum();
         let missing = self.bytes_min.saturating_sub(bytes);
-        let mut partitions = self.wanted.iter().zip(found);
-        let is_full = bytes > 0
-            && missing > 0
-            && partitions.any(|(wanted, found)| found.has_more(wanted.offset, self.isolation));
+        let mut partitions = found.iter();
+        let is_full =
+            bytes > 0 && missing > 0 && partitions.any(|found| found.has_more(self.isolation));
         if is_full { 0 } else { missing }
     }
 
@@ -195,7 +201,7 @@ impl Plan {
                 may_wait: !holds_memory,
             };
             let one = wanted.read(partitions, self.isolation, take).await;
-            let bytes: usize = one.outcome.iter().flatten().map(Bytes::len).sum();
+            let bytes = one.bytes();
             left = left.saturating_sub(bytes);
             is_empty &= bytes == 0;
             holds_memory |= one.holds_memory;
@@ -204,10 +210,12 @@ impl Plan {
         found
     }
 
-    fn respond(self, found: Vec<Found>) -> FetchResponse {
+    fn respond(self, found: Vec<Found>) -> FetchAnswer {
         let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+        let mut records = Vec::with_capacity(found.len());
         for (wanted, found) in self.wanted.into_iter().zip(found) {
-            let data = found.shown(wanted.index, self.isolation, self.version);
+            let (data, pieces) = found.shown(wanted.index, self.isolation, self.version);
+            records.push(pieces);
             match topics
                 .last_mut()
                 .filter(|topic| topic.topic == wanted.topic)
@@ -220,7 +228,10 @@ impl Plan {
                 ),
             }
         }
-        FetchResponse::default().with_responses(topics)
+        FetchAnswer {
+            response: FetchResponse::default().with_responses(topics),
+            records,
+        }
     }
 }
 
@@ -262,7 +273,7 @@ impl Wanted {
                 take.at_least_one,
             );
             return match read.await {
-                Ok(fetched) => Found::of(fetched.offsets, fetched.batches, false),
+                Ok(fetched) => Found::of(fetched, false),
                 Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
             };
         }
@@ -271,7 +282,12 @@ impl Wanted {
             .reserve(take.bytes.max(1), take.may_wait)
             .await
         else {
-            return Found::of(offsets, Vec::new(), false);
+            let nothing = Fetched {
+                offsets,
+                pieces: Vec::new(),
+                next_offset: self.offset,
+            };
+            return Found::of(nothing, false);
         };
         let bytes = reserved.bytes.min(take.bytes);
         match partitions
@@ -279,10 +295,10 @@ impl Wanted {
             .read(address, self.offset, isolation, bytes, take.at_least_one)
             .await
         {
-            Ok(fetched) => {
-                let records = reserved.hold(joined(fetched.batches));
-                let holds_memory = !records.is_empty();
-                Found::of(fetched.offsets, vec![records], holds_memory)
+            Ok(mut fetched) => {
+                fetched.pieces = reserved.hold(fetched.pieces);
+                let holds_memory = !fetched.pieces.is_empty();
+                Found::of(fetched, holds_memory)
             }
             Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
         }
@@ -290,12 +306,20 @@ impl Wanted {
 }
 
 impl Found {
-    fn of(offsets: Offsets, batches: Vec<Bytes>, holds_memory: bool) -> Self {
+    fn of(fetched: Fetched, holds_memory: bool) -> Self {
         Self {
-            offsets: Some(offsets),
-            outcome: Ok(batches),
+            offsets: Some(fetched.offsets),
+            outcome: Ok(Records {
+                pieces: fetched.pieces,
+                next_offset: fetched.next_offset,
+            }),
             holds_memory,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let pieces = self.outcome.iter().flat_map(|records| &records.pieces);
+        pieces.map(Bytes::len).sum()
     }
 
     fn refused(offsets: Option<Offsets>, refusal: Refusal) -> Self {
@@ -306,19 +330,16 @@ impl Found {
         }
     }
 
-    /// Whether more lies behind what was read from `offset` on. A read ends at the border between the places where
-    /// records lie (memory, WAL, objects), at its limits, and where the memory of answers ends.
-    fn has_more(&self, offset: i64, isolation: Isolation) -> bool {
-        let (Some(offsets), Ok(batches)) = (&self.offsets, &self.outcome) else {
+    /// Whether more lies behind what was read: a read ends at its limits, and where the memory of answers ends.
+    fn has_more(&self, isolation: Isolation) -> bool {
+        let (Some(offsets), Ok(records)) = (&self.offsets, &self.outcome) else {
             return false;
         };
-        let last = batches.last().map(|batches| iterate(batches.clone()));
-        let last = last.and_then(|batches| batches.filter_map(Result::ok).last());
-        let end = last.map_or(offset, |batch| batch.last_offset() + 1);
-        end < offsets.readable_end(isolation)
+        records.next_offset < offsets.readable_end(isolation)
     }
 
-    fn shown(self, index: i32, isolation: Isolation, version: i16) -> PartitionData {
+    /// What the client sees, and the pieces of its records.
+    fn shown(self, index: i32, isolation: Isolation, version: i16) -> (PartitionData, Vec<Bytes>) {
         let offsets = self.offsets;
         let corner = |pick: fn(&Offsets) -> i64| offsets.as_ref().map_or(-1, pick);
         let aborted = match isolation {
@@ -329,27 +350,18 @@ impl Found {
             Ok(_) => NONE,
             Err(refusal) => error_code::log::of_fetch(refusal, version),
         };
-        let records = joined(self.outcome.unwrap_or_default());
+        let pieces = self.outcome.map_or(Vec::new(), |records| records.pieces);
         let data = PartitionData::default()
             .with_partition_index(index)
             .with_error_code(code)
             .with_high_watermark(corner(|offsets| offsets.high_watermark))
             .with_last_stable_offset(corner(|offsets| offsets.last_stable))
-            .with_aborted_transactions(aborted)
-            .with_records(Some(records));
-        if version >= 5 {
+            .with_aborted_transactions(aborted);
+        let data = if version >= 5 {
             data.with_log_start_offset(corner(|offsets| offsets.log_start))
         } else {
             data
-        }
-    }
-}
-
-/// Batches as one piece; a single one is not copied.
-fn joined(mut batches: Vec<Bytes>) -> Bytes {
-    match batches.len() {
-        0 => Bytes::new(),
-        1 => batches.swap_remove(0),
-        _ => batches.concat().into(),
+        };
+        (data, pieces)
     }
 }

@@ -1,8 +1,7 @@
 //! Where the batches from an offset on lie. One step under the shard's lock; what it returns stays readable without it:
 //! tail bytes are shared, WAL files are pinned by their read, objects are kept through the grace.
 
-use bytes::Bytes;
-
+use super::gather::Part;
 use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
 use crate::shard::Inner;
@@ -16,11 +15,16 @@ pub(crate) enum Place {
     /// Nothing to read at this offset yet.
     Nothing,
     /// In memory.
-    Tail(Vec<Bytes>),
+    Tail(Part),
     /// In the WAL, consecutive batches of a partition.
     Wal(TopicPartition, Vec<BatchPlace>),
-    /// In objects, consecutive runs.
-    Objects(Vec<RunLocation>),
+    /// In objects.
+    Objects {
+        /// Consecutive runs, as many as the budget may need.
+        runs: Vec<RunLocation>,
+        /// The run behind them.
+        after: Option<RunLocation>,
+    },
 }
 
 /// How much a read may take.
@@ -35,7 +39,8 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    fn takes(&self, taken: usize, next: usize, count: usize) -> bool {
+    /// Whether a batch of `next` bytes may be taken behind `count` batches of `taken` bytes.
+    pub(crate) fn takes(&self, taken: usize, next: usize, count: usize) -> bool {
         taken.saturating_add(next) <= self.bytes || (count == 0 && self.at_least_one)
     }
 }
@@ -52,7 +57,7 @@ impl Log {
         inner.readable(address.at)?;
         let offsets = inner.offsets(address.at);
         offsets.check(offset)?;
-        budget.end = offsets.readable_end(isolation);
+        budget.end = budget.end.min(offsets.readable_end(isolation));
         if offset >= budget.end {
             return Ok((offsets, Place::Nothing));
         }
@@ -65,14 +70,14 @@ impl Inner {
         let end = budget.end;
         if let Some(partition) = self.partitions.get(&at) {
             if let Some(batches) = partition.tail_from(offset) {
-                let mut taken = 0;
-                let mut found = Vec::new();
+                let mut found = Part::nothing(offset);
                 for batch in batches.take_while(|batch| batch.base_offset < end) {
-                    if !budget.takes(taken, batch.bytes.len(), found.len()) {
+                    if !budget.takes(found.bytes, batch.bytes.len(), found.pieces.len()) {
                         break;
                     }
-                    taken += batch.bytes.len();
-                    found.push(batch.bytes.clone());
+                    found.bytes += batch.bytes.len();
+                    found.next_offset = batch.next_offset;
+                    found.pieces.push(batch.bytes.clone());
                 }
                 return Place::Tail(found);
             }
@@ -90,15 +95,26 @@ impl Inner {
                 return Place::Wal(at, found);
             }
         }
-        let mut taken = 0;
-        let mut found = Vec::new();
+        let mut taken = 0_u64;
+        let mut runs = Vec::new();
+        let mut after = None;
         for run in self.recorded.locations.from_offset(at, offset) {
-            if run.base_offset >= end || (taken >= budget.bytes && !found.is_empty()) {
+            if run.base_offset >= end {
                 break;
             }
-            taken = taken.saturating_add(usize::try_from(run.bytes).unwrap_or(usize::MAX));
-            found.push(run.clone());
+            if taken >= budget.bytes as u64 && !runs.is_empty() {
+                after = Some(run.clone());
+                break;
+            }
+            // What lies before the wanted batch is not taken.
+            let skipped_at_most = if run.base_offset < offset {
+                run.around(offset).1
+            } else {
+                0
+            };
+            taken = taken.saturating_add(run.bytes - skipped_at_most);
+            runs.push(run.clone());
         }
-        Place::Objects(found)
+        Place::Objects { runs, after }
     }
 }

@@ -3,13 +3,13 @@
 //! Batches and runs know their largest timestamp only, and those need not grow. The first batch whose largest timestamp
 //! is at least the wanted one holds the answer; the record in it is found by decoding that one batch.
 
-use bytes::Bytes;
 use streamhouse_protocol::compression::Limits;
 use streamhouse_protocol::ids::{Timestamp, TopicPartition};
 use streamhouse_protocol::record::{RecordError, Records};
 use streamhouse_protocol::record_batch::RecordBatch;
 
 use super::locate::Budget;
+use super::pieces::{WholeBatches, whole_batches};
 use super::{Isolation, PartitionAddress, ReadError};
 use crate::Log;
 use crate::format::entry::Run;
@@ -116,22 +116,20 @@ impl Log {
             let fetched = self
                 .read(address, offset, Isolation::ReadUncommitted, 1 << 20, true)
                 .await?;
-            if fetched.batches.is_empty() {
+            if fetched.pieces.is_empty() {
                 break;
             }
-            for bytes in fetched.batches {
-                for batch in streamhouse_protocol::record_batch::iterate(bytes) {
-                    let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
-                    offset = batch.next_offset();
-                    for record in &Records::unpack(&batch, &Limits::DEFAULT).map_err(damaged)? {
-                        let record = record.map_err(damaged)?;
-                        let is_in = (from..end).contains(&record.offset);
-                        if is_in && best.is_none_or(|best| best.timestamp < record.timestamp) {
-                            best = Some(TimedOffset {
-                                offset: record.offset,
-                                timestamp: record.timestamp,
-                            });
-                        }
+            for batch in fetched.into_batches() {
+                let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
+                offset = batch.next_offset();
+                for record in &Records::unpack(&batch, &Limits::DEFAULT).map_err(damaged)? {
+                    let record = record.map_err(damaged)?;
+                    let is_in = (from..end).contains(&record.offset);
+                    if is_in && best.is_none_or(|best| best.timestamp < record.timestamp) {
+                        best = Some(TimedOffset {
+                            offset: record.offset,
+                            timestamp: record.timestamp,
+                        });
                     }
                 }
             }
@@ -151,7 +149,7 @@ impl Log {
                 let fetched = self
                     .read(address, base_offset, Isolation::ReadUncommitted, 1, true)
                     .await?;
-                first_of(fetched.batches, &pick)
+                first_of(fetched.into_batches(), &pick)
             }
             Candidate::Run(run) => {
                 let mut offset = run.base_offset;
@@ -161,9 +159,9 @@ impl Log {
                         end: i64::MAX,
                         at_least_one: true,
                     };
-                    let piece = self.read_run(&run, offset, budget).await?;
+                    let read = self.read_run(&run, offset, budget).await?;
                     let mut last = offset;
-                    for batch in streamhouse_protocol::record_batch::iterate(piece.bytes.clone()) {
+                    for batch in whole_batches(read.part.pieces) {
                         let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
                         last = batch.next_offset();
                         if let Some(found) = pick(&batch).map_err(damaged)? {
@@ -184,12 +182,11 @@ impl Log {
 }
 
 fn first_of(
-    batches: Vec<Bytes>,
+    batches: WholeBatches,
     pick: &impl Fn(&RecordBatch) -> Result<Option<TimedOffset>, RecordError>,
 ) -> Result<Option<TimedOffset>, ReadError> {
-    for bytes in batches {
-        let batch =
-            RecordBatch::parse(bytes).map_err(|error| ReadError::Storage(error.to_string()))?;
+    for batch in batches {
+        let batch = batch.map_err(|error| ReadError::Storage(error.to_string()))?;
         if let Some(found) = pick(&batch).map_err(damaged)? {
             return Ok(Some(found));
         }

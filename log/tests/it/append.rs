@@ -38,7 +38,7 @@ async fn a_read_between_high_watermark_and_end_is_empty_and_above_it_out_of_rang
             .log()
             .read(address(0), offset, Isolation::ReadUncommitted, 1000, true)
     };
-    assert!(read(1).await.unwrap().batches.is_empty());
+    assert!(read(1).await.unwrap().pieces.is_empty());
     let error = read(2).await.unwrap_err();
     assert_eq!(
         error,
@@ -65,7 +65,7 @@ async fn the_first_batch_is_returned_whole_whatever_its_size() {
         };
         let fetched = read(true).await.unwrap();
         assert!(fetched.bytes() > 50_000 && fetched.bytes() < 60_000);
-        assert!(read(false).await.unwrap().batches.is_empty());
+        assert!(read(false).await.unwrap().pieces.is_empty());
         world.log().flush().await.unwrap();
         // The tail still holds it; a restart does not.
     }

@@ -18,7 +18,7 @@ use streamhouse_protocol::ids::{
 };
 use streamhouse_protocol::names::TopicName;
 use streamhouse_protocol::record::Records;
-use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent, iterate};
+use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent};
 use streamhouse_runtime::{Ambient, Chance, ManualClock, SeededChance, Tasks};
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
 use streamhouse_storage::objects::{FaultStore, Faults, Objects};
@@ -43,6 +43,7 @@ pub(crate) struct World {
     /// Used instead of `store`, if it is there.
     pub(crate) database: Option<Arc<dyn MetadataStore>>,
     pub(crate) settings: LogSettings,
+    pub(crate) cache: BlockCacheSettings,
     chance: Arc<SeededChance>,
     running: Option<(Log, Tasks)>,
 }
@@ -149,6 +150,7 @@ impl World {
             clock,
             store,
             settings,
+            cache: BlockCacheSettings::default(),
             database: None,
             chance,
             running: None,
@@ -200,11 +202,7 @@ impl World {
             None => Arc::clone(&self.store) as Arc<dyn MetadataStore>,
         };
         LogParts {
-            cache: BlockCache::new(
-                self.objects.clone(),
-                ambient.clone(),
-                BlockCacheSettings::default(),
-            ),
+            cache: BlockCache::new(self.objects.clone(), ambient.clone(), self.cache),
             objects: self.objects.clone(),
             store,
             wal_io: Arc::new(self.disk.clone()) as Arc<dyn WalIo>,
@@ -286,31 +284,25 @@ impl World {
                 )
                 .await
                 .unwrap();
-            if fetched.batches.is_empty() {
+            if fetched.pieces.is_empty() {
                 assert_eq!(
                     offset, fetched.offsets.high_watermark,
                     "an empty read below the high watermark"
                 );
                 return values;
             }
-            for bytes in fetched.batches {
-                for batch in iterate(bytes) {
-                    let batch = batch.unwrap();
-                    batch.verify_crc().unwrap();
-                    for record in &Records::unpack(
-                        &batch,
-                        &streamhouse_protocol::compression::Limits::DEFAULT,
-                    )
-                    .unwrap()
-                    {
-                        let record = record.unwrap();
-                        if record.offset >= offset {
-                            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-                            values.push((record.offset, value));
-                        }
+            for batch in fetched.into_batches() {
+                let batch = batch.unwrap();
+                batch.verify_crc().unwrap();
+                let limits = streamhouse_protocol::compression::Limits::DEFAULT;
+                for record in &Records::unpack(&batch, &limits).unwrap() {
+                    let record = record.unwrap();
+                    if record.offset >= offset {
+                        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+                        values.push((record.offset, value));
                     }
-                    offset = batch.next_offset();
                 }
+                offset = batch.next_offset();
             }
         }
     }

@@ -2,12 +2,14 @@
 //! for bit what the schema crate writes; a property test holds the two together.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::{Encodable, Message};
 
+use super::ResponseBody;
 use crate::rope::RopeWriter;
 
 /// The versions in which fields appear.
@@ -20,9 +22,42 @@ const NODE_ENDPOINTS: i16 = 16;
 
 const UNAVAILABLE: &str = "a field is set that is not available in this version";
 
-/// Writes the body of `response`.
-pub(super) fn write(
+/// A Fetch response whose records lie in pieces, as a reader found them.
+#[derive(Clone, Debug)]
+pub struct FetchAnswer {
+    /// The response; what its partitions say of records is not looked at.
+    pub response: FetchResponse,
+    /// The records of each of its partitions in order, in pieces; a partition for which nothing is left has none.
+    pub records: Vec<Vec<Bytes>>,
+}
+
+impl ResponseBody for FetchAnswer {
+    type Request = FetchRequest;
+
+    fn write(&self, writer: &mut RopeWriter, version: i16) -> Result<(), String> {
+        let mut records = self.records.iter();
+        let pieces = |_| Some(records.next().map_or(&[][..], |pieces| pieces));
+        write(&self.response, pieces, writer, version)
+    }
+}
+
+/// Writes the body of a response whose partitions hold their records themselves.
+pub(super) fn write_whole(
     response: &FetchResponse,
+    writer: &mut RopeWriter,
+    version: i16,
+) -> Result<(), String> {
+    write(response, records_of, writer, version)
+}
+
+fn records_of(partition: &PartitionData) -> Option<&[Bytes]> {
+    partition.records.as_ref().map(slice::from_ref)
+}
+
+/// Writes the body of `response`. `records` gives the pieces of each partition's records in turn; `None` is null.
+fn write<'a>(
+    response: &'a FetchResponse,
+    mut records: impl FnMut(&'a PartitionData) -> Option<&'a [Bytes]>,
     writer: &mut RopeWriter,
     version: i16,
 ) -> Result<(), String> {
@@ -40,7 +75,7 @@ pub(super) fn write(
     }
     count(out, response.responses.len(), version)?;
     for topic in &response.responses {
-        write_topic(topic, writer, version)?;
+        write_topic(topic, &mut records, writer, version)?;
     }
     let out = writer.buffer();
     if version >= FLEXIBLE {
@@ -58,8 +93,9 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_topic(
-    topic: &FetchableTopicResponse,
+fn write_topic<'a>(
+    topic: &'a FetchableTopicResponse,
+    records: &mut impl FnMut(&'a PartitionData) -> Option<&'a [Bytes]>,
     writer: &mut RopeWriter,
     version: i16,
 ) -> Result<(), String> {
@@ -75,7 +111,7 @@ fn write_topic(
     }
     count(out, topic.partitions.len(), version)?;
     for partition in &topic.partitions {
-        write_partition(partition, writer, version)?;
+        write_partition(partition, records(partition), writer, version)?;
     }
     if version >= FLEXIBLE {
         Tags::default().write(writer.buffer(), &topic.unknown_tagged_fields)?;
@@ -85,6 +121,7 @@ fn write_topic(
 
 fn write_partition(
     partition: &PartitionData,
+    records: Option<&[Bytes]>,
     writer: &mut RopeWriter,
     version: i16,
 ) -> Result<(), String> {
@@ -110,11 +147,13 @@ fn write_partition(
     } else {
         available(partition.preferred_read_replica.0 == -1)?;
     }
-    match &partition.records {
+    match records {
         None => null(out, version),
-        Some(records) => {
-            count(out, records.len(), version)?;
-            writer.link(records.clone());
+        Some(pieces) => {
+            count(out, pieces.iter().map(Bytes::len).sum(), version)?;
+            for piece in pieces {
+                writer.link(piece.clone());
+            }
         }
     }
     write_partition_tags(partition, writer.buffer(), version)

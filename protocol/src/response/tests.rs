@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use proptest::prelude::*;
 
-use super::{decode_response, encode_response};
+use super::{FetchAnswer, decode_response, encode_response};
 use crate::rope::Rope;
 
 /// The frame without its prefix, which is checked.
@@ -161,6 +161,27 @@ prop_compose! {
 }
 
 proptest! {
+    #[test]
+    fn records_in_pieces_are_sent_as_if_they_were_joined(
+        pieces in proptest::collection::vec(
+            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..4),
+            0..4,
+        ),
+        version in 4..=12_i16,
+    ) {
+        let partitions: Vec<_> = pieces.iter().zip(0..).map(|(pieces, index)| {
+            let partition = PartitionData::default().with_partition_index(index);
+            partition.with_records(Some(pieces.concat().into()))
+        }).collect();
+        let topic = FetchableTopicResponse::default().with_partitions(partitions);
+        let response = FetchResponse::default().with_responses(vec![topic]);
+        let joined = encode_response::<FetchRequest>(7, version, &response).unwrap();
+        let records = pieces.into_iter().map(|pieces| pieces.into_iter().map(Bytes::from).collect());
+        let answer = FetchAnswer { response, records: records.collect() };
+        let linked = encode_response::<FetchRequest>(7, version, &answer).unwrap();
+        prop_assert!(frame(joined) == frame(linked));
+    }
+
     #[test]
     fn a_fetch_response_is_bit_for_bit_what_the_schema_says(response in fetch_response()) {
         for version in 4..=18 {

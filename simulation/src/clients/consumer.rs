@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use streamhouse_log::read::pieces::whole_batches;
 use streamhouse_log::read::{Offsets, ReadError};
 use streamhouse_protocol::compression::Limits;
 use streamhouse_protocol::ids::{LeaderEpoch, ProducerId, TopicPartition};
 use streamhouse_protocol::record::Records;
-use streamhouse_protocol::record_batch::{RecordBatch, iterate, sequence_after};
+use streamhouse_protocol::record_batch::{RecordBatch, sequence_after};
 
 use super::Sky;
 use super::producer::id_of;
@@ -77,7 +78,7 @@ impl Consumer {
                 let judged = sky.model.lock().corners(at, floor, offsets, life);
                 sky.world().judge(judged);
                 let high_watermark = offsets.high_watermark;
-                let taken = self.take(sky, at, from, high_watermark, fetched.batches);
+                let taken = self.take(sky, at, from, high_watermark, fetched.pieces);
                 sky.world().judge(taken);
                 self.progress(sky, at, from, high_watermark)
             }
@@ -131,10 +132,10 @@ impl Consumer {
         at: TopicPartition,
         from: i64,
         high_watermark: i64,
-        batches: Vec<Bytes>,
+        pieces: Vec<Bytes>,
     ) -> Result<(), Violation> {
         let mut next = from;
-        for batch in batches.into_iter().flat_map(iterate) {
+        for batch in whole_batches(pieces) {
             let batch = batch.map_err(|error| damaged(at, next, &error.to_string()))?;
             batch
                 .verify_crc()
@@ -228,6 +229,17 @@ pub(crate) async fn look(sky: &Sky, at: TopicPartition) {
     };
     if let Ok((Ok(offsets), life)) = sky.cluster.call(look).await {
         judge_corners(sky, at, floor, offsets, life);
+    }
+}
+
+/// A fetch that waits for more than there is.
+pub(crate) async fn park(sky: &Sky, at: TopicPartition) {
+    let park = move |broker: std::sync::Arc<crate::broker::Broker>| {
+        async move { broker.is_woken(at).await }.boxed()
+    };
+    if let Ok((Ok(false), _)) = sky.cluster.call(park).await {
+        let what = format!("a fetch of {at} waits on, though there is more to read");
+        sky.world().breach(Invariant::Serves, what);
     }
 }
 
