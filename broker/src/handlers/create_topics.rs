@@ -138,7 +138,10 @@ fn shown(
     created: &CreatedTopic,
     validate_only: bool,
 ) -> CreatableTopicResult {
-    let result = CreatableTopicResult::default().with_name(topic.name.clone());
+    // Null, as Kafka says "no error"; the schema's default is an empty message.
+    let result = CreatableTopicResult::default()
+        .with_name(topic.name.clone())
+        .with_error_message(None);
     let result = if validate_only {
         result
     } else {

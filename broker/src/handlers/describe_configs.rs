@@ -126,9 +126,8 @@ impl Detail {
         }
         if self.version >= 3 {
             shown = shown.with_config_type(entry.kind.wire_id());
-            if self.documentation {
-                shown = shown.with_documentation(Some(text(&*entry.documentation)));
-            }
+            let documentation = self.documentation.then(|| text(&*entry.documentation));
+            shown = shown.with_documentation(documentation);
         }
         shown
     }

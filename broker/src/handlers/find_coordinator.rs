@@ -99,6 +99,8 @@ fn one(
     match found {
         Ok(endpoint) => response
             .with_error_code(NONE)
+            // Kafka's message of "no error" (`Errors.NONE`), which only the answer about one key carries.
+            .with_error_message((version >= 1).then(|| text("NONE")))
             .with_node_id(messages::BrokerId(reach.cluster.broker.0))
             .with_host(text(&*endpoint.host))
             .with_port(i32::from(endpoint.port)),

@@ -36,7 +36,8 @@ impl Handler for ListPartitionReassignments {
     ) -> Reply<ListPartitionReassignmentsResponse> {
         let response = ListPartitionReassignmentsResponse::default();
         Reply::now(if cluster.access.to_cluster(cx, Operation::Describe) {
-            response
+            // Null, as Kafka says "no error"; the schema's default is an empty message.
+            response.with_error_message(None)
         } else {
             let refusal = error_code::CLUSTER_AUTHORIZATION_FAILED;
             response
