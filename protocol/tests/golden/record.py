@@ -14,58 +14,21 @@ import pathlib
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.dont_write_bytecode = True
-from kafka_schema import Schemas, record_batch  # noqa: E402
-
-# The APIs and the versions that the decoder under test can read, which are at least those that a broker offers.
-VERSIONS = {
-    "Produce": (3, 13), "Fetch": (4, 18), "ListOffsets": (1, 10), "Metadata": (0, 13), "OffsetCommit": (2, 9),
-    "OffsetFetch": (1, 9), "FindCoordinator": (0, 6), "JoinGroup": (0, 9), "Heartbeat": (0, 4), "LeaveGroup": (0, 5),
-    "SyncGroup": (0, 5), "DescribeGroups": (0, 6), "ListGroups": (0, 5), "SaslHandshake": (0, 1),
-    "ApiVersions": (0, 4), "CreateTopics": (2, 7), "DeleteTopics": (1, 6), "DeleteRecords": (0, 2),
-    "InitProducerId": (0, 5), "OffsetForLeaderEpoch": (2, 4), "DescribeAcls": (1, 3), "CreateAcls": (1, 3),
-    "DeleteAcls": (1, 3), "DescribeConfigs": (1, 4), "AlterConfigs": (0, 2), "DescribeLogDirs": (1, 4),
-    "SaslAuthenticate": (0, 2), "CreatePartitions": (0, 3), "DeleteGroups": (0, 2), "IncrementalAlterConfigs": (0, 1),
-    "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeCluster": (0, 2),
-}
-# Errors that only say "not yet".
-LATER = {5, 14, 15, 16}
-SUBSCRIPTION = struct.pack(">hih", 0, 1, 4) + b"data" + struct.pack(">i", -1)
+from conversation import Connection, hold  # noqa: E402
+from kafka_schema import Schemas  # noqa: E402
 
 
-class Recorder:
-    """A connection to the broker, and the frames that went over it."""
+class Recorder(Connection):
+    """A connection whose exchanges are written down."""
 
     def __init__(self, schemas, port):
-        self.schemas, self.port, self.lines = schemas, port, {}
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
-        self.socket.settimeout(30)
-        self.correlation_id = 0
-
-    def exchange(self, api, version, values, written_as=None):
-        self.correlation_id += 1
-        if written_as is None:
-            request = self.schemas.encode(api, version, values, self.correlation_id)
-        else:
-            request = written_as(self.correlation_id)
-        self.socket.sendall(struct.pack(">i", len(request)) + request)
-        response = self.read(struct.unpack(">i", self.read(4))[0])
-        assert struct.unpack(">i", response[:4])[0] == self.correlation_id
-        return request, response
-
-    def read(self, length):
-        data = b""
-        while len(data) < length:
-            piece = self.socket.recv(length - len(data))
-            assert piece, "the broker closed the connection"
-            data += piece
-        return data
+        super().__init__(schemas, "127.0.0.1", port)
+        self.lines = {}
 
     def keep(self, api, version, case, request, response):
         """Records an exchange, unless this case of this version was recorded before."""
@@ -75,211 +38,10 @@ class Recorder:
         lines.append((version, case, "request", request.hex()))
         lines.append((version, case, "response", response.hex()))
 
-    def call(self, api, version, case, **values):
-        """Sends a request, again while the broker is not ready, records the last round and returns the answer."""
-        for _ in range(200):
-            request, response = self.exchange(api, version, values)
-            answer = self.schemas.decode(api, version, response)
-            if not LATER & set(error_codes(answer)):
-                break
-            time.sleep(0.1)
-        self.keep(api, version, case, request, response)
-        return answer
-
     def write(self, folder):
         for api, lines in self.lines.items():
             text = "".join(" ".join(map(str, line)) + "\n" for line in lines)
             (folder / f"{api}.txt").write_text(text)
-
-
-def error_codes(answer):
-    if isinstance(answer, dict):
-        for name, value in answer.items():
-            if name == "ErrorCode":
-                yield value
-            yield from error_codes(value)
-    elif isinstance(answer, list):
-        for value in answer:
-            yield from error_codes(value)
-
-
-def each(api):
-    first, last = VERSIONS[api]
-    return range(first, last + 1)
-
-
-def topic_ref(name, topic_id, is_id):
-    return {"TopicId": topic_id} if is_id else {"Topic": name}
-
-
-def cluster(kafka):
-    for v in each("ApiVersions"):
-        kafka.call("ApiVersions", v, "plain", ClientSoftwareName="golden", ClientSoftwareVersion="1.0")
-    # KIP-511: a version that the broker does not know is answered in version 0.
-    unsupported = lambda correlation_id: struct.pack(">hhih", 18, 99, correlation_id, 6) + b"golden\0" + b"\x07golden\x041.0\0"
-    kafka.keep("ApiVersions", 99, "unsupported", *kafka.exchange("ApiVersions", 0, {}, unsupported))
-    for v in each("DescribeCluster"):
-        kafka.call("DescribeCluster", v, "plain", IncludeClusterAuthorizedOperations=True)
-    for v in each("SaslHandshake"):
-        kafka.call("SaslHandshake", v, "refused", Mechanism="PLAIN")
-    for v in each("SaslAuthenticate"):
-        kafka.call("SaslAuthenticate", v, "refused", AuthBytes=b"\0user\0password")
-
-
-def topics(kafka):
-    kafka.call("CreateTopics", 7, "setup", Topics=[{"Name": "data", "NumPartitions": 2, "ReplicationFactor": 1}],
-               timeoutMs=10000)
-    for v in each("CreateTopics"):
-        kafka.call("CreateTopics", v, "created-and-refused", timeoutMs=10000, Topics=[
-            {"Name": f"created-{v}", "NumPartitions": 2, "ReplicationFactor": 1,
-             "Configs": [{"Name": "retention.ms", "Value": "3600000"}]},
-            {"Name": f"placed-{v}", "NumPartitions": -1, "ReplicationFactor": -1,
-             "Assignments": [{"PartitionIndex": 0, "BrokerIds": [1]}]},
-            {"Name": "data", "NumPartitions": 1, "ReplicationFactor": 1},
-            {"Name": "bad name", "NumPartitions": 1, "ReplicationFactor": 1}])
-    for v in each("CreatePartitions"):
-        kafka.call("CreatePartitions", v, "more-and-refused", TimeoutMs=10000, Topics=[
-            {"Name": "created-2", "Count": 3 + v, "Assignments": [{"BrokerIds": [1]}] if v == 0 else None},
-            {"Name": "missing", "Count": 3, "Assignments": None}])
-    for v in each("Metadata"):
-        kafka.call("Metadata", v, "named", AllowAutoTopicCreation=False, IncludeClusterAuthorizedOperations=v < 11,
-                   IncludeTopicAuthorizedOperations=True, Topics=[{"Name": "data"}, {"Name": "missing-topic"}])
-        kafka.call("Metadata", v, "all", Topics=[] if v == 0 else None)
-    data = kafka.call("Metadata", 12, "by-name", Topics=[{"Name": "data"}], AllowAutoTopicCreation=False)
-    data_id = data["Topics"][0]["TopicId"]
-    for v in (12, 13):
-        kafka.call("Metadata", v, "by-id", Topics=[{"TopicId": data_id, "Name": None}], AllowAutoTopicCreation=False)
-    return data_id
-
-
-def configs(kafka):
-    topic = {"ResourceType": 2, "ResourceName": "data"}
-    missing = {"ResourceType": 2, "ResourceName": "missing"}
-    keys = {"ConfigurationKeys": ["retention.ms", "cleanup.policy", "max.message.bytes"]}
-    for v in each("DescribeConfigs"):
-        kafka.call("DescribeConfigs", v, "some", IncludeSynonyms=True, IncludeDocumentation=True,
-                   Resources=[topic | keys, missing | keys])
-        kafka.call("DescribeConfigs", v, "all", Resources=[topic | {"ConfigurationKeys": None}])
-    good, bad = {"Name": "retention.ms", "Value": "7200000"}, {"Name": "retention.ms", "Value": "soon"}
-    for v in each("AlterConfigs"):
-        kafka.call("AlterConfigs", v, "set-and-refused", ValidateOnly=v == 0,
-                   Resources=[topic | {"Configs": [good]}, missing | {"Configs": [good]}])
-    for v in each("IncrementalAlterConfigs"):
-        kafka.call("IncrementalAlterConfigs", v, "set-and-refused", ValidateOnly=False, Resources=[
-            topic | {"Configs": [good | {"ConfigOperation": 0}]}, missing | {"Configs": [bad | {"ConfigOperation": 0}]}])
-        kafka.call("IncrementalAlterConfigs", v, "deleted", Resources=[
-            topic | {"Configs": [{"Name": "retention.ms", "ConfigOperation": 1, "Value": None}]}])
-    for v in each("DescribeLogDirs"):
-        kafka.call("DescribeLogDirs", v, "one", Topics=[{"Topic": "data", "Partitions": [0, 1]}])
-        kafka.call("DescribeLogDirs", v, "all", Topics=None)
-    kafka.call("ListPartitionReassignments", 0, "none", TimeoutMs=10000, Topics=None)
-    for v in each("DescribeAcls"):
-        kafka.call("DescribeAcls", v, "refused", ResourceTypeFilter=1, ResourceNameFilter=None, PatternTypeFilter=1,
-                   PrincipalFilter=None, HostFilter=None, Operation=1, PermissionType=1)
-        kafka.call("CreateAcls", v, "refused", Creations=[
-            {"ResourceType": 2, "ResourceName": "data", "ResourcePatternType": 3, "Principal": "User:a", "Host": "*",
-             "Operation": 3, "PermissionType": 3}])
-        kafka.call("DeleteAcls", v, "refused", Filters=[
-            {"ResourceTypeFilter": 2, "ResourceNameFilter": "data", "PatternTypeFilter": 3, "PrincipalFilter": None,
-             "HostFilter": None, "Operation": 1, "PermissionType": 1}])
-
-
-def records(kafka, data_id):
-    missing_id = type(data_id)(int=7)
-    for v in each("InitProducerId"):
-        kafka.call("InitProducerId", v, "idempotent", TransactionalId=None, TransactionTimeoutMs=60000)
-    for v in each("Produce"):
-        partitions = lambda *values: {"PartitionData": [{"Index": i, "Records": record_batch(list(values))} for i in (0, 9)]}
-        name = lambda name, topic_id: {"TopicId": topic_id} if v >= 13 else {"Name": name}
-        kafka.call("Produce", v, "stored-and-refused", TransactionalId=None, Acks=-1, TimeoutMs=10000, TopicData=[
-            name("data", data_id) | partitions(b"first", b"second"),
-            name("missing topic", missing_id) | partitions(b"lost")])
-    for v in each("Fetch"):
-        def fetch(case, offset, isolation=0, last_epoch=-1, **more):
-            partition = {"CurrentLeaderEpoch": -1, "FetchOffset": offset, "PartitionMaxBytes": 300,
-                         "LastFetchedEpoch": last_epoch}
-            topic = topic_ref("data", data_id, v >= 13) | {
-                "Partitions": [partition | {"Partition": i} for i in (0, 1)]}
-            other = topic_ref("missing", missing_id, v >= 13) | {"Partitions": [partition | {"Partition": 0}]}
-            return kafka.call("Fetch", v, case, MaxWaitMs=100, MinBytes=1, MaxBytes=1 << 20,
-                              IsolationLevel=isolation, Topics=[topic, other], **more)
-        fetch("uncommitted", 0)
-        fetch("committed", 2, 1)
-        fetch("out-of-range", 1000)
-        if v >= 7:
-            session = fetch("session-opened", 0, SessionEpoch=0)
-            kafka.call("Fetch", v, "session-continued", MaxWaitMs=100, MinBytes=1, MaxBytes=1 << 20,
-                       SessionId=session["SessionId"], SessionEpoch=1, ForgottenTopicsData=[
-                           topic_ref("data", data_id, v >= 13) | {"Partitions": [1]}])
-        if v >= 12:
-            fetch("diverging", 1000, last_epoch=0)
-    for v in each("ListOffsets"):
-        for case, timestamp in [("latest", -1), ("earliest", -2), ("time", 1_700_000_000_001)] + (
-                [("max-timestamp", -3)] if v >= 7 else []):
-            kafka.call("ListOffsets", v, case, ReplicaId=-1, IsolationLevel=1, TimeoutMs=10000, Topics=[
-                {"Name": name, "Partitions": [{"PartitionIndex": 0, "Timestamp": timestamp}]}
-                for name in ("data", "missing")])
-    for v in each("OffsetForLeaderEpoch"):
-        kafka.call("OffsetForLeaderEpoch", v, "known-and-missing", ReplicaId=-1, Topics=[
-            {"Topic": name, "Partitions": [{"Partition": 0, "CurrentLeaderEpoch": -1, "LeaderEpoch": 0}]}
-            for name in ("data", "missing")])
-    for v in each("DeleteRecords"):
-        kafka.call("DeleteRecords", v, "trimmed-and-refused", TimeoutMs=10000, Topics=[
-            {"Name": "data", "Partitions": [{"PartitionIndex": 0, "Offset": v}, {"PartitionIndex": 1, "Offset": 99}]}])
-
-
-def group(kafka, turn):
-    """The life of one consumer group; turn n uses the n-th version of every API."""
-    name = f"group-{turn}"
-    at = lambda api: min(VERSIONS[api][0] + turn, VERSIONS[api][1])
-    v = at("FindCoordinator")
-    kafka.call("FindCoordinator", v, "found", KeyType=0, **({"CoordinatorKeys": [name]} if v >= 4 else {"Key": name}))
-    v = at("JoinGroup")
-    member = {"GroupId": name, "SessionTimeoutMs": 10000, "RebalanceTimeoutMs": 10000, "ProtocolType": "consumer",
-              "Protocols": [{"Name": "range", "Metadata": SUBSCRIPTION}]} | ({"Reason": "golden"} if v >= 8 else {})
-    joined = kafka.call("JoinGroup", v, "unknown-member", MemberId="nobody", **member)
-    joined = kafka.call("JoinGroup", v, "new-member", MemberId="", **member)
-    if joined["ErrorCode"] == 79:
-        joined = kafka.call("JoinGroup", v, "joined", MemberId=joined["MemberId"], **member)
-    assert joined["ErrorCode"] == 0, joined
-    me = {"GroupId": name, "GenerationId": joined["GenerationId"], "MemberId": joined["MemberId"]}
-    kafka.call("SyncGroup", at("SyncGroup"), "assigned", ProtocolType="consumer", ProtocolName="range",
-               Assignments=[{"MemberId": me["MemberId"], "Assignment": b"\0\1assignment"}], **me)
-    kafka.call("Heartbeat", at("Heartbeat"), "alive", **me)
-    kafka.call("Heartbeat", at("Heartbeat"), "fenced", **(me | {"GenerationId": 77}))
-    kafka.call("DescribeGroups", at("DescribeGroups"), "stable-and-dead", Groups=[name, "missing"],
-               IncludeAuthorizedOperations=True)
-    offset = {"PartitionIndex": 0, "CommittedOffset": 42, "CommittedLeaderEpoch": 0, "CommittedMetadata": "note"}
-    kafka.call("OffsetCommit", at("OffsetCommit"), "stored-and-refused", GroupId=name,
-               GenerationIdOrMemberEpoch=me["GenerationId"], MemberId=me["MemberId"], RetentionTimeMs=-1,
-               Topics=[{"Name": "data", "Partitions": [offset, offset | {"PartitionIndex": 99}]}])
-    offsets(kafka, name, at("OffsetFetch"))
-    kafka.call("ListGroups", at("ListGroups"), "all", StatesFilter=[], TypesFilter=[])
-    v = at("LeaveGroup")
-    leaver = {"MemberId": me["MemberId"]}
-    kafka.call("LeaveGroup", v, "left", GroupId=name, **(
-        {"Members": [leaver | {"Reason": "done" if v >= 5 else None}, {"MemberId": "nobody"}]} if v >= 3 else leaver))
-    if turn == 0:
-        kafka.call("OffsetDelete", 0, "deleted-and-refused", GroupId=name, Topics=[
-            {"Name": topic, "Partitions": [{"PartitionIndex": 0}]} for topic in ("data", "missing")])
-    kafka.call("DeleteGroups", at("DeleteGroups"), "deleted-and-refused", GroupsNames=[name, "missing"])
-
-
-def offsets(kafka, name, version):
-    """OffsetFetch by topic and, where null means all, of all."""
-    chosen = [{"Name": "data", "PartitionIndexes": [0, 1]}]
-    for case, wanted in [("some", chosen)] + ([("all", None)] if version >= 2 else []):
-        values = {"Groups": [{"GroupId": name, "Topics": wanted}]} if version >= 8 else {"GroupId": name, "Topics": wanted}
-        kafka.call("OffsetFetch", version, case, RequireStable=True, **values)
-
-
-def deletions(kafka):
-    for v in each("DeleteTopics"):
-        if v < 6:
-            kafka.call("DeleteTopics", v, "deleted-and-refused", TimeoutMs=10000, TopicNames=[f"placed-{v + 1}", "missing"])
-        else:
-            kafka.call("DeleteTopics", v, "deleted-and-refused", TimeoutMs=10000,
-                       Topics=[{"Name": "placed-7"}, {"Name": "missing"}])
 
 
 def main(start, jar):
@@ -291,13 +53,7 @@ def main(start, jar):
     broker = int(output.stdout.split()[-1])
     try:
         kafka = Recorder(Schemas(jar), port)
-        cluster(kafka)
-        data_id = topics(kafka)
-        configs(kafka)
-        records(kafka, data_id)
-        for turn in range(10):
-            group(kafka, turn)
-        deletions(kafka)
+        hold(kafka)
         kafka.write(pathlib.Path(__file__).resolve().parent)
     finally:
         os.kill(broker, signal.SIGKILL)
