@@ -10,7 +10,8 @@
 //!
 //! The walk: `matrix` runs the cells and tells what happened, `broker` starts and kills the process, `clients` and
 //! `scenarios` are the two sides of the matrix, `proxy` loses answers on purpose, `wire` is the harness's own hand at the port,
-//! `page` writes `docs/reference/compatibility.md`.
+//! `page` writes `docs/reference/compatibility.md`. Beside the matrix stands `versions`: every version of every API, compared with the
+//! answers of Apache Kafka by a program in Python.
 
 mod broker;
 mod clients;
@@ -24,6 +25,7 @@ mod proxy;
 mod records_file;
 mod scenarios;
 mod stage;
+pub mod versions;
 mod wire;
 
 pub use matrix::run;

@@ -21,7 +21,7 @@ use crate::stage::{Server, Stage};
 const AT_ONCE: usize = 2;
 
 /// `host:port` of a server to test instead of the binary.
-const BOOTSTRAP: &str = "STREAMHOUSE_COMPAT_BOOTSTRAP";
+pub(crate) const BOOTSTRAP: &str = "STREAMHOUSE_COMPAT_BOOTSTRAP";
 
 /// What became of a cell.
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ fn cell_name(client: &str, scenario: &str) -> String {
     format!("{client}/{scenario}")
 }
 
-fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 

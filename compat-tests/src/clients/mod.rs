@@ -78,7 +78,7 @@ pub(crate) fn refusal_code(error: &anyhow::Error) -> Option<i16> {
 }
 
 /// Where the clients were installed.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let folder = match std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(
@@ -89,7 +89,12 @@ fn cache() -> Result<PathBuf> {
     Ok(folder.join("streamhouse").join("clients"))
 }
 
+/// The Python of the environment that the clients for Python are installed in.
+pub(crate) fn python(cache: &Path) -> PathBuf {
+    cache.join("python").join("bin").join("python")
+}
+
 /// A file of this crate, such as a driver program.
-fn source(file: &str) -> PathBuf {
+pub(crate) fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }

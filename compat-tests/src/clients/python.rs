@@ -17,7 +17,7 @@ pub(super) struct Python {
 impl Python {
     pub(super) fn new(cache: &Path) -> Self {
         Self {
-            python: cache.join("python").join("bin").join("python"),
+            python: super::python(cache),
         }
     }
 }
