@@ -5,12 +5,14 @@
 """
 
 import collections
+import contextlib
 import copy
+import io
 import sys
 import unittest
 
 sys.dont_write_bytecode = True
-from check import recorded  # noqa: E402
+from check import compare, recorded  # noqa: E402
 from answers import Answers, Undecodable  # noqa: E402
 from comparison import PER_RUN, Allowed, differences, matches, matches_any  # noqa: E402
 from kafka_schema import Schemas  # noqa: E402
@@ -134,6 +136,59 @@ class Decoding(unittest.TestCase):
         frame = recorded()["Metadata", 9, "named"]
         with self.assertRaises(Undecodable):
             DECODERS.decode("Metadata", 9, frame[:4] + frame[5:])
+
+
+class Told:
+    """A broker that gave these answers, all of Kafka's if nothing else is said, and advertises what it answered."""
+
+    first_epoch = 0
+
+    def __init__(self, answers, advertised=frozenset()):
+        self.schemas, self.answers = DECODERS.schemas, answers
+        self.shown = {cell[:2] for cell in recorded() if cell[2] != "unsupported"} | advertised
+
+    def advertised(self):
+        return self.shown
+
+
+class Judgement(unittest.TestCase):
+    def complaints(self, told, allowed=""):
+        with contextlib.redirect_stdout(io.StringIO()):
+            return list(compare(told, Allowed(allowed)))
+
+    def test_kafka_differs_in_nothing_from_kafka(self):
+        self.assertEqual(self.complaints(Told(recorded())), [])
+
+    def test_a_bit_of_one_answer_is_one_complaint(self):
+        answers = recorded()
+        frame = bytearray(answers["Heartbeat", 4, "alive"])
+        frame[-2] ^= 1
+        answers["Heartbeat", 4, "alive"] = bytes(frame)
+        self.assertEqual(self.complaints(Told(answers)), ["Heartbeat v4 alive: error_code: Kafka: 0; here: 1"])
+
+    def test_an_answer_that_cannot_be_decoded_is_a_complaint(self):
+        answers = recorded()
+        answers["Produce", 9, "stored-and-refused"] += b"\0"
+        self.assertEqual([line[:30] for line in self.complaints(Told(answers))], ["Produce v9 stored-and-refused:"])
+
+    def test_a_case_that_was_not_reached_is_a_complaint(self):
+        answers = recorded()
+        del answers["JoinGroup", 9, "joined"]
+        self.assertEqual(self.complaints(Told(answers)), ["JoinGroup v9 joined: not asked"])
+
+    def test_a_case_that_kafka_was_not_asked_is_a_complaint(self):
+        answers = recorded()
+        answers["JoinGroup", 9, "another"] = answers["JoinGroup", 9, "joined"]
+        self.assertEqual(self.complaints(Told(answers)), ["JoinGroup v9 another: not recorded"])
+
+    def test_an_advertised_version_without_a_case_is_a_complaint(self):
+        told = Told(recorded(), frozenset({("OffsetCommit", 10)}))
+        expect = ["OffsetCommit v10: advertised, and there is no answer of Kafka's to compare with"]
+        self.assertEqual(self.complaints(told), expect)
+
+    def test_an_allowed_difference_that_is_none_is_a_complaint(self):
+        complaints = self.complaints(Told(recorded()), ONE)
+        self.assertEqual([line[:10] for line in complaints], ["Produce v3", "Produce v4"])
 
 
 class List(unittest.TestCase):
