@@ -3,6 +3,7 @@
 //!
 //! The power is cut after each error: what the broker acknowledged although its sync had failed would be gone.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use streamhouse_runtime::{Chance, SeededChance};
@@ -45,22 +46,42 @@ const FAULTS: &[(&str, &str, &str, u64)] = &[
     ("metadata-sqlite", "pwrite64", "ENOSPC", 10),
 ];
 
+/// Errors of one disk. Everything is read back after each of them, and a disk fills up.
+const ERRORS_PER_DISK: u64 = 10;
+
 #[test]
 fn an_error_of_the_disk_ends_the_broker_before_it_promises_anything() {
     if !capabilities::are_there("errors at the n-th write and sync") {
         return;
     }
-    let mut disk = Disk::ext4(1024);
+    let errors = scaled(ERRORS);
     let chance = SeededChance::new(6);
+    let (mut struck, mut ended) = (0, 0);
+    for first in (0..errors).step_by(usize::try_from(ERRORS_PER_DISK).unwrap()) {
+        let of_disk = first..errors.min(first + ERRORS_PER_DISK);
+        let (more_struck, more_ended) = on_one_disk(of_disk, &chance);
+        struck += more_struck;
+        ended += more_ended;
+    }
+    say(&format!(
+        "errors: {struck} of {errors}; the broker ended after {ended}"
+    ));
+    assert!(struck * 2 > errors, "only {struck} errors happened");
+}
+
+/// How many of these errors happened, and after how many the broker ended.
+fn on_one_disk(errors: Range<u64>, chance: &SeededChance) -> (u64, u64) {
+    let mut disk = Disk::ext4(1024);
     let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
     let mut ledger = Ledger::open(&broker);
     broker.stop();
     let (mut struck, mut ended) = (0, 0);
-    for error in 0..scaled(ERRORS) {
+    for error in errors {
         let row = usize::try_from(error).unwrap() % FAULTS.len();
         let (thread, calls, errno, most) = FAULTS[row];
-        // Once, as a disk does that says so and then lies, or from then on.
-        let from_then_on = if error % 2 == 0 { "+" } else { "" };
+        // Once, as a disk does that says so and then lies, or from then on; each row both ways.
+        let is_lasting = (error + error / 10).is_multiple_of(2);
+        let from_then_on = if is_lasting { "+" } else { "" };
         let when = format!("{}{from_then_on}", 1 + chance.below(most));
         let what = format!("error {error}: {errno} at call {when} of {calls} in {thread}");
         let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
@@ -86,11 +107,7 @@ fn an_error_of_the_disk_ends_the_broker_before_it_promises_anything() {
         expect_nothing(&what, &ledger.audit(&again));
         again.stop();
     }
-    say(&format!(
-        "errors: {struck} of {}; the broker ended after {ended}",
-        scaled(ERRORS)
-    ));
-    assert!(struck * 2 > scaled(ERRORS), "only {struck} errors happened");
+    (struck, ended)
 }
 
 /// Whether a call was one for the log itself. The thread also makes spare files in haste; one that cannot be made is

