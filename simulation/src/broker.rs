@@ -15,13 +15,14 @@ use streamhouse_log::append::validate::{AppendRules, Prepared};
 use streamhouse_log::append::{Acks, AppendError, Staged};
 use streamhouse_log::open::{LogParts, OpenError};
 use streamhouse_log::read::gather::Fetched;
+use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, Offsets, PartitionAddress, ReadError};
 use streamhouse_log::recovery::RecoverError;
 use streamhouse_log::retention::Retention;
 use streamhouse_log::{Log, LogSettings, shard_for_partition};
 use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId, TopicShelf};
 use streamhouse_protocol::ids::{TopicId, TopicPartition};
-use streamhouse_runtime::{Chance, Clock};
+use streamhouse_runtime::{Chance, Clock, deadline};
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
 use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
 use streamhouse_storage::wal::{WalIo, WalOpenError, WalSettings};
@@ -236,6 +237,18 @@ impl Broker {
             return Err(ReadError::UnknownPartition);
         }
         self.log.offsets(address(at))
+    }
+
+    /// Waits until there is more to read than now, as a parked Fetch does, but not for long. False: there was more, and
+    /// nobody said so.
+    pub(crate) async fn is_woken(&self, at: TopicPartition) -> Result<bool, ReadError> {
+        let before = self.offsets(at)?.high_watermark;
+        let waiter = Arc::new(Waiter::wanting(1));
+        self.log.park(address(at), &waiter)?;
+        let clock = &self.world.clock;
+        let until = clock.monotonic() + Duration::from_millis(60);
+        let woken = deadline(clock, until, waiter.enough()).await;
+        Ok(woken.is_some() || self.offsets(at)?.high_watermark == before)
     }
 
     /// Moves a log start, as the DeleteRecords handler does.

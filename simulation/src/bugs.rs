@@ -141,6 +141,11 @@ pub const BUGS: &[Bug] = &[
         Invariant::Groups,
         "coordinator/src/group/offsets.rs",
     ),
+    bug(
+        "parked_fetch_not_woken",
+        Invariant::Serves,
+        "log/src/shard/partition.rs",
+    ),
     bug("tail_without_bound", Invariant::Bounded, "log/src/tail.rs"),
 ];
 

@@ -141,6 +141,7 @@ impl Cluster {
                     // Faults that last for ever show nothing more.
                     self.ground.bucket.set_ill(0);
                     self.ground.bucket.set_down(false);
+                    inner.disk.set_room(None);
                     world.set_weather(crate::world::Weather::default());
                 }
                 if inner.failed_starts > 2 * FAILED_STARTS_MAX {

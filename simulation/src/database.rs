@@ -324,7 +324,8 @@ impl ShardShelf for LifeStore {
         self.write(Site::RecoveryGrant, "grant shards", grant).await
     }
     async fn grants(&self, shard: ShardId) -> Result<Vec<GrantRow>, StoreError> {
-        self.database.truth.grants(shard).await
+        let read = self.database.truth.grants(shard);
+        self.read(Site::OrphansGrants, "read grants", read).await
     }
 }
 
@@ -368,7 +369,8 @@ impl ObjectShelf for LifeStore {
         after: Option<ObjectId>,
         limit: usize,
     ) -> Result<Vec<ObjectRow>, StoreError> {
-        self.database.truth.objects(after, limit).await
+        let read = self.database.truth.objects(after, limit);
+        self.read(Site::OrphansKnown, "list objects", read).await
     }
 }
 

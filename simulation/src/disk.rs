@@ -122,7 +122,7 @@ impl WalIo for SiteDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         *self.names_changed_by.lock() = Change::Recycle;
-        self.at(self.pick(Site::RecycleRemove, Site::RecoveryRemove), || {
+        self.at(self.pick(Site::RecycleRemove, Site::RecoveryRename), || {
             self.disk.remove(name)
         })
     }

@@ -224,8 +224,13 @@ impl ObjectStore for SiteStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         let stored = Arc::clone(&self.bucket.stored_ms);
-        let listed = self.bucket.faulty.list(prefix);
+        let (store, prefix) = (self.clone(), prefix.cloned());
+        let listed = async move {
+            let listed = async { store.bucket.faulty.list(prefix.as_ref()) };
+            store.at(Site::OrphansList, listed).await
+        };
         listed
+            .flatten_stream()
             .map(move |meta| {
                 let mut meta = meta?;
                 let at_ms = stored.lock().get(meta.location.as_ref()).copied();

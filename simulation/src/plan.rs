@@ -68,6 +68,10 @@ pub(crate) enum Records {
     Look {
         partition: u8,
     },
+    /// A fetch that waits for more.
+    Park {
+        partition: u8,
+    },
     Trim {
         partition: u8,
         per_mille: u16,
@@ -91,6 +95,7 @@ pub(crate) enum Upkeep {
     Flush,
     Checkpoint,
     Sweep,
+    SweepOrphans,
     Retain,
     EvictProducers,
 }
@@ -239,7 +244,8 @@ impl Draw {
                 consumer: self.small(CONSUMERS as u64),
                 partition,
             },
-            73..76 => Records::Look { partition },
+            73..75 => Records::Look { partition },
+            75 => Records::Park { partition },
             76..78 => Records::Trim {
                 partition,
                 per_mille: u16::try_from(self.below(1001)).unwrap_or(0),
@@ -273,7 +279,8 @@ impl Draw {
         match self.below(100) {
             0..12 => Action::Upkeep(Upkeep::Flush),
             12..18 => Action::Upkeep(Upkeep::Checkpoint),
-            18..24 => Action::Upkeep(Upkeep::Sweep),
+            18..22 => Action::Upkeep(Upkeep::Sweep),
+            22..24 => Action::Upkeep(Upkeep::SweepOrphans),
             24..27 => Action::Upkeep(Upkeep::Retain),
             27..30 => Action::Upkeep(Upkeep::EvictProducers),
             _ => Action::Disturbance(self.disturbance()),

@@ -15,7 +15,7 @@ use streamhouse_storage::wal::crash::{CrashStyle, IoCall, IoFault};
 use crate::audit;
 use crate::broker::{CLUSTER, Ground, SHARDS, Setup};
 use crate::clients::admin::{Admin, new_topic, trim};
-use crate::clients::consumer::{Consumer, look};
+use crate::clients::consumer::{Consumer, look, park};
 use crate::clients::member::Member;
 use crate::clients::producer::{Producer, produce_plain};
 use crate::clients::{PARTITIONS, RETAINED, Sky, TOPIC, partition};
@@ -29,6 +29,7 @@ use crate::plan::{
     Action, CONSUMERS, Disturbance, GROUPS, MEMBERS, Members, Operation, PRODUCERS, PlannedTrigger,
     Records, Upkeep,
 };
+use crate::sites::{Moment, Site};
 use crate::world::{Breach, Counts, Doom, Trigger, Weather, World};
 
 const EIO: i32 = 5;
@@ -52,6 +53,7 @@ pub struct Outcome {
 pub fn run(seed: u64, operations: &[Operation], is_logged: bool) -> Outcome {
     let world = World::new(seed, is_logged);
     let witness = world.clone();
+    world.plan_patient_death(patient_death(seed));
     let outcome = catch_unwind(AssertUnwindSafe(|| live(&world, operations)));
     if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().cloned();
@@ -145,6 +147,23 @@ fn live(world: &World, operations: &[Operation]) {
     }
     world.begin_operation(operations.last().map_or(0, |last| last.number + 1));
     run.end();
+}
+
+/// Each world waits for a death at one place of its own, so that rare places have their turn.
+fn patient_death(seed: u64) -> Doom {
+    let sites = Site::ALL.len() as u64;
+    let site = Site::ALL[usize::try_from(seed % sites).unwrap_or(0)];
+    let turn = seed / sites;
+    let moment = match turn % 3 {
+        0 => Moment::Before,
+        1 if site.has_half() => Moment::Half,
+        _ => Moment::After,
+    };
+    let styles = CrashStyle::ALL;
+    Doom {
+        style: styles[usize::try_from(turn % 4).unwrap_or(0)],
+        trigger: Trigger::At(site, moment),
+    }
 }
 
 /// The cluster and its topics, before anything can fail.
@@ -245,6 +264,7 @@ impl Run {
             Records::Fetch { .. }
             | Records::Rewind { .. }
             | Records::Look { .. }
+            | Records::Park { .. }
             | Records::Trim { .. }
             | Records::TurnOverTopic { .. } => self.readers(records),
         }
@@ -285,6 +305,10 @@ impl Run {
             Records::Look { partition: number } => {
                 let (sky, at) = (self.sky.clone(), partition(number));
                 self.spawn(async move { look(&sky, at).await }.boxed());
+            }
+            Records::Park { partition: number } => {
+                let (sky, at) = (self.sky.clone(), partition(number));
+                self.spawn(async move { park(&sky, at).await }.boxed());
             }
             Records::Trim {
                 partition: number,
@@ -346,6 +370,7 @@ impl Run {
                 Upkeep::Flush => drop(broker.log.flush().await),
                 Upkeep::Checkpoint => drop(broker.log.checkpoint_all().await),
                 Upkeep::Sweep => drop(broker.log.sweep().await),
+                Upkeep::SweepOrphans => drop(broker.log.sweep_orphans().await),
                 Upkeep::Retain => broker.retain(),
                 Upkeep::EvictProducers => broker.evict_producers(),
             }

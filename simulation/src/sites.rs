@@ -59,8 +59,7 @@ sites! {
     RecoveryReserve = "recovery/wal/reserve", halves false;
     RecoveryHeaderWrite = "recovery/wal/header-write", halves true;
     RecoveryHeaderSync = "recovery/wal/header-sync", halves false;
-    RecoveryRename = "recovery/wal/rename", halves false;
-    RecoveryRemove = "recovery/wal/remove", halves false;
+    RecoveryRename = "recovery/wal/rename-or-remove", halves false;
     RecoverySyncFolder = "recovery/wal/sync-folder", halves false;
     RecoveryTopics = "recovery/metadata/topics", halves false;
     RecoveryShards = "recovery/metadata/shards", halves false;
@@ -85,6 +84,9 @@ sites! {
     SweepConfirm = "sweep/metadata/is-tombstone", halves false;
     SweepDelete = "sweep/objects/delete", halves false;
     SweepForget = "sweep/metadata/forget", halves false;
+    OrphansGrants = "orphans/metadata/grants", halves false;
+    OrphansKnown = "orphans/metadata/objects", halves false;
+    OrphansList = "orphans/objects/list", halves false;
     GroupsWrite = "groups/metadata/write", halves false;
     GroupsReadShard = "groups/metadata/read-shard", halves false;
     TopicCreate = "topics/metadata/create", halves false;

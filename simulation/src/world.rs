@@ -25,6 +25,8 @@ pub(crate) struct World {
 #[derive(Debug, Default)]
 struct Shared {
     doom: Option<Doom>,
+    /// A death at a place that may be rare: it waits as long as the world lasts.
+    patient: Option<Doom>,
     counts: Counts,
     trace: u64,
     operation: usize,
@@ -211,10 +213,12 @@ impl World {
         if moment == Moment::Before {
             shared.counts.sites.passed(site);
         }
-        let Some(doom) = &mut shared.doom else {
-            return true;
-        };
-        let is_due = match &mut doom.trigger {
+        let is_at = |doom: &mut Doom| doom.trigger == Trigger::At(site, moment);
+        if let Some(doom) = shared.patient.take_if(is_at) {
+            self.strike(&mut shared, life, site, doom);
+            return false;
+        }
+        let is_due = |doom: &mut Doom| match &mut doom.trigger {
             Trigger::Crossing(left) => {
                 *left = left.saturating_sub(1);
                 *left == 0
@@ -222,10 +226,10 @@ impl World {
             Trigger::At(wanted, at) => *wanted == site && *at == moment,
             Trigger::Poll(_) => false,
         };
-        if !is_due {
+        let Some(doom) = shared.doom.take_if(is_due) else {
             return true;
-        }
-        self.strike(&mut shared, life, site);
+        };
+        self.strike(&mut shared, life, site, doom);
         false
     }
 
@@ -233,10 +237,7 @@ impl World {
     pub(crate) fn polled(&self, life: &Life) {
         let mut shared = self.shared.lock();
         shared.counts.sites.passed(Site::Await);
-        let Some(doom) = &mut shared.doom else {
-            return;
-        };
-        let is_due = match &mut doom.trigger {
+        let is_due = |doom: &mut Doom| match &mut doom.trigger {
             Trigger::Poll(left) => {
                 *left = left.saturating_sub(1);
                 *left == 0
@@ -244,15 +245,12 @@ impl World {
             Trigger::At(site, _) => *site == Site::Await,
             Trigger::Crossing(_) => false,
         };
-        if is_due {
-            self.strike(&mut shared, life, Site::Await);
+        if let Some(doom) = shared.doom.take_if(is_due) {
+            self.strike(&mut shared, life, Site::Await, doom);
         }
     }
 
-    fn strike(&self, shared: &mut Shared, life: &Life, site: Site) {
-        let Some(doom) = shared.doom.take() else {
-            return;
-        };
+    fn strike(&self, shared: &mut Shared, life: &Life, site: Site, doom: Doom) {
         shared.counts.sites.struck(site);
         shared.counts.crashes += 1;
         shared.counts.crashes_in_recovery += u64::from(life.is_opening());
@@ -273,8 +271,15 @@ impl World {
         self.shared.lock().doom = Some(doom);
     }
 
+    /// Plans a death that comes whenever its place is passed.
+    pub(crate) fn plan_patient_death(&self, doom: Doom) {
+        self.shared.lock().patient = Some(doom);
+    }
+
     pub(crate) fn forget_death(&self) {
-        self.shared.lock().doom = None;
+        let mut shared = self.shared.lock();
+        shared.doom = None;
+        shared.patient = None;
     }
 
     pub(crate) fn weather(&self) -> Weather {

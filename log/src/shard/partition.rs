@@ -99,6 +99,9 @@ impl PartitionLog {
 
     /// Tells parked fetches that `bytes` more may be read.
     pub(crate) fn wake(&mut self, bytes: usize) {
+        if planted::bug("parked_fetch_not_woken") {
+            return;
+        }
         self.waiters.retain(|waiter| match waiter.upgrade() {
             Some(waiter) => {
                 waiter.arrived(bytes);

@@ -232,6 +232,17 @@ pub(crate) async fn look(sky: &Sky, at: TopicPartition) {
     }
 }
 
+/// A fetch that waits for more than there is.
+pub(crate) async fn park(sky: &Sky, at: TopicPartition) {
+    let park = move |broker: std::sync::Arc<crate::broker::Broker>| {
+        async move { broker.is_woken(at).await }.boxed()
+    };
+    if let Ok((Ok(false), _)) = sky.cluster.call(park).await {
+        let what = format!("a fetch of {at} waits on, though there is more to read");
+        sky.world().breach(Invariant::Serves, what);
+    }
+}
+
 fn judge_corners(
     sky: &Sky,
     at: TopicPartition,
