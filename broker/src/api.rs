@@ -128,6 +128,8 @@ pub struct RequestContext {
     pub correlation_id: i32,
     /// The version of the request, and of its answer.
     pub api_version: i16,
+    /// The size of the whole request, which any slice of it keeps in memory.
+    pub request_bytes: usize,
 }
 
 /// One Kafka API.

@@ -92,6 +92,7 @@ impl Service for Dispatch {
                 run,
             });
         }
+        let request_bytes = frame.len();
         let header = take_header(&mut frame).map_err(CloseReason::Header)?;
         let RequestHeader {
             api_key,
@@ -115,6 +116,7 @@ impl Service for Dispatch {
             client_id,
             correlation_id,
             api_version,
+            request_bytes,
         };
         let run = served.api.run(Arc::clone(&self.broker), cx, frame);
         let timer = Timer {

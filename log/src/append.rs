@@ -7,6 +7,7 @@
 pub mod producers;
 pub mod publish;
 pub mod stage;
+pub(crate) mod stored;
 pub mod validate;
 
 use streamhouse_protocol::ids::{ProducerEpoch, Timestamp};

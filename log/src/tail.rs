@@ -12,7 +12,7 @@ use streamhouse_runtime::planted;
 
 /// What a batch costs beside its own bytes: its entry here and in its partition, and its allocation. With records of a
 /// hundred bytes, each a batch of its own, that is most of it.
-const BATCH_COST_BYTES: usize = 192;
+const BATCH_COST_BYTES: usize = 224;
 
 /// Bookkeeping of the hot tails. Its lock is a leaf: it may be taken under a shard's lock, nothing is taken under it.
 #[derive(Debug)]

@@ -212,7 +212,7 @@ impl Broker {
         if !self.knows(at.topic) {
             return Err(AppendError::UnknownPartition);
         }
-        let prepared = Prepared::new(batch, &rules(), self.world.clock.wall_ms());
+        let prepared = Prepared::new(batch, batch.len(), &rules(), self.world.clock.wall_ms());
         let prepared = prepared.expect("clients of the simulation build sound batches");
         self.log.stage(address(at), prepared, acks)
     }

@@ -154,8 +154,8 @@ fn stage_all(
                 return Err(Failure::plain(error_code::log::INTERNAL_TOPIC));
             }
             let rules = partitions.rule(&catalogue, topic).append;
-            let prepared =
-                Prepared::new(&records, &rules, now_ms).map_err(|error| of_validation(&error))?;
+            let prepared = Prepared::new(&records, cx.request_bytes, &rules, now_ms)
+                .map_err(|error| of_validation(&error))?;
             let staged = partitions.log.stage(address, prepared, acks);
             staged.map_err(|error| Failure::plain(Refusal::from(&error)))
         };

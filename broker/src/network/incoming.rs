@@ -22,8 +22,10 @@ use super::pace::{Pace, patiently};
 /// The size of a frame, its API key and its version: what is read before memory is taken.
 const HEAD_BYTES: usize = 8;
 
-/// What a frame pays for at first. Then four times what it has, so that it is moved a few times only while it grows.
+/// What a frame pays for at first. Then 32 times what it has, so that growing moves three percent of its bytes, and
+/// who wants to hold a megabyte without sending it has to send 32 KiB of it.
 const FIRST_STEP_BYTES: usize = 32 * 1024;
+const GROWTH: usize = 32;
 
 /// A frame that arrived whole, and what is released when it is no longer needed.
 #[derive(Debug)]
@@ -215,7 +217,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
 
 /// How much memory a frame takes next, having read `read` of `frame_bytes`.
 fn next_step(read: usize, frame_bytes: usize) -> usize {
-    read.saturating_mul(3)
+    read.saturating_mul(GROWTH - 1)
         .max(FIRST_STEP_BYTES)
         .min(frame_bytes - read)
 }

@@ -92,7 +92,7 @@ impl Inner {
             &pending.entry,
             pending.stamp,
             pending.location,
-            pending.batch.as_deref().unwrap_or_default(),
+            pending.batch.as_ref(),
         );
         partition.staged_entries = partition.staged_entries.saturating_sub(1);
         partition.settle_producer(&pending.entry, pending.location.position);

@@ -1,16 +1,20 @@
 //! Staging: one step under the shard's lock that judges the producer's sequence, gives the offset, and queues the WAL
 //! record. The order of staging is the order of the log.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use streamhouse_protocol::ids::{ProducerEpoch, ProducerId, Timestamp, TopicPartition};
+use bytes::Bytes;
+use streamhouse_protocol::ids::{
+    LeaderEpoch, ProducerEpoch, ProducerId, Timestamp, TopicPartition,
+};
+use streamhouse_protocol::record_batch::{RecordBatch, Stamp};
 use streamhouse_storage::wal::{AppendClass, AppendError as WalAppendError, WalLocation};
 use tokio::sync::oneshot;
 
+use super::stored::StoredBatch;
 use super::validate::Prepared;
 use super::{Acks, AppendError, Appended, Staged};
 use crate::Log;
 use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
-use crate::format::wal_record::{WalHead, WalKind};
+use crate::format::wal_record::{HEAD_BYTES, WalHead, WalKind};
 use crate::shard::partition::StagedProducer;
 use crate::shard::pending::{Pending, Waiting};
 use crate::shard::{Inner, Shard};
@@ -50,7 +54,6 @@ impl Log {
             self.mark_written_due(shard.id);
         }
         let stamp = inner.advance_stamp(self.wall_ms());
-        let batch = stamp_offsets(prepared.batch, base_offset, inner.epoch.0);
         let head = WalHead {
             kind: WalKind::Batch,
             shard: shard.id,
@@ -61,13 +64,17 @@ impl Log {
             stamp,
             append_time: prepared.append_time,
         };
-        let location = self.queue(shard, AppendClass::Run, &head, batch.clone())?;
+        let bytes = prepared.batch.size_bytes() as u64;
+        let epoch = inner.epoch;
+        let (head, rest) = record_of(&head, prepared.batch, prepared.shares, epoch);
+        let front = head.slice(HEAD_BYTES..);
+        let location = self.queue(shard, AppendClass::Run, head, rest.clone())?;
         let entry = Entry::Run(Run {
             at,
             base_offset,
             records: prepared.offsets.cast_unsigned(),
             batches: 1,
-            bytes: batch.len() as u64,
+            bytes,
             append_epoch: inner.epoch,
             max_timestamp: prepared.max_timestamp,
             crc: 0,
@@ -88,7 +95,7 @@ impl Log {
                 location,
                 stamp,
                 entry,
-                batch: Some(batch),
+                batch: Some(StoredBatch::new(front, rest)),
                 answer,
             },
             acks,
@@ -131,7 +138,7 @@ impl Log {
             stamp,
             append_time: Timestamp::NONE,
         };
-        let location = self.queue(shard, AppendClass::Other, &head, Bytes::new())?;
+        let location = self.queue(shard, AppendClass::Other, head.encode(), Bytes::new())?;
         if kind == WalKind::DropPartition {
             inner.dropped.insert(at.topic);
         }
@@ -157,12 +164,12 @@ impl Log {
         &self,
         shard: &Shard,
         class: AppendClass,
-        head: &WalHead,
-        batch: Bytes,
+        head: Bytes,
+        rest: Bytes,
     ) -> Result<WalLocation, AppendError> {
         self.mark_dirty(shard.id);
         self.wal()
-            .append(class, head.encode(), batch)
+            .append(class, head, rest)
             .map_err(|error| match error {
                 WalAppendError::Full => AppendError::Full,
                 WalAppendError::TooLarge => AppendError::TooLarge,
@@ -177,7 +184,7 @@ struct PendingEntry {
     location: WalLocation,
     stamp: Timestamp,
     entry: Entry,
-    batch: Option<Bytes>,
+    batch: Option<StoredBatch>,
     answer: Appended,
 }
 
@@ -331,11 +338,25 @@ fn wait_for(pending: &mut Pending, acks: Acks) -> Option<oneshot::Receiver<super
     Some(outcome)
 }
 
-/// Writes base offset and leader epoch into a batch. Both lie outside its CRC.
-fn stamp_offsets(mut batch: BytesMut, base_offset: i64, leader_epoch: i32) -> Bytes {
-    (&mut batch[0..8]).put_i64(base_offset);
-    (&mut batch[12..16]).put_i32(leader_epoch);
-    batch.freeze()
+/// The two parts of a batch's WAL record, with base offset and leader epoch in the batch; both lie outside its CRC. The
+/// header of a batch that shares other memory goes into the first part, and its records stay where they are.
+fn record_of(
+    head: &WalHead,
+    batch: RecordBatch,
+    shares: bool,
+    leader_epoch: LeaderEpoch,
+) -> (Bytes, Bytes) {
+    let stamp = Stamp {
+        base_offset: head.offset,
+        leader_epoch,
+        append_time: None,
+    };
+    if shares {
+        let stamped = batch.stamped(&stamp);
+        (head.encode_before(&stamped.header), stamped.records)
+    } else {
+        (head.encode(), batch.stamp(&stamp).into_bytes())
+    }
 }
 
 /// The producer of a prepared batch.

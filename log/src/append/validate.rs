@@ -3,11 +3,11 @@
 //! The order of the checks is Kafka's (`UnifiedLog.append`, `LogValidator`). Records are decompressed only where a rule
 //! needs them: null keys of a compacted topic. What a producer sent is otherwise relayed unopened.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use streamhouse_protocol::compression::Limits;
-use streamhouse_protocol::ids::{LeaderEpoch, Timestamp};
+use streamhouse_protocol::ids::Timestamp;
 use streamhouse_protocol::record::RecordError;
-use streamhouse_protocol::record_batch::{ProducedBatchError, RecordBatch, Stamp};
+use streamhouse_protocol::record_batch::{ProducedBatchError, RecordBatch};
 
 use super::stage::BatchProducer;
 
@@ -76,23 +76,35 @@ pub enum ValidateError {
     Transactional,
 }
 
-/// A batch that may be staged: checked, and in a buffer of its own that staging can write offset and epoch into.
+/// Smaller batches are copied whatever they came in: the copy costs less than what sharing adds to every read.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
+
+/// A batch that may be staged.
 #[derive(Debug)]
 pub struct Prepared {
-    pub(crate) batch: BytesMut,
+    /// Checked. It shares the memory of its request only if it is most of it.
+    pub(crate) batch: RecordBatch,
+    pub(crate) shares: bool,
     pub(crate) offsets: i64,
     pub(crate) max_timestamp: Timestamp,
+    /// LogAppendTime, or -1 with CreateTime.
     pub(crate) append_time: Timestamp,
     pub(crate) producer: Option<BatchProducer>,
 }
 
 impl Prepared {
-    /// Checks the records of one partition of a Produce request against the rules of its topic at the time `now_ms`, and
-    /// copies the batch once.
+    /// Checks the records of one partition of a Produce request against the rules of its topic at the time `now_ms`.
+    /// `records` keep `held_bytes` in memory, all of the request they came in. A batch that is much less than that is
+    /// copied, so that what the log counts for it is what it costs.
     ///
     /// # Errors
     /// See [`ValidateError`].
-    pub fn new(records: &Bytes, rules: &AppendRules, now_ms: i64) -> Result<Self, ValidateError> {
+    pub fn new(
+        records: &Bytes,
+        held_bytes: usize,
+        rules: &AppendRules,
+        now_ms: i64,
+    ) -> Result<Self, ValidateError> {
         let batch = RecordBatch::parse(records.clone()).map_err(ProducedBatchError::from)?;
         let bytes = batch.size_bytes();
         if bytes > rules.batch_bytes_max {
@@ -117,39 +129,34 @@ impl Prepared {
         if !rules.stamps_append_time {
             check_times(&batch, rules, now_ms)?;
         }
-        Ok(Self::copy(
-            &batch,
-            rules.stamps_append_time.then_some(Timestamp(now_ms)),
-        ))
+        let append_time = rules.stamps_append_time.then_some(Timestamp(now_ms));
+        Ok(Self::of(batch, held_bytes, append_time))
     }
 
-    fn copy(batch: &RecordBatch, append_time: Option<Timestamp>) -> Self {
-        let mut own = BytesMut::with_capacity(batch.size_bytes());
-        match append_time {
-            None => own.extend_from_slice(batch.bytes()),
-            Some(_) => {
-                let stamp = Stamp {
-                    base_offset: 0,
-                    leader_epoch: LeaderEpoch(0),
-                    append_time,
-                };
-                let stamped = batch.stamped(&stamp);
-                own.extend_from_slice(&stamped.header);
-                own.extend_from_slice(&stamped.records);
-            }
-        }
+    fn of(batch: RecordBatch, held_bytes: usize, append_time: Option<Timestamp>) -> Self {
         let producer = batch.producer_id().is_some().then(|| BatchProducer {
             id: batch.producer_id(),
             epoch: batch.producer_epoch(),
             first_sequence: batch.base_sequence(),
             last_sequence: batch.last_sequence(),
         });
+        let offsets = i64::from(batch.last_offset_delta()) + 1;
+        let max_timestamp = append_time.unwrap_or(batch.max_timestamp());
+        let bytes = batch.size_bytes();
+        let shares =
+            append_time.is_none() && bytes >= SHARED_BYTES_MIN && bytes >= held_bytes / 4 * 3;
+        let batch = match append_time {
+            Some(append_time) => batch.with_append_time(append_time),
+            None if shares => batch,
+            None => batch.copied(),
+        };
         Self {
-            batch: own,
-            offsets: i64::from(batch.last_offset_delta()) + 1,
-            max_timestamp: append_time.unwrap_or(batch.max_timestamp()),
+            offsets,
+            max_timestamp,
             append_time: append_time.unwrap_or(Timestamp::NONE),
             producer,
+            batch,
+            shares,
         }
     }
 }

@@ -9,6 +9,7 @@ use streamhouse_storage::wal::WalPosition;
 
 use super::FlushError;
 use crate::Log;
+use crate::append::stored::StoredBatch;
 use crate::format::manifest::FlushId;
 use crate::shard::Inner;
 use crate::shard::unrecorded::{BatchPlace, Taken};
@@ -43,7 +44,7 @@ impl ShardPart {
 /// A batch and where its bytes are: in the hot tail, or only in the WAL.
 struct Found {
     place: BatchPlace,
-    tail: Option<Bytes>,
+    tail: Option<StoredBatch>,
 }
 
 impl Log {
@@ -61,7 +62,7 @@ impl Log {
         shard: ShardId,
         at: TopicPartition,
         batches: Range<usize>,
-    ) -> Result<Vec<Bytes>, FlushError> {
+    ) -> Result<Vec<StoredBatch>, FlushError> {
         let found = self.shard_of(shard).lock().chunk(at, batches);
         if found.is_empty() {
             return Err(FlushError::Wal("batches of the flush are gone".to_owned()));
@@ -76,10 +77,10 @@ impl Log {
             .wal_batches(at, wanted)
             .await
             .map_err(FlushError::Wal)?;
-        let mut read = read.into_iter();
+        let mut read = read.into_iter().map(StoredBatch::from);
         let chunk = found
             .into_iter()
-            .map(|found| found.tail.or_else(|| read.next()).unwrap_or_default());
+            .filter_map(|found| found.tail.or_else(|| read.next()));
         Ok(chunk.collect())
     }
 }

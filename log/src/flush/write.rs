@@ -170,7 +170,9 @@ impl Log {
                 done += chunk.len();
                 for batch in chunk {
                     bytes += batch.len() as u64;
-                    writer.append(batch).await?;
+                    for piece in batch.pieces() {
+                        writer.append(piece.clone()).await?;
+                    }
                 }
             }
             // Every run lies behind the one before: one byte too few would move all that follow.

@@ -57,7 +57,13 @@ impl WalHead {
     /// The stored form, always [`HEAD_BYTES`] long.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(HEAD_BYTES);
+        self.encode_before(&[])
+    }
+
+    /// The stored form, with the first bytes of the batch behind it.
+    #[must_use]
+    pub fn encode_before(&self, front: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(HEAD_BYTES + front.len());
         out.put_u8(FORMAT);
         out.put_u8(self.kind as u8);
         out.put_u32_le(self.shard.0);
@@ -69,6 +75,7 @@ impl WalHead {
         out.put_i64_le(self.stamp.0);
         out.put_i64_le(self.append_time.0);
         debug_assert_eq!(out.len(), HEAD_BYTES);
+        out.put_slice(front);
         out.freeze()
     }
 

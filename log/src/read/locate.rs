@@ -77,7 +77,7 @@ impl Inner {
                     }
                     found.bytes += batch.bytes.len();
                     found.next_offset = batch.next_offset;
-                    found.pieces.push(batch.bytes.clone());
+                    found.pieces.extend(batch.bytes.pieces().cloned());
                 }
                 return Place::Tail(found);
             }

@@ -13,6 +13,7 @@ use streamhouse_storage::wal::{AppendClass, WalLocation};
 use super::RecoverError;
 use super::loss::{AcceptedLoss, Loss};
 use crate::append::stage::BatchProducer;
+use crate::append::stored::StoredBatch;
 use crate::format::entry::{Entry, Run};
 use crate::format::wal_record::{WalHead, WalKind};
 use crate::shard::Inner;
@@ -99,7 +100,9 @@ impl Recovering {
             return Err("an earlier one of its partition does not follow".to_owned());
         }
         let entry = entry_of(head, batch.clone())?;
-        self.inner.replay(&entry, head.stamp, location, &batch)
+        let batch = (head.kind == WalKind::Batch).then(|| StoredBatch::from(batch));
+        self.inner
+            .replay(&entry, head.stamp, location, batch.as_ref())
     }
 
     /// The shard, ready to serve or stopped, and its loss if it was accepted.
@@ -195,7 +198,7 @@ impl Inner {
         entry: &Entry,
         stamp: Timestamp,
         location: WalLocation,
-        batch: &[u8],
+        batch: Option<&StoredBatch>,
     ) -> Result<(), String> {
         self.live
             .apply(entry, stamp)

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use streamhouse_protocol::ids::ProducerId;
 use streamhouse_storage::wal::WalPosition;
 
+use crate::append::stored::StoredBatch;
 use crate::format::entry::Entry;
 use crate::read::waiters::Waiter;
 use crate::shard::unrecorded::Unrecorded;
@@ -44,7 +44,7 @@ pub(crate) struct StagedProducer {
 pub(crate) struct TailBatch {
     pub(crate) base_offset: i64,
     pub(crate) next_offset: i64,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: StoredBatch,
 }
 
 impl PartitionLog {
@@ -73,7 +73,7 @@ impl PartitionLog {
     }
 
     /// A batch of the tail, by its first offset.
-    pub(crate) fn in_tail(&self, base_offset: i64) -> Option<&Bytes> {
+    pub(crate) fn in_tail(&self, base_offset: i64) -> Option<&StoredBatch> {
         let place = self
             .tail
             .binary_search_by_key(&base_offset, |batch| batch.base_offset);

@@ -1,10 +1,10 @@
 //! Entries between staging and the fsync of the WAL, and those who wait for them.
 
-use bytes::Bytes;
 use streamhouse_protocol::ids::Timestamp;
 use streamhouse_storage::wal::WalLocation;
 use tokio::sync::oneshot;
 
+use crate::append::stored::StoredBatch;
 use crate::append::{Appended, Durable};
 use crate::format::entry::Entry;
 
@@ -15,7 +15,7 @@ pub(crate) struct Pending {
     pub(crate) stamp: Timestamp,
     pub(crate) entry: Entry,
     /// The batch as it lies in the WAL; none for entries that are not batches.
-    pub(crate) batch: Option<Bytes>,
+    pub(crate) batch: Option<StoredBatch>,
     /// What its waiters are told.
     pub(crate) answer: Appended,
     pub(crate) waiters: Vec<Waiting>,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use streamhouse_protocol::ids::ProducerId;
 
+use crate::append::stored::StoredBatch;
 use crate::format::entry::{BATCHES_REMEMBERED, POINT_EVERY_BYTES, Point, Run, RunProducer};
 
 /// What joining remembers of a run beside the run itself.
@@ -18,9 +19,9 @@ pub(crate) struct RunBuilder {
 }
 
 impl RunBuilder {
-    /// Begins a run with its first batch, whose bytes are `bytes`.
-    pub(crate) fn begin(run: &mut Run, bytes: &[u8]) -> Self {
-        run.crc = crc32c::crc32c(bytes);
+    /// Begins a run with its first batch.
+    pub(crate) fn begin(run: &mut Run, batch: &StoredBatch) -> Self {
+        run.crc = batch.crc(0);
         let rows = run.producers.iter().enumerate();
         Self {
             rows: rows.map(|(row, producer)| (producer.id, row)).collect(),
@@ -43,7 +44,7 @@ impl RunBuilder {
     }
 
     /// Adds a batch that joins. The run then says the same to the state as both did before.
-    pub(crate) fn add(&mut self, run: &mut Run, batch: &Run, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, run: &mut Run, batch: &Run, bytes: &StoredBatch) {
         if self.bytes_since_point >= POINT_EVERY_BYTES {
             self.bytes_since_point = 0;
             run.points.push(Point {
@@ -53,7 +54,7 @@ impl RunBuilder {
             });
         }
         self.bytes_since_point += batch.bytes;
-        run.crc = crc32c::crc32c_append(run.crc, bytes);
+        run.crc = bytes.crc(run.crc);
         run.records += batch.records;
         run.batches = run.batches.saturating_add(batch.batches);
         run.bytes += batch.bytes;

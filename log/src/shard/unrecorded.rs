@@ -12,6 +12,7 @@ use streamhouse_protocol::ids::Timestamp;
 use streamhouse_storage::wal::{AppendClass, WalLocation, WalPosition};
 
 use super::run_builder::RunBuilder;
+use crate::append::stored::StoredBatch;
 use crate::format::entry::{Entry, Run};
 use crate::format::wal_record::HEAD_BYTES;
 
@@ -116,15 +117,15 @@ impl Unrecorded {
         self.bytes
     }
 
-    /// Adds a durable entry behind all others; `batch` are the bytes of a run of one batch, and empty otherwise.
+    /// Adds a durable entry behind all others; `batch` is given with a run, which is then that one batch.
     pub(crate) fn push(
         &mut self,
         entry: &Entry,
         stamp: Timestamp,
         location: WalLocation,
-        batch: &[u8],
+        batch: Option<&StoredBatch>,
     ) {
-        let Entry::Run(run) = entry else {
+        let (Entry::Run(run), Some(batch)) = (entry, batch) else {
             self.open = None;
             return self.begin(entry.clone(), stamp, location);
         };

@@ -1,5 +1,6 @@
 //! The laws of `apply`: cutting does not matter, nothing goes back, duplicates are known.
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use streamhouse_protocol::ids::{
@@ -9,6 +10,7 @@ use streamhouse_storage::wal::{WalLocation, WalPosition};
 
 use super::producer::{Sequenced, following};
 use super::{ApplyError, ProducerState, ShardState};
+use crate::append::stored::StoredBatch;
 use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
 use crate::shard::unrecorded::Unrecorded;
 
@@ -93,7 +95,8 @@ fn merged(entries: &[Entry], cuts: &[bool]) -> Vec<Entry> {
             position: WalPosition(index as u64 * 1000),
             len: 100,
         };
-        unrecorded.push(entry, Timestamp(1), location, &[0; 100]);
+        let bytes = StoredBatch::from(Bytes::from_static(&[0; 100]));
+        unrecorded.push(entry, Timestamp(1), location, Some(&bytes));
     }
     unrecorded
         .take()

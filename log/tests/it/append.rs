@@ -170,7 +170,7 @@ async fn log_append_time_is_stamped_and_answered() {
         stamps_append_time: true,
         ..rules()
     };
-    let prepared = Prepared::new(&batch(&["a"]), &rules, 1_234_567).unwrap();
+    let prepared = Prepared::new(&batch(&["a"]), 0, &rules, 1_234_567).unwrap();
     let staged = world.log().stage(address(0), prepared, Acks::All).unwrap();
     assert_eq!(
         staged.acknowledged().await.unwrap().append_time.0,
@@ -182,7 +182,7 @@ async fn log_append_time_is_stamped_and_answered() {
 #[tokio::test]
 async fn acks_1_is_answered_too() {
     let world = World::started().await;
-    let prepared = Prepared::new(&batch(&["a"]), &rules(), 1_000_000).unwrap();
+    let prepared = Prepared::new(&batch(&["a"]), 0, &rules(), 1_000_000).unwrap();
     let staged = world
         .log()
         .stage(address(0), prepared, Acks::Leader)

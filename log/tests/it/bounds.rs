@@ -205,7 +205,7 @@ async fn a_small_flush_size_does_not_flush_what_is_recorded_again_and_again() {
 async fn acks_1_is_answered_in_a_crowd_of_acks_all() {
     let world = World::started().await;
     for round in 0..20 {
-        let prepared = |value| Prepared::new(&batch(&[value]), &rules(), 1_000_000).unwrap();
+        let prepared = |value| Prepared::new(&batch(&[value]), 0, &rules(), 1_000_000).unwrap();
         let all = world
             .log()
             .stage(address(0), prepared("a"), Acks::All)

@@ -261,7 +261,7 @@ impl Life<'_> {
         let (address, topic) = short_lived(self.chance.next_u128());
         let id = topic.id;
         self.world.store.create_topic(topic).await.unwrap();
-        let prepared = Prepared::new(&batch(&["gone"]), &rules(), 1_000_000).unwrap();
+        let prepared = Prepared::new(&batch(&["gone"]), 0, &rules(), 1_000_000).unwrap();
         let staged = self
             .world
             .log()
@@ -412,7 +412,7 @@ async fn end(world: &mut World, model: &mut Model, lists_objects: bool) -> Resul
 
 /// Waits until what was staged is durable.
 async fn settle_wal(world: &World) {
-    let prepared = Prepared::new(&batch(&["settled"]), &rules(), 1_000_000).unwrap();
+    let prepared = Prepared::new(&batch(&["settled"]), 0, &rules(), 1_000_000).unwrap();
     let staged = world.log().stage(address(0), prepared, Acks::All).unwrap();
     staged.acknowledged().await.unwrap();
 }

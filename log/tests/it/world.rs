@@ -257,7 +257,7 @@ impl World {
     }
 
     pub(crate) fn stage(&self, partition: i32, batch: &Bytes) -> Result<Staged, AppendError> {
-        let prepared = Prepared::new(batch, &rules(), 1_000_000).unwrap();
+        let prepared = Prepared::new(batch, 0, &rules(), 1_000_000).unwrap();
         self.log().stage(address(partition), prepared, Acks::All)
     }
 

@@ -66,6 +66,25 @@ impl RecordBatch {
         StampedBatch { header, records }
     }
 
+    /// The batch in memory of its own.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+        }
+    }
+
+    /// A copy of the batch with LogAppendTime; base offset and leader epoch stay.
+    #[must_use]
+    pub fn with_append_time(&self, append_time: Timestamp) -> Self {
+        let stamp = Stamp {
+            base_offset: self.base_offset(),
+            leader_epoch: self.partition_leader_epoch(),
+            append_time: Some(append_time),
+        };
+        self.stamped(&stamp).to_batch()
+    }
+
     /// The batch with `stamp`, in place if nobody else holds its bytes, else in one copy.
     #[must_use]
     pub fn stamp(self, stamp: &Stamp) -> Self {

@@ -12,7 +12,7 @@ use super::guard::Repeat;
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
-const PIECE_BYTES_MIN: usize = 16 * 1024;
+const PIECE_BYTES_MIN: usize = 8 * 1024;
 /// After this many bytes what went into a folder is synced. Left to the end, the sync of a whole object would fill the
 /// disk's queue, and the WAL's small syncs, for which producers wait, would stand behind it.
 const SETTLE_BYTES: u64 = 4 * 1024 * 1024;

@@ -10,7 +10,7 @@
 //! What callers must do: never retry a failed sync; treat a short count of `write_at` as progress, not as an error.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 /// One file as the folder lists it.
@@ -48,6 +48,11 @@ pub trait WalDirLock: fmt::Debug + Send + Sync {}
 pub trait WalFile: fmt::Debug + Send + Sync {
     /// Writes some bytes at `offset` and returns how many; fewer than given is no error.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
+    /// Writes some bytes of `slices`, which lie one behind the other, at `offset` and returns how many.
+    fn write_vectored_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        first.map_or(Ok(0), |slice| self.write_at(offset, slice))
+    }
     /// Reads some bytes at `offset` and returns how many; zero at the end of the file.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Gives the file `len` bytes of zeros for which the device has room, so that later writes inside them cannot
@@ -75,6 +80,36 @@ pub(super) fn write_all_at(file: &dyn WalFile, offset: u64, bytes: &[u8]) -> io:
                 let count = count.min(rest.len());
                 at += count as u64;
                 rest = &rest[count..];
+            }
+            // Only a write that moved no byte is interrupted; the same bytes go again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Slices that one call takes (the kernel's own bound).
+const SLICES_MAX: usize = 1024;
+
+/// Writes all of `slices`, one behind the other, at `offset`. What is left of `slices` afterwards means nothing.
+pub(super) fn write_all_vectored_at(
+    file: &dyn WalFile,
+    offset: u64,
+    mut slices: &mut [IoSlice<'_>],
+) -> io::Result<()> {
+    let mut at = offset;
+    // Empty ones in front would look like a write that moved nothing.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let some = &slices[..slices.len().min(SLICES_MAX)];
+        match file.write_vectored_at(at, some) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                let given: usize = some.iter().map(|slice| slice.len()).sum();
+                let count = count.min(given);
+                at += count as u64;
+                IoSlice::advance_slices(&mut slices, count);
             }
             // Only a write that moved no byte is interrupted; the same bytes go again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -3,7 +3,8 @@
 //! Group commit without a timer: while one group is being synced the next one gathers. A group lies in one file, and a
 //! file is begun only when everything before it is durable; its header says so.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use streamhouse_runtime::Monotonic;
 
 use super::files::{LiveFile, SpareFile};
 use super::format::{self, FILE_HEADER_BYTES, FileHeader, Predecessor, RecordHeader, RecordKind};
-use super::io::write_all_at;
+use super::io::{write_all_at, write_all_vectored_at};
 use super::queue::{Gate, Queued};
 use super::shared::Shared;
 use super::upkeep::{SPARES_WANTED, make_spare};
-use super::{Turn, WalIo, WalListener, WalPosition, names};
+use super::{Turn, WalFile, WalIo, WalListener, WalPosition, names};
 use streamhouse_runtime::planted;
 
 /// A sync that takes longer than this is worth a warning: the disk is ill.
@@ -27,7 +28,7 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     /// The file that is being written.
     pub(super) current: Arc<LiveFile>,
-    /// The bytes of one group; kept between turns.
+    /// What is gathered of one group; kept between turns.
     pub(super) buffer: Vec<u8>,
     pub(super) group: Vec<Queued>,
     /// When the last group was synced, if no seal follows it yet.
@@ -121,10 +122,10 @@ impl Shared {
         if first.starts_file {
             writer.current = self.begin_file(&writer.current, from)?;
         }
-        encode(writer, self.durable_to());
+        let pieces = encode(writer, self.durable_to());
         let current = Arc::clone(&writer.current);
         let offset = from.0 - current.base.0 + FILE_HEADER_BYTES;
-        write_all_at(current.file.as_ref(), offset, &writer.buffer)
+        write_pieces(current.file.as_ref(), offset, writer, &pieces)
             .map_err(failed("write", &current.name))?;
         self.written.store(to.0, Ordering::Release);
         listener.written(to);
@@ -205,8 +206,20 @@ impl Shared {
     }
 }
 
-/// Gathers the group's bytes: the one copy of a payload between the socket and the file.
-fn encode(writer: &mut Writer, durable_to: WalPosition) {
+/// A body of at least this size is written from where it lies; smaller ones are gathered, since each slice of a write costs
+/// about as much as copying a few kilobytes.
+const BODY_BYTES_APART: usize = 8 * 1024;
+
+/// A part of a group as it is written.
+enum Piece {
+    /// These bytes of the writer's buffer.
+    Gathered(Range<usize>),
+    /// The body of this record of the group.
+    Body(usize),
+}
+
+/// Puts headers, heads and small bodies into the buffer; large bodies stay where they are.
+fn encode(writer: &mut Writer, durable_to: WalPosition) -> Vec<Piece> {
     let Writer {
         current,
         buffer,
@@ -214,7 +227,9 @@ fn encode(writer: &mut Writer, durable_to: WalPosition) {
         ..
     } = writer;
     buffer.clear();
-    for record in group.iter() {
+    let mut pieces = Vec::new();
+    let mut gathered_from = 0;
+    for (index, record) in group.iter().enumerate() {
         let payload_len = record.payload_len();
         let header = RecordHeader {
             salt: current.salt,
@@ -225,10 +240,34 @@ fn encode(writer: &mut Writer, durable_to: WalPosition) {
         };
         buffer.extend_from_slice(&header.encode(record.payload_crc));
         buffer.extend_from_slice(&record.head);
-        buffer.extend_from_slice(&record.body);
+        if record.body.len() < BODY_BYTES_APART {
+            buffer.extend_from_slice(&record.body);
+        } else {
+            pieces.push(Piece::Gathered(gathered_from..buffer.len()));
+            pieces.push(Piece::Body(index));
+            gathered_from = buffer.len();
+        }
         let pad = usize::try_from(format::padding(u64::from(payload_len))).unwrap_or(0);
         buffer.extend_from_slice(&[0; 8][..pad]);
     }
+    pieces.push(Piece::Gathered(gathered_from..buffer.len()));
+    pieces
+}
+
+fn write_pieces(
+    file: &dyn WalFile,
+    offset: u64,
+    writer: &Writer,
+    pieces: &[Piece],
+) -> io::Result<()> {
+    let slice = |piece: &Piece| {
+        IoSlice::new(match piece {
+            Piece::Gathered(range) => &writer.buffer[range.clone()],
+            Piece::Body(index) => &writer.group[*index].body,
+        })
+    };
+    let mut slices: Vec<_> = pieces.iter().map(slice).collect();
+    write_all_vectored_at(file, offset, &mut slices)
 }
 
 /// Gives a spare its header and then its place in the log. The name changes only when the header is durable, so a

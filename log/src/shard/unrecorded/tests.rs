@@ -1,5 +1,6 @@
 //! Which entries a flush takes, where readers find batches, and what is left when a manifest names the first of them.
 
+use bytes::Bytes;
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 
 use super::*;
@@ -49,8 +50,8 @@ impl Filled {
         };
         self.places.push(location);
         let stamp = Timestamp(i64::try_from(self.places.len()).unwrap());
-        self.unrecorded
-            .push(entry, stamp, location, &vec![1; bytes]);
+        let batch = StoredBatch::from(Bytes::from(vec![1; bytes]));
+        self.unrecorded.push(entry, stamp, location, Some(&batch));
     }
 
     /// Ten batches of ten records and 100 bytes.
