@@ -12,8 +12,8 @@ pub struct MemoryShare {
     pub bytes: ByteSize,
 }
 
-/// What one entry of the WAL that waits for upload costs in memory: the entry with the row of its producer.
-pub const WAL_ENTRY_BYTES: u64 = 256;
+/// What one batch that waits for upload costs in memory: its place in the WAL.
+pub const WAL_ENTRY_BYTES: u64 = 32;
 
 impl Settings {
     /// Every bounded share of memory. What is not in it: code, stacks, sockets and the state of partitions, about

@@ -17,9 +17,9 @@ section! {
         /// time of recovery.
         max_bytes: ByteSize = ByteSize::gib(1), min ByteSize::mib(16), since "0.1";
 
-        /// The most batches that wait for upload. Each holds an index entry of about 256 bytes in memory; an upload
-        /// begins at half of it.
-        max_entries: u32 = 250_000, min 1000, max 100_000_000, since "0.1";
+        /// The most batches that wait for upload. Each holds an index entry of 32 bytes in memory; an upload begins at
+        /// half of it.
+        max_entries: u32 = 1_000_000, min 1000, max 100_000_000, since "0.1";
 
         /// How many empty files are kept ready, zero-filled, so that an append never waits for a new file.
         pool_files: u32 = 4, min 2, max 64, since "0.1";

@@ -16,6 +16,9 @@ use crate::append::stored::StoredBatch;
 use crate::format::entry::{Entry, Run};
 use crate::format::wal_record::HEAD_BYTES;
 
+/// Room for this many places is kept even if fewer are used.
+const PLACES_KEPT: usize = 4096;
+
 /// Durable entries that no manifest names, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Unrecorded {
@@ -177,6 +180,10 @@ impl Unrecorded {
         let taken = self.batches.len().min(batches);
         let bytes: usize = self.batches.drain(..taken).map(|batch| batch.bytes()).sum();
         self.bytes = self.bytes.saturating_sub(bytes as u64);
+        // After a burst of small batches it would keep tens of megabytes for ever.
+        if self.batches.capacity() > PLACES_KEPT.max(4 * self.batches.len()) {
+            self.batches.shrink_to(2 * self.batches.len());
+        }
         if self.entries.is_empty() {
             self.open = None;
         }
