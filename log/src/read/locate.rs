@@ -84,7 +84,7 @@ impl Inner {
             if offset >= self.recorded_end(at) {
                 let mut taken = 0;
                 let mut found = Vec::new();
-                for batch in partition.unrecorded.from_offset(offset) {
+                for batch in partition.unrecorded.places_from(offset) {
                     let bytes = batch.bytes();
                     if batch.base_offset >= end || !budget.takes(taken, bytes, found.len()) {
                         break;

@@ -244,7 +244,7 @@ impl Inner {
         // A whole run that is too old is passed over at once.
         let reaches = |run: &&Run| run.next_offset() > from && run.max_timestamp >= wanted;
         let run = unrecorded.runs().find(reaches)?;
-        let mut batches = unrecorded.from_offset(run.base_offset.max(from));
+        let mut batches = unrecorded.places_from(run.base_offset.max(from));
         let batch = batches.find(|batch| batch.max_timestamp >= wanted)?;
         let first = batch.base_offset.max(from);
         Some((Candidate::Batch(first), batch.next_offset()))
@@ -268,7 +268,7 @@ impl Inner {
                 .runs()
                 .find(|run| !whole(run) && run.next_offset() > log_start);
             let of_cut = cut.into_iter().flat_map(|run| {
-                let batches = unrecorded.from_offset(log_start);
+                let batches = unrecorded.places_from(log_start);
                 let batches = batches.take_while(|batch| batch.base_offset < run.next_offset());
                 let batches = batches.filter(|batch| batch.base_offset >= log_start);
                 batches.map(|batch| batch.max_timestamp)
@@ -286,7 +286,7 @@ impl Inner {
             Some(run) => (run.base_offset, run.next_offset),
             None => {
                 let partition = self.partitions.get(&at)?;
-                let batch = partition.unrecorded.from_offset(log_start).next()?;
+                let batch = partition.unrecorded.places_from(log_start).next()?;
                 (batch.base_offset, batch.next_offset())
             }
         };

@@ -196,7 +196,7 @@ impl Unrecorded {
     }
 
     /// The places of the batches from the one that holds `offset` on.
-    pub(crate) fn from_offset(&self, offset: i64) -> impl Iterator<Item = &BatchPlace> {
+    pub(crate) fn places_from(&self, offset: i64) -> impl Iterator<Item = &BatchPlace> {
         let first = self
             .batches
             .partition_point(|batch| batch.next_offset() <= offset);

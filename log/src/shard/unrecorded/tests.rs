@@ -153,11 +153,11 @@ fn entries_between_batches_keep_their_order() {
 fn a_reader_finds_the_batch_that_holds_its_offset() {
     let filled = Filled::ten();
     for offset in 0..100 {
-        let first = filled.unrecorded.from_offset(offset).next().unwrap();
+        let first = filled.unrecorded.places_from(offset).next().unwrap();
         assert!((first.base_offset..first.next_offset()).contains(&offset));
         assert_eq!(first.bytes(), 100);
     }
-    assert!(filled.unrecorded.from_offset(100).next().is_none());
+    assert!(filled.unrecorded.places_from(100).next().is_none());
 }
 
 #[test]
