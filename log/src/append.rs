@@ -6,6 +6,7 @@
 
 pub mod producers;
 pub mod publish;
+pub mod room;
 pub mod stage;
 pub(crate) mod stored;
 pub mod validate;

@@ -273,6 +273,14 @@ impl Wal {
         admitted
     }
 
+    /// Whether a record of class [`AppendClass::Run`] with `payload_bytes` would not be refused as [`AppendError::Full`]
+    /// now, or would be so whatever is recycled, because the disk is full.
+    #[must_use]
+    pub fn has_room(&self, payload_bytes: u64) -> bool {
+        let queue = self.shared.queue.lock();
+        queue.would_decide(&self.shared.settings, payload_bytes)
+    }
+
     /// How full the WAL is.
     #[must_use]
     pub fn usage(&self) -> WalUsage {

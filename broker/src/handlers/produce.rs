@@ -45,6 +45,10 @@ const ADMIN_CLIENT: &str = "__admin_client";
 /// The longest that an answer waits for durability, whatever the client asks for.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// The longest that a request waits for room in a full WAL before its batches are refused: shorter than what clients
+/// allow a request, and longer than a flush that keeps pace takes.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
+
 impl Handler for Produce {
     const KEY: ApiKey = ApiKey::Produce;
     const VERSIONS: RangeInclusive<i16> = 3..=9;
@@ -66,6 +70,12 @@ impl Handler for Produce {
             -1 => Some(Acks::All),
             _ => None,
         };
+        let wait =
+            Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
+        let now = partitions.clock.monotonic();
+        let until = now + wait;
+        let room_until = now + wait.min(ROOM_WAIT_MAX);
+        partitions.log.room(cx.request_bytes, room_until).await;
         let staged = stage_all(partitions, cx, &request, acks);
         if acks == Some(Acks::None) {
             let failed = staged
@@ -80,9 +90,6 @@ impl Handler for Produce {
                 Answer::Silent
             });
         }
-        let wait =
-            Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
-        let until = partitions.clock.monotonic() + wait;
         let (clock, version) = (std::sync::Arc::clone(&partitions.clock), cx.api_version);
         Reply::later(async move {
             let topics = staged.into_iter().map(|topic| {

@@ -7,6 +7,7 @@ use streamhouse_log::append::{Acks, AppendError, validate::Prepared};
 use streamhouse_log::read::{Isolation, ReadError};
 use streamhouse_log::retention::Retention;
 use streamhouse_metadata::store::{ObjectShelf, ObjectState, TopicShelf};
+use streamhouse_runtime::Clock;
 use streamhouse_storage::objects::Fault;
 use streamhouse_storage::wal::crash::CrashIo;
 
@@ -252,4 +253,41 @@ async fn damage_and_absence_of_an_object_are_errors_and_never_skips() {
         }
         assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]));
     }
+}
+
+#[tokio::test]
+async fn a_full_wal_holds_producers_up_and_takes_them_again_when_a_flush_has_made_room() {
+    let world = World::started().await;
+    let value = "x".repeat(700_000);
+    let large = batch(&[&value]);
+    let second = std::time::Duration::from_secs(1);
+    world.faults.set_down(true);
+    while world.log().wal_usage().files < 16 || world.stage(0, &large).is_ok() {
+        let now = world.clock.monotonic();
+        world
+            .turning(world.log().room(large.len(), now + second))
+            .await;
+        if let Ok(staged) = world.stage(0, &large) {
+            staged.acknowledged().await.unwrap();
+        }
+    }
+    let began = world.clock.monotonic();
+    world
+        .turning(world.log().room(large.len(), began + second))
+        .await;
+    assert!(
+        world.clock.monotonic() >= began + second,
+        "nothing made room"
+    );
+    assert!(matches!(world.stage(0, &large), Err(AppendError::Full)));
+    world.faults.set_down(false);
+    let room = async {
+        let until = world.clock.monotonic() + std::time::Duration::from_secs(86_400);
+        world.log().room(large.len(), until).await;
+    };
+    let (flushed, ()) = world
+        .turning(async { tokio::join!(world.log().flush(), room) })
+        .await;
+    flushed.unwrap();
+    world.append(0, &large).await;
 }

@@ -117,6 +117,17 @@ impl Queue {
         Ok(location)
     }
 
+    /// Whether waiting could make no difference to a record of class Run with `payload` bytes: it would be taken now, or
+    /// is refused for another reason than room.
+    pub(super) fn would_decide(&self, limits: &WalSettings, payload: u64) -> bool {
+        let bytes = format::record_bytes(u32::try_from(payload).unwrap_or(u32::MAX));
+        let starts_file = self.room_in_file < bytes + SEAL_BYTES;
+        self.gate != Gate::Open
+            || self.disk_full
+            || payload > limits.payload_bytes_max()
+            || self.has_room(limits, AppendClass::Run, starts_file, payload)
+    }
+
     fn has_room(
         &self,
         limits: &WalSettings,
