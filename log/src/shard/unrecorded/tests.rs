@@ -39,7 +39,7 @@ impl Filled {
     fn push(&mut self, entry: &Entry) {
         let bytes = match entry {
             Entry::Run(run) => usize::try_from(run.bytes).unwrap(),
-            _ => 0,
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
         };
         let location = WalLocation {
             position: self
