@@ -106,13 +106,13 @@ def refusals(asker):
         else:
             refused = {VERSIONS[api][0]}
         for version in sorted(refused - {-1}):
-            answer = ask_once(asker, api, version)
-            if answer:
-                yield f"{api} v{version}: not advertised, and answered with {answer.hex()} instead of a closed connection"
+            instead = ask_once(asker, api, version)
+            if instead:
+                yield f"{api} v{version}: not advertised, and the connection is not just closed: {instead}"
 
 
 def ask_once(asker, api, version):
-    """What comes back until the connection closes."""
+    """What happens to a connection with this request, if it is not just closed."""
     request = asker.schemas.encode(api, version, {}, 1)
     came = b""
     with socket.create_connection(asker.address, 10) as connection:
@@ -124,8 +124,8 @@ def ask_once(asker, api, version):
         except ConnectionResetError:
             pass
         except TimeoutError:
-            came += b"nothing, and the connection stays open"
-    return came
+            return "it stays open"
+    return came.hex()
 
 
 def main(address, jar):

@@ -18,8 +18,8 @@ UNORDERED = {
 }
 # Fields whose value is another one in every run, of Kafka too. Compared is what is left: whether there is a value.
 PER_RUN = {
-    "*": ("*cluster_id", "*topic_id", "*brokers[*].port", "*coordinators[*].port", "*host"),
-    "FindCoordinator": ("port",),
+    "*": ("cluster_id", "*.topic_id", "brokers[*].host", "brokers[*].port"),
+    "FindCoordinator": ("host", "port", "coordinators[*].host", "coordinators[*].port"),
     "InitProducerId": ("producer_id",),
     "Fetch": ("session_id",),
     "JoinGroup": ("member_id", "leader", "members[*].member_id"),
