@@ -1,4 +1,7 @@
 //! Peers that ask and do not read, and peers that announce and do not send.
+//!
+//! Who goes on beside them reads at the end of the log. Records that come from the disk are read into memory that
+//! readers share (`listener.fetch_memory`), and who waits for it waits for those who do not read.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
