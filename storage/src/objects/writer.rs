@@ -15,7 +15,7 @@ use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 const PIECE_BYTES_MIN: usize = 8 * 1024;
 /// After this many bytes what went into a folder is synced. Left to the end, the sync of a whole object would fill the
 /// disk's queue, and the WAL's small syncs, for which producers wait, would stand behind it.
-const SETTLE_BYTES: u64 = 4 * 1024 * 1024;
+const SETTLE_BYTES: u64 = 1024 * 1024;
 /// How long giving up an upload may take; what is left then, the store's own clean-up removes.
 const ABORT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 

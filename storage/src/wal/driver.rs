@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use streamhouse_runtime::Monotonic;
 
@@ -83,6 +84,14 @@ impl Shared {
             }
         }
         queue.is_parked = false;
+    }
+
+    /// Lets the disk rest for a while, unless the WAL stops.
+    pub(super) fn rest(&self, pause: Duration) {
+        let mut signal = self.upkeep.lock();
+        if !pause.is_zero() && !signal.must_stop {
+            let _ = self.upkeep_due.wait_for(&mut signal, pause);
+        }
     }
 
     pub(super) fn stop_upkeep(&self) {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::files::{RetiredFile, SpareFile};
 use super::io::write_all_at;
@@ -13,6 +14,9 @@ use super::shared::Shared;
 use super::{WalFile, names};
 
 const FILL_BYTES: usize = 1 << 20;
+/// Filling rests this many times as long as it kept the disk busy, and at most so long, after each piece.
+const FILL_REST: u32 = 3;
+const FILL_REST_MAX: Duration = Duration::from_millis(50);
 /// The two spares that exist even when the WAL is at its cap.
 const SPARES_MIN: u64 = 2;
 /// Class Run leaves those two alone; with one more, the next file can begin.
@@ -166,13 +170,15 @@ fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Resul
         if shared.queue.lock().gate != Gate::Open {
             return Err(io::ErrorKind::Interrupted.into());
         }
+        let began = shared.ambient.clock.monotonic();
         let count = usize::try_from(bytes - at).map_or(zeros.len(), |left| left.min(zeros.len()));
         write_all_at(file, at, &zeros[..count])?;
         at += count as u64;
-        if at.is_multiple_of(8 * FILL_BYTES as u64) {
-            // In pieces, so that the log's own syncs do not wait behind 64 MiB.
-            file.sync_data()?;
-        }
+        // In pieces, and most of the time not at all: producers wait for the log's own syncs, which wait for all that the
+        // disk has not written yet; nobody waits for a spare.
+        file.sync_data()?;
+        let busy = shared.ambient.clock.monotonic() - began;
+        shared.rest(FILL_REST_MAX.min(busy * FILL_REST));
     }
     Ok(())
 }
