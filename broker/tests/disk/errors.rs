@@ -35,10 +35,10 @@ const UNFINISHED: [&str; 2] = [".tmp>", ".tmp\""];
 /// Thread, call, error, and the most calls before it.
 const FAULTS: &[(&str, &str, &str, u64)] = &[
     (WAL, "fdatasync", "EIO", 20),
-    (WAL, "pwrite64", "EIO", 20),
+    (WAL, "?pwrite64,?pwritev,?pwritev2", "EIO", 20),
     ("wal-upkeep", "fdatasync", "EIO", 4),
     (WAL, "fdatasync", "ENOSPC", 20),
-    (WAL, "pwrite64", "ENOSPC", 20),
+    (WAL, "?pwrite64,?pwritev,?pwritev2", "ENOSPC", 20),
     ("metadata-sqlite", "fdatasync", "EIO", 10),
     (WAL, "fdatasync", "EINTR", 20),
     (WAL, "?rename,?renameat,?renameat2", "EIO", 1),
@@ -66,7 +66,8 @@ fn an_error_of_the_disk_ends_the_broker_before_it_promises_anything() {
     say(&format!(
         "errors: {struck} of {errors}; the broker ended after {ended}"
     ));
-    assert!(struck * 3 > errors, "only {struck} errors happened");
+    // Six rows of ten are of the log. Fewer, and one of them names a call that the log does not make any more.
+    assert!(ended * 2 > errors, "the broker ended only {ended} times");
 }
 
 /// How many of these errors happened, and after how many the broker ended.

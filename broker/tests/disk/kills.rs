@@ -22,7 +22,7 @@ const ACKS_MAX: u64 = 300;
 
 /// Calls, and the most of them that one thread is let do. A question mark: not every machine has the call.
 const CALLS: &[(&str, u64)] = &[
-    ("pwrite64", 200),
+    ("?pwrite64,?pwritev,?pwritev2", 200),
     ("fdatasync", 100),
     ("write", 60),
     ("?sendto,?sendmsg,?writev", 60),
