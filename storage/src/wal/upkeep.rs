@@ -178,7 +178,10 @@ fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Resul
         // disk has not written yet; nobody waits for a spare.
         file.sync_data()?;
         let busy = shared.ambient.clock.monotonic() - began;
-        shared.rest(FILL_REST_MAX.min(busy * FILL_REST));
+        // With fewer the log is about to need this one: it would go on without zeros, which costs more.
+        if shared.queue.lock().spares >= SPARES_WANTED {
+            shared.rest(FILL_REST_MAX.min(busy * FILL_REST));
+        }
     }
     Ok(())
 }
