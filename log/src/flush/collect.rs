@@ -14,9 +14,9 @@ use crate::format::manifest::FlushId;
 use crate::shard::Inner;
 use crate::shard::unrecorded::{BatchPlace, Taken};
 
-/// Batches and bytes that a flush has in memory at once.
+/// Batches and bytes that a flush reads at once; it has two such chunks in memory.
 const CHUNK_BATCHES: usize = 1024;
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 2 << 20;
 
 /// What a flush takes from one shard.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use streamhouse_storage::objects::{ObjectClass, ObjectKind, PutError};
 use super::FlushError;
 use super::collect::ShardPart;
 use crate::Log;
+use crate::append::stored::StoredBatch;
 use crate::format::entry::Entry;
 use crate::format::manifest::{DataStart, Manifest};
 use crate::format::section::{LastSeen, Section};
@@ -161,19 +162,22 @@ impl Log {
         writer: &mut L0Writer,
     ) -> Result<(), WriteFailed> {
         for (at, taken) in &part.partitions {
+            let read = async |from| {
+                if from == taken.batches {
+                    return Ok(Vec::new());
+                }
+                self.collect_chunk(part.shard, *at, from..taken.batches)
+                    .await
+            };
             let mut done = 0;
             let mut bytes = 0;
-            while done < taken.batches {
-                let chunk = self
-                    .collect_chunk(part.shard, *at, done..taken.batches)
-                    .await?;
+            let mut chunk = read(0).await?;
+            while !chunk.is_empty() {
                 done += chunk.len();
-                for batch in chunk {
-                    bytes += batch.len() as u64;
-                    for piece in batch.pieces() {
-                        writer.append(piece.clone()).await?;
-                    }
-                }
+                // The next ones are read while these are written.
+                let (next, written) = tokio::join!(read(done), append_all(writer, chunk));
+                bytes += written?;
+                chunk = next?;
             }
             // Every run lies behind the one before: one byte too few would move all that follow.
             if bytes != taken.bytes() {
@@ -238,6 +242,18 @@ impl Log {
             runs,
         }
     }
+}
+
+/// Appends batches one behind the other and says how many bytes they were.
+async fn append_all(writer: &mut L0Writer, batches: Vec<StoredBatch>) -> Result<u64, L0WriteError> {
+    let mut bytes = 0;
+    for batch in batches {
+        bytes += batch.len() as u64;
+        for piece in batch.pieces() {
+            writer.append(piece.clone()).await?;
+        }
+    }
+    Ok(bytes)
 }
 
 impl From<L0WriteError> for WriteFailed {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
-use streamhouse_runtime::{Ambient, Monotonic, deadline};
+use streamhouse_runtime::{Ambient, Monotonic, Running, deadline};
 
 use super::guard::Repeat;
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
@@ -31,8 +31,9 @@ pub struct ObjectWriter {
     buffered: usize,
     written: u64,
     upload: Option<Box<dyn MultipartUpload>>,
-    /// The file of the upload, where the store is a folder.
-    staged: Option<Arc<File>>,
+    /// The sync that runs, where the store is a folder, and the file of the upload. Nobody has to wait for the last one:
+    /// the store syncs the whole file before it shows the object.
+    settling: Option<Running<io::Result<Option<Arc<File>>>>>,
     unsettled: u64,
     failed: Option<PutError>,
 }
@@ -48,7 +49,7 @@ impl ObjectWriter {
             buffered: 0,
             written: 0,
             upload: None,
-            staged: None,
+            settling: None,
             unsettled: 0,
             failed: None,
         }
@@ -208,25 +209,27 @@ impl ObjectWriter {
         settled.map_err(|error| did_not_happen(key, Arc::new(error)))
     }
 
-    /// Syncs what went into a folder so far; nothing to do for other stores.
+    /// Begins to sync what went into a folder so far, after the sync before it is done; nothing to do for other stores.
     async fn settle(&mut self) -> io::Result<()> {
         let Some(folder) = self.objects.inner.folder.clone() else {
             return Ok(());
         };
-        let (key, known) = (self.key, self.staged.clone());
+        let known = match self.settling.take() {
+            Some(before) => before
+                .await
+                .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))?,
+            None => None,
+        };
+        let key = self.key;
         let tasks = &self.objects.inner.guard.ambient().tasks;
-        let syncing = tasks.blocking(move || {
+        self.settling = Some(tasks.blocking(move || {
             let found = match known {
                 Some(file) => Some(file),
                 None => folder.staged_file(&key)?.map(Arc::new),
             };
             found.as_ref().map_or(Ok(()), |file| file.sync_data())?;
             Ok(found)
-        });
-        let synced: io::Result<_> = syncing
-            .await
-            .unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
-        self.staged = synced?;
+        }));
         Ok(())
     }
 
