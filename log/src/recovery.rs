@@ -5,8 +5,8 @@
 //! 3. For each shard load the checkpoint, then apply the manifests behind it: that is the *recorded* state.
 //! 4. Replay the WAL. A record is applied if its epoch belongs to the unbroken tenure of this WAL folder and it lies
 //!    behind the shard's recorded `wal_end`; that gives the *live* state. The offsets only verify: a record that does not
-//!    follow is never dropped. It stops its shard ([`replay`]), the others serve; what only the WAL holds of the stopped
-//!    one moves to a file of its own ([`aside`]), until the database is back or the loss is accepted ([`loss`]).
+//!    follow is never dropped. It stops its shard (`replay.rs`), the others serve; what only the WAL holds of the stopped
+//!    one moves to a file of its own (`aside.rs`), until the database is back or the loss is accepted (`loss.rs`).
 //!
 //! Nothing is served before all of it is done. A second crash anywhere in here comes to the same result.
 

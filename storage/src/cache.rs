@@ -16,7 +16,7 @@
 //! consumer that reads years of old data never pushes out what the others share. The choice depends on the order of
 //! reads alone (fixed hash, one shard per 64 MiB), so a simulation repeats it.
 //!
-//! Blocks that are read ahead are cold, and only so many wait for their readers ([`Ahead`]): with more readers each is
+//! Blocks that are read ahead are cold, and only so many wait for their readers (`cache/ahead.rs`): with more readers each is
 //! read ahead for less.
 //!
 //! Memory: [`BlockCacheSettings::capacity_bytes`], plus what answers still hold of evicted blocks, plus two requests'
