@@ -32,8 +32,8 @@ section! {
         /// consumers in a group; the price is metadata, not object requests: one flush holds all partitions.
         num_partitions: i32 = 1, min 1, max 10_000, since "0.1";
 
-        /// The replication factor that is reported for topics created without one. Any factor is accepted and none
-        /// changes where data is kept: durability comes from the WAL and the object store.
+        /// Accepted for Kafka's sake, without effect: a topic may be created with any replication factor, shows one
+        /// replica, and none changes where data is kept. Durability comes from the WAL and the object store.
         default_replication_factor: i32 = 1, min 1, max 32_767, since "0.1";
 
         /// The most bytes of records in one Fetch answer, whatever the client asks for. The first batch is returned

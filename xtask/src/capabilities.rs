@@ -26,13 +26,13 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "confluent-kafka for Python",
-        used_by: "compat-tests: confluent-kafka",
+        used_by: "compat-tests: confluent-kafka, versions",
         remedy: "with Python 3: bash .ci/install-clients",
         probe: || is_installed("python"),
     },
     Capability {
         name: "Apache Kafka's Java clients and console tools",
-        used_by: "compat-tests: java, console tools",
+        used_by: "compat-tests: java, console tools, versions",
         remedy: "with a JDK (17 or later) and Maven: bash .ci/install-clients",
         probe: || is_installed("java") && run::exists("javac", &["-version"]),
     },

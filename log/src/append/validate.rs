@@ -71,7 +71,7 @@ pub enum ValidateError {
         /// The last allowed one.
         latest: i64,
     },
-    /// Transactions are not offered by this release (INVALID_TXN_STATE).
+    /// Transactions are not offered by this release (TRANSACTIONAL_ID_AUTHORIZATION_FAILED).
     #[error("the batch belongs to a transaction that was not begun here")]
     Transactional,
 }
