@@ -81,24 +81,12 @@ class Race:
         def everything(server):
             self.results.add(self.number, name, "start", {"ready_seconds": server.ready_seconds})
             self.warm(server)
-            tools, plan = self.tools, self.plan
-            self.measure(server, "produce 1 KB", lambda: loads.produce(tools, server, plan, 1024))
-            self.measure(server, "produce 100 B", lambda: loads.produce(tools, server, plan, 100))
-            self.measure(server, "produce 1 MB batches", lambda: loads.produce(
-                tools, server, plan, 1024, loads.LARGE, connections=1))
-            if name != OURS:
-                # Kafka that syncs each batch does not hold the rate, and works off what is due for long.
-                seconds = plan.seconds if name == SYNCING else plan.latency_seconds
-                self.measure(server, "one record", lambda: loads.one_record(tools, server, plan, seconds))
-            if server.is_whole:
-                self.measure(server, "consume", lambda: loads.consume(tools, server, plan))
-                self.measure(server, "tail", lambda: loads.tail(tools, server, plan))
-                self.measure(server, "end to end", lambda: loads.end_to_end(tools, server, plan))
-                for work, load in loads.KAFKA_TOOLS.items():
-                    self.measure(server, work, lambda load=load: load(tools, server, plan))
+            for work, load in self.works(server):
+                if self.is_wanted(work):
+                    self.measure(server, work, load)
 
         self.with_broker(name, None, everything)
-        if name == OURS:
+        if name == OURS and self.is_wanted("one record"):
             # Checkpoints and retention at work, which the other loads have as rarely as a broker at its defaults.
             def busy(server):
                 self.warm(server)
@@ -106,6 +94,26 @@ class Race:
                     self.tools, server, self.plan, self.plan.latency_seconds))
 
             self.with_broker(name, BUSY, busy)
+
+    def works(self, server):
+        """What a broker runs in a round, in order."""
+        tools, plan = self.tools, self.plan
+        yield "produce 1 KB", lambda: loads.produce(tools, server, plan, 1024)
+        yield "produce 100 B", lambda: loads.produce(tools, server, plan, 100)
+        yield "produce 1 MB batches", lambda: loads.produce(tools, server, plan, 1024, loads.LARGE, connections=1)
+        if server.name != OURS:
+            # Kafka that syncs each batch does not hold the rate, and works off what is due for long.
+            seconds = plan.seconds if server.name == SYNCING else plan.latency_seconds
+            yield "one record", lambda: loads.one_record(tools, server, plan, seconds)
+        if server.is_whole:
+            yield "consume", lambda: loads.consume(tools, server, plan)
+            yield "tail", lambda: loads.tail(tools, server, plan)
+            yield "end to end", lambda: loads.end_to_end(tools, server, plan)
+            for work, load in loads.KAFKA_TOOLS.items():
+                yield work, lambda load=load: load(tools, server, plan)
+
+    def is_wanted(self, work):
+        return not self.plan.works or work in self.plan.works
 
     def with_broker(self, name, settings, work):
         machine.settle()
@@ -211,6 +219,7 @@ def main():
     arguments = parser("race", __doc__)
     arguments.add_argument("--warm-seconds", type=int, default=15, help="seconds of each load that warms a broker up")
     arguments.add_argument("--brokers", nargs="+", choices=WORDS, default=list(WORDS), help="who races")
+    arguments.add_argument("--works", nargs="+", help="which loads run, by the names in the table [default: all]")
     plan = Plan(arguments.parse_args())
     begun = time.monotonic()
     race = Race(plan)

@@ -5,7 +5,7 @@
 //! that an earlier recovery started and nobody used is left out of the chain and becomes a spare again.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex};
 use streamhouse_runtime::Ambient;
@@ -205,6 +205,7 @@ impl Opening {
             written: AtomicU64::new(base),
             durable: AtomicU64::new(base),
             recycled: AtomicU64::new(0),
+            is_written_to: AtomicBool::new(false),
             note: Mutex::new(note),
             failure: Mutex::default(),
             upkeep: Mutex::default(),

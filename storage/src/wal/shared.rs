@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) written: AtomicU64,
     pub(super) durable: AtomicU64,
     pub(super) recycled: AtomicU64,
+    /// Whether a group was written that no seal follows yet: the log does not rest.
+    pub(super) is_written_to: AtomicBool,
     /// What the next file header carries.
     pub(super) note: Mutex<Bytes>,
     pub(super) failure: Mutex<Failure>,

@@ -1,10 +1,12 @@
 //! Work beside the log that no acknowledgement waits for: recycling files and keeping spares filled with zeros.
 //!
-//! A sync into a file whose blocks were written before is about twice as fast as one that makes the file system note
-//! new blocks; hence the zeros, and hence recycling instead of deleting.
+//! A sync into a file whose blocks were written before is cheaper than one that makes the file system note new blocks;
+//! hence recycling instead of deleting, and hence the zeros. Zeros are written only while the log rests: beside a load
+//! they would take from the disk what that load needs, as many bytes again as it writes itself.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::files::{RetiredFile, SpareFile};
@@ -111,16 +113,16 @@ impl Shared {
     }
 }
 
-/// Makes one spare file, filled with zeros or only reserved. A full disk is noted, so that appends are refused in time.
+/// Makes one spare file: filled with zeros if `fill` asks for it and the log rests, or only reserved. A full disk is noted, so that appends are refused in time.
 pub(super) fn make_spare(shared: &Shared, fill: bool) -> io::Result<()> {
     let serial = shared.files.lock().take_serial();
     let (unfinished, name) = (names::unfinished_file(serial), names::spare_file(serial));
     match try_make(shared, &unfinished, &name, fill) {
-        Ok(file) => {
+        Ok((file, is_filled)) => {
             shared.files.lock().add_spare(SpareFile {
                 name,
                 file,
-                is_filled: fill,
+                is_filled,
             });
             let mut queue = shared.queue.lock();
             queue.spares += 1;
@@ -149,20 +151,19 @@ fn try_make(
     unfinished: &str,
     name: &str,
     fill: bool,
-) -> io::Result<Arc<dyn WalFile>> {
+) -> io::Result<(Arc<dyn WalFile>, bool)> {
     let bytes = shared.settings.file_bytes;
     let file = shared.io.create(unfinished)?;
     file.reserve(bytes)?;
-    if fill {
-        fill_with_zeros(shared, file.as_ref(), bytes)?;
-    }
+    let is_filled = fill && fill_with_zeros(shared, file.as_ref(), bytes)?;
     file.sync_data()?;
     shared.io.rename(unfinished, name)?;
     shared.io.sync_dir()?;
-    Ok(file)
+    Ok((file, is_filled))
 }
 
-fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Result<()> {
+/// False if it ended before the end of the file, because the log is being written.
+fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Result<bool> {
     let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
     let mut at = 0;
     while at < bytes {
@@ -170,18 +171,18 @@ fn fill_with_zeros(shared: &Shared, file: &dyn WalFile, bytes: u64) -> io::Resul
         if shared.queue.lock().gate != Gate::Open {
             return Err(io::ErrorKind::Interrupted.into());
         }
+        if shared.is_written_to.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let began = shared.ambient.clock.monotonic();
         let count = usize::try_from(bytes - at).map_or(zeros.len(), |left| left.min(zeros.len()));
         write_all_at(file, at, &zeros[..count])?;
         at += count as u64;
-        // In pieces, and most of the time not at all: producers wait for the log's own syncs, which wait for all that the
-        // disk has not written yet; nobody waits for a spare.
+        // In pieces, and most of the time not at all: the log's own syncs, which may begin at any moment, wait for all that
+        // the disk has not written yet; nobody waits for a spare.
         file.sync_data()?;
         let busy = shared.ambient.clock.monotonic() - began;
-        // With fewer the log is about to need this one: it would go on without zeros, which costs more.
-        if shared.queue.lock().spares >= SPARES_WANTED {
-            shared.rest(FILL_REST_MAX.min(busy * FILL_REST));
-        }
+        shared.rest(FILL_REST_MAX.min(busy * FILL_REST));
     }
-    Ok(())
+    Ok(true)
 }

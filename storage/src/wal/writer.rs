@@ -119,6 +119,7 @@ impl Shared {
         let from = WalPosition(first.position);
         let to = WalPosition(last.position + format::record_bytes(last.payload_len()));
         let is_seal = last.kind == RecordKind::Seal;
+        self.is_written_to.store(!is_seal, Ordering::Relaxed);
         if first.starts_file {
             writer.current = self.begin_file(&writer.current, from)?;
         }
