@@ -307,7 +307,9 @@ impl Log {
             return Ok(*bytes);
         }
         let key = object_id(id).key(ObjectKind::L0);
-        let size = self.objects.size(&key, ObjectClass::CatchUpRead).await;
+        let class = ObjectClass::CatchUpRead;
+        let look = || self.objects.size(&key, class);
+        let size = self.objects.read_twice(&key, class, look).await;
         let bytes = size.map_err(|error| ReadError::Storage(error.to_string()))?;
         self.note_object_bytes(id, bytes);
         Ok(bytes)

@@ -19,10 +19,10 @@ mod replay;
 use std::collections::{BTreeMap, BTreeSet};
 
 use streamhouse_metadata::store::{
-    GrantOutcome, GrantRequest, Incarnation, Lsn, MetadataStore, ShardId, ShardRow,
+    CheckpointRow, GrantOutcome, GrantRequest, Incarnation, Lsn, MetadataStore, ShardId, ShardRow,
 };
 use streamhouse_protocol::ids::TopicId;
-use streamhouse_storage::objects::{GetError, ObjectClass, ObjectKind, Objects};
+use streamhouse_storage::objects::{GetError, ObjectClass, ObjectKey, ObjectKind, Objects};
 use streamhouse_storage::wal::{ReplayVerdict, Replayed, WalPosition};
 
 use crate::format::checkpoint;
@@ -308,14 +308,32 @@ async fn load_checkpoint(objects: &Objects, row: &ShardRow) -> Result<Recorded, 
             ..Recorded::default()
         });
     };
-    let shard = row.shard.0;
-    let failed = |reason: String| RecoverError::Checkpoint { shard, reason };
     let key = object_id(pointer.object).key(ObjectKind::Checkpoint);
+    let read = || read_checkpoint(objects, row.shard, &key, pointer);
+    objects
+        .read_twice(&key, ObjectClass::Checkpoint, read)
+        .await
+}
+
+async fn read_checkpoint(
+    objects: &Objects,
+    shard: ShardId,
+    key: &ObjectKey,
+    pointer: CheckpointRow,
+) -> Result<Recorded, RecoverError> {
+    let number = shard.0;
+    let failed = |reason: String| RecoverError::Checkpoint {
+        shard: number,
+        reason,
+    };
     let bytes = objects
-        .get_range(&key, 0..pointer.bytes, ObjectClass::Checkpoint)
+        .get_range(key, 0..pointer.bytes, ObjectClass::Checkpoint)
         .await
         .map_err(|source| match source {
-            GetError::Unavailable { .. } => RecoverError::CheckpointUnavailable { shard, source },
+            GetError::Unavailable { .. } => RecoverError::CheckpointUnavailable {
+                shard: number,
+                source,
+            },
             GetError::NotFound { .. } | GetError::Short { .. } => failed(source.to_string()),
         })?;
     if xxhash_rust::xxh3::xxh3_64(&bytes) != pointer.state_hash {
@@ -323,8 +341,7 @@ async fn load_checkpoint(objects: &Objects, row: &ShardRow) -> Result<Recorded, 
             "its hash is not the one that the database names".to_owned(),
         ));
     }
-    let recorded =
-        checkpoint::decode(row.shard, bytes).map_err(|error| failed(error.to_string()))?;
+    let recorded = checkpoint::decode(shard, bytes).map_err(|error| failed(error.to_string()))?;
     if recorded.next_lsn == pointer.lsn {
         Ok(recorded)
     } else {

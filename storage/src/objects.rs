@@ -13,6 +13,7 @@
 //! Errors of writes say whether the write did not happen or may have happened. Not promised: that a read sees a
 //! deletion that runs at the same time, that a listing is one point in time.
 
+mod again;
 mod blocks;
 mod class;
 mod error;
@@ -36,6 +37,7 @@ use futures::stream::{self, BoxStream};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 use streamhouse_runtime::Ambient;
 
+pub use self::again::BlamesObject;
 pub use self::class::ObjectClass;
 pub use self::error::{DeleteError, GetError, ListError, OpenFolderError, PutError, StoreError};
 #[cfg(any(test, feature = "test-support"))]

@@ -1,7 +1,7 @@
 //! Why a log could not be recovered, and which of these reasons stop one shard alone.
 
 use streamhouse_metadata::store::StoreError;
-use streamhouse_storage::objects::GetError;
+use streamhouse_storage::objects::{BlamesObject, GetError};
 use streamhouse_storage::wal::WalLoss;
 
 use super::older_database::OlderDatabase;
@@ -37,7 +37,7 @@ pub enum RecoverError {
         /// What the store said.
         source: GetError,
     },
-    /// A checkpoint is missing or damaged.
+    /// A checkpoint is missing or damaged, twice in a row.
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]
     Checkpoint {
         /// The shard.
@@ -110,6 +110,25 @@ pub enum RecoverError {
         /// Where the WAL goes on.
         found: u64,
     },
+}
+
+impl BlamesObject for RecoverError {
+    fn blames_object(&self) -> bool {
+        match self {
+            Self::Checkpoint { .. } => true,
+            Self::CheckpointUnavailable { .. }
+            | Self::Manifest { .. }
+            | Self::Chain { .. }
+            | Self::Store(_)
+            | Self::WalElsewhere { .. }
+            | Self::UnknownShard(_)
+            | Self::WalRecord { .. }
+            | Self::StrayRecord { .. }
+            | Self::OlderDatabase(_)
+            | Self::NotAccepted { .. }
+            | Self::WalLost { .. } => false,
+        }
+    }
 }
 
 impl RecoverError {

@@ -334,7 +334,9 @@ async fn size_of(objects: &Objects, id: ObjectId) -> (ObjectId, Option<u64>) {
 /// The manifests in an object, as far as they can be read.
 async fn manifests_of(objects: &Objects, id: ObjectId, bytes: u64) -> Vec<Manifest> {
     let key = id.key(ObjectKind::L0);
-    let index = L0Index::load(objects, &key, bytes, ObjectClass::Checkpoint).await;
+    let class = ObjectClass::Checkpoint;
+    let load = || L0Index::load(objects, &key, bytes, class);
+    let index = objects.read_twice(&key, class, load).await;
     let sections = index.map_or_else(|_| Vec::new(), |index| index.sections().to_vec());
     let manifests = sections.into_iter().filter_map(|section| {
         let section = Section::decode(section.body).ok()?;

@@ -7,7 +7,7 @@ use streamhouse_log::recovery::RecoverError;
 use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
 use streamhouse_metadata::store::ShardShelf;
 use streamhouse_protocol::ids::LeaderEpoch;
-use streamhouse_storage::objects::{self, ObjectClass, ObjectKind};
+use streamhouse_storage::objects::{self, Fault, ObjectClass, ObjectKind};
 use streamhouse_storage::wal::crash::{CrashStyle, IoFault};
 use streamhouse_storage::wal::{WalLoss, WalPosition};
 
@@ -265,6 +265,52 @@ async fn a_shard_that_another_broker_took_hands_its_entries_to_the_next_start() 
     assert!(asides(&world).is_empty(), "all of it is recorded");
     assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]));
     assert_eq!(world.values(NEIGHBOUR, 0).await, numbered(&["n0"]));
+}
+
+/// A dead broker whose next start reads one checkpoint, that of partition 0, which ends with record `a`; `b` is in the WAL.
+async fn checkpointed() -> World {
+    let mut world = World::started().await;
+    world.append(0, &batch(&["a"])).await;
+    world.log().flush().await.unwrap();
+    world.log().checkpoint_all().await.unwrap();
+    world.append(0, &batch(&["b"])).await;
+    world.kill().await;
+    world
+}
+
+/// It got through because the faults of the store were never let loose on checkpoints.
+#[tokio::test]
+async fn a_checkpoint_that_reads_damaged_once_stops_nothing() {
+    for fault in [Fault::WrongBytes, Fault::Truncate, Fault::NotFound] {
+        let mut world = checkpointed().await;
+        let before = world.objects.counts(ObjectClass::Checkpoint);
+        world.faults.script([Some(fault)]);
+        world.start().await;
+        assert_eq!(world.log().stopped_shards(), Vec::new(), "{fault:?}");
+        let counts = world.objects.counts(ObjectClass::Checkpoint);
+        assert_eq!(
+            (counts.doubted - before.doubted, counts.condemned),
+            (1, before.condemned),
+            "{fault:?}"
+        );
+        assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]));
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_reads_damaged_twice_stops_its_shard() {
+    for fault in [Fault::WrongBytes, Fault::Truncate, Fault::NotFound] {
+        let mut world = checkpointed().await;
+        world.faults.script([Some(fault), Some(fault)]);
+        world.start().await;
+        let stopped = world.log().stopped_shards();
+        assert_eq!(stopped.len(), 1, "{fault:?}");
+        assert!(stopped[0].1.contains("checkpoint"), "{stopped:?}");
+        assert_eq!(world.objects.counts(ObjectClass::Checkpoint).condemned, 1);
+        // The store is well again, and so is the shard after the next start.
+        world.restart().await;
+        assert_eq!(world.values(0, 0).await, numbered(&["a", "b"]));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Getting blocks and indexes that are not in memory: one request for all who wait, neighbours together, everything
 //! verified before it is shown to anybody.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use quick_cache::sync::{DefaultLifecycle, GuardResult, PlaceholderGuard};
 use super::ahead::Kept;
 use super::{BlockCache, BlockKey, FixedHash, ReadError, Weigh};
 use crate::l0::{BadBlock, CRC_BLOCK_BYTES, IndexError, L0Index};
-use crate::objects::{GetError, ObjectClass, ObjectKey};
+use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey};
 use streamhouse_runtime::planted;
 
 /// The right to load one block; others who want it wait until it is dropped or used.
@@ -36,6 +37,14 @@ pub(super) struct Block {
 }
 
 impl Block {
+    fn whole(start: u64, bytes: Bytes) -> Self {
+        Self {
+            start,
+            bytes,
+            bad: None,
+        }
+    }
+
     /// The part of the block that lies in `range`.
     pub(super) fn slice_of(
         &self,
@@ -83,24 +92,19 @@ impl BlockCache {
             Ok(index) => return Ok(index),
             Err(loading) => loading,
         };
-        let load = || {
+        let load = || async {
             self.inner.counters.index_get();
-            L0Index::load(&self.inner.objects, key, object_bytes, class)
-        };
-        let loaded = match load().await {
-            Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) => {
+            let loaded = L0Index::load(&self.inner.objects, key, object_bytes, class).await;
+            if let Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) =
+                loaded
+            {
                 self.inner.counters.corrupt();
-                let again = load().await;
-                if let Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) =
-                    again
-                {
-                    self.inner.counters.corrupt();
-                }
-                again
             }
-            once @ (Ok(_) | Err(IndexError::TooNew { .. } | IndexError::Get(_))) => once,
+            loaded
         };
+        let loaded = self.inner.objects.read_twice(key, class, load);
         let index = loaded
+            .await
             .map_err(|error| ReadError::from_index(error, object_bytes))?
             .without_sections();
         // If the object was forgotten meanwhile, the entry is gone and the index still serves this read.
@@ -183,29 +187,41 @@ impl BlockCache {
         self.inner.counters.missed(run.len() as u64);
         let last = first + run.len() as u64 - 1;
         let whole = self.span(index, first).start..self.span(index, last).end;
+        let mut why = None;
         let mut fetched = match self.fetch(key, whole, errand.class).await {
             Ok(blocks) => blocks.into_iter(),
-            // The store gave fewer bytes than the object has: each block is tried once more below.
-            Err(GetError::Short { .. }) => Vec::new().into_iter(),
-            Err(error @ (GetError::NotFound { .. } | GetError::Unavailable { .. })) => {
-                return Err(ReadError::from_get(error));
+            // Each block is tried once more below.
+            Err(error) if error.blames_object() => {
+                why = Some(error);
+                Vec::new().into_iter()
             }
+            Err(error) => return Err(ReadError::from_get(error)),
         };
         let mut blocks = Vec::with_capacity(run.len());
         for (number, loading) in (first..).zip(run) {
             let span = self.span(index, number);
-            let block = match fetched.next() {
-                Some(bytes)
-                    if index.verify(span.start, &bytes).is_ok()
-                        || planted::bug("block_checksum_not_checked") =>
-                {
-                    Block {
-                        start: span.start,
-                        bytes,
-                        bad: None,
-                    }
+            let judged = fetched
+                .next()
+                .map(|bytes| (index.verify(span.start, &bytes), bytes));
+            let block = match (judged, &why) {
+                (Some((Ok(()), bytes)), _) => Block::whole(span.start, bytes),
+                (Some((Err(_), bytes)), _) if planted::bug("block_checksum_not_checked") => {
+                    Block::whole(span.start, bytes)
                 }
-                Some(_) | None => self.fetch_again(key, index, span, errand.class).await?,
+                (Some((Err(bad), _)), _) => {
+                    self.fetch_again(key, index, (span, errand.class), &bad)
+                        .await?
+                }
+                (None, Some(error)) => {
+                    self.fetch_again(key, index, (span, errand.class), error)
+                        .await?
+                }
+                // A request that succeeds gives all blocks that were asked for.
+                (None, None) => {
+                    let bad = BadBlock { start: span.start };
+                    self.fetch_again(key, index, (span, errand.class), &bad)
+                        .await?
+                }
             };
             if block.bad.is_none() {
                 // If the object was forgotten meanwhile, the entry is gone and the bytes still serve this read.
@@ -221,18 +237,25 @@ impl BlockCache {
         &self,
         key: &ObjectKey,
         index: &L0Index,
-        span: Range<u64>,
-        class: ObjectClass,
+        (span, class): (Range<u64>, ObjectClass),
+        why: &(dyn fmt::Display + Sync),
     ) -> Result<Block, ReadError> {
         self.inner.counters.corrupt();
+        self.inner.objects.doubts(key, class, why);
         let blocks = self.fetch(key, span.clone(), class).await;
-        let mut blocks = blocks.map_err(ReadError::from_get)?;
+        let mut blocks = blocks.map_err(|error| {
+            if error.blames_object() {
+                self.inner.objects.condemns(key, class, &error);
+            }
+            ReadError::from_get(error)
+        })?;
         // A span is one block.
         let bytes = blocks.pop().unwrap_or_default();
         let bad = index.verify(span.start, &bytes).err();
+        let bad = bad.filter(|_| !planted::bug("second_read_not_checked"));
         if let Some(bad) = bad {
             self.inner.counters.corrupt();
-            tracing::error!(%key, position = bad.start, "a block of an object is damaged, twice in a row");
+            self.inner.objects.condemns(key, class, &bad);
         }
         Ok(Block {
             start: span.start,

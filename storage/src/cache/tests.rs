@@ -252,6 +252,33 @@ fn wrong_bytes_are_fetched_once_more_and_never_shown() {
 }
 
 #[test]
+fn an_object_that_seems_to_be_gone_once_is_read() {
+    let rig = Rig::new(16);
+    rig.run(async {
+        let stored = Stored::new(&rig, 1, 3 * 65_536).await;
+        for script in [
+            vec![Some(Fault::NotFound)],
+            vec![None, Some(Fault::NotFound)],
+        ] {
+            let cache = cache(&rig, 16);
+            rig.faults.script(script);
+            let read = stored.read(&cache, 0..3 * BLOCK, TAIL).await;
+            read.expect("read at the second try");
+        }
+        let counts = rig.objects.counts(TAIL);
+        assert_eq!((counts.doubted, counts.condemned), (4, 0));
+        // Twice is believed, and not remembered.
+        let cache = cache(&rig, 16);
+        rig.faults.script([Some(Fault::NotFound); 2]);
+        let read = stored.read(&cache, 0..10, TAIL).await;
+        assert!(matches!(read, Err(ReadError::NotFound { .. })), "{read:?}");
+        assert_eq!(rig.objects.counts(TAIL).condemned, 1);
+        let read = stored.read(&cache, 0..10, TAIL).await;
+        read.expect("the store has recovered");
+    });
+}
+
+#[test]
 fn bytes_that_stay_wrong_are_an_error_each_time() {
     let rig = Rig::new(7);
     rig.run(async {

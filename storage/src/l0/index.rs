@@ -11,7 +11,7 @@ use super::{
     CRC_BLOCK_BYTES, DATA_BYTES_MAX, FOOTER_BYTES_MAX, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC,
     L0Header, TRAILER_BYTES, TRAILER_MAGIC,
 };
-use crate::objects::{GetError, ObjectClass, ObjectKey, Objects};
+use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey, Objects};
 
 /// How many sections an object may have: one per shard of the cluster.
 pub const L0_SECTIONS_MAX: usize = 65_536;
@@ -62,6 +62,17 @@ pub enum IndexError {
         /// The oldest format version that may read it.
         min_reader: u16,
     },
+}
+
+impl BlamesObject for IndexError {
+    fn blames_object(&self) -> bool {
+        match self {
+            Self::Get(error) => error.blames_object(),
+            Self::Damaged { .. } => true,
+            // Newer or damaged: the second answer tells.
+            Self::TooNew { .. } => true,
+        }
+    }
 }
 
 /// A block whose bytes do not have the checksum that was written.

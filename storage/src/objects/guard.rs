@@ -65,6 +65,10 @@ pub struct ObjectCounts {
     pub failed: u64,
     /// Bytes of bodies sent or received by requests that succeeded.
     pub bytes: u64,
+    /// Answers that said that an object is gone or damaged, and were asked for once more.
+    pub doubted: u64,
+    /// Second answers that said so, too: objects, or parts of them, that are lost.
+    pub condemned: u64,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +77,8 @@ struct Counters {
     repeated: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
+    doubted: AtomicU64,
+    condemned: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -104,7 +110,19 @@ impl Guard {
             repeated: counters.repeated.load(Ordering::Relaxed),
             failed: counters.failed.load(Ordering::Relaxed),
             bytes: counters.bytes.load(Ordering::Relaxed),
+            doubted: counters.doubted.load(Ordering::Relaxed),
+            condemned: counters.condemned.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn doubted(&self, class: ObjectClass) {
+        let counters = &self.counters[class.index()];
+        counters.doubted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn condemned(&self, class: ObjectClass) {
+        let counters = &self.counters[class.index()];
+        counters.condemned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Runs `request` until it succeeds or may not be repeated any more. `bytes` is what it moves.
