@@ -17,6 +17,7 @@ mod broker;
 mod clients;
 mod clock;
 mod data_set;
+mod history;
 mod matrix;
 mod operation;
 mod page;
