@@ -260,6 +260,9 @@ public final class History {
                 });
                 tell(name, reader.poll(Duration.ofMillis(100)), next);
             }
+        } catch (KafkaException failure) {
+            complain(name, failure);
+            say(name + " gone\n");
         }
     }
 

@@ -99,6 +99,10 @@ class Producer:
                 return
             except BufferError:
                 self.client.poll(0.1)
+            except ck.KafkaException as error:
+                print(f"{name} {number}: {error}", file=sys.stderr, flush=True)
+                say([f"{name} unknown {number}\n"])
+                return
 
 
 class Consumer:
@@ -133,15 +137,25 @@ class Consumer:
                 del self.ends[partition]
         return self.ends is not None and not self.ends
 
+    def messages(self):
+        if not self.group:
+            return self.client.consume(500, timeout=0.1)
+        # One at a time: what a batch holds may be older than the change of the assignment that came with it.
+        message = self.client.poll(0.1)
+        return [] if message is None else [message]
+
     def run(self):
         while not self.whole():
             lines = []
-            for message in self.client.consume(500, timeout=0.1):
+            for message in self.messages():
                 if message.error() is None:
                     lines.append(shown(self.name, message))
                     self.next[message.partition()] = message.offset() + 1
-                else:
-                    print(f"{self.name}: {message.error()}", file=sys.stderr, flush=True)
+                    continue
+                print(f"{self.name}: {message.error()}", file=sys.stderr, flush=True)
+                if message.error().code() == ck.KafkaError._AUTO_OFFSET_RESET:
+                    say([f"{self.name} gone\n"])
+                    return
             say(lines)
             while not self.commands.empty():
                 self.commands.get()

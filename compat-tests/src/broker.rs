@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::process::{Process, tail};
+use crate::process::{Process, Signal, tail};
 use crate::wire;
 
 /// From the start to the first answer. A start takes a fraction of a second; builds may run beside the test.
@@ -19,6 +19,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The address that the broker prints begins so: it listens on the loopback interface only.
 const ADDRESS: &str = "127.0.0.1:";
+
+/// What holds its data, in its folder.
+const DATA: &str = "data";
 
 /// A broker process and its folder.
 #[derive(Debug)]
@@ -56,6 +59,31 @@ impl Broker {
     /// Ends the process as `kill -9` does and starts it again on the same folder and port.
     pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
+        self.start_again()
+    }
+
+    /// Ends the process as `kill -9` does, does something to its data, and starts it again.
+    pub(crate) fn kill_and_meddle(
+        &mut self,
+        meddle: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        self.process.kill()?;
+        meddle(&self.folder.path().join(DATA))?;
+        self.start_again()
+    }
+
+    /// Asks the process to end, and starts it again when it has.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.end()?;
+        self.start_again()
+    }
+
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    fn start_again(&mut self) -> Result<()> {
         let (process, port) = start(&self.binary, self.folder.path(), self.port, &self.settings)?;
         ensure!(
             port == self.port,
@@ -88,6 +116,10 @@ impl Broker {
 
     /// Asks the process to end; it must do so without an error.
     pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
         let status = self.process.terminate(STOP_DEADLINE)?;
         ensure!(
             status.success(),
@@ -103,27 +135,25 @@ impl Broker {
     }
 }
 
-/// The binary beside this test: the one of the same build.
+/// The binary of the same build: beside the folder of this test, or beside this program.
 pub(crate) fn binary() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .context("a test lies in target/PROFILE/deps")?;
-    let binary = profile.join("streamhouse");
-    ensure!(
-        binary.is_file(),
-        "{} is missing; build it: cargo build -p streamhouse-broker",
-        binary.display()
-    );
-    Ok(binary)
+    let own = std::env::current_exe()?;
+    let beside = own.ancestors().skip(1).take(2);
+    let mut binaries = beside.map(|folder| folder.join("streamhouse"));
+    let found = binaries.find(|binary| binary.is_file());
+    found.with_context(|| {
+        format!(
+            "no streamhouse beside {}; build it: cargo build -p streamhouse-broker",
+            own.display()
+        )
+    })
 }
 
 fn start(binary: &Path, folder: &Path, port: u16, settings: &[String]) -> Result<(Process, u16)> {
     let mut command = Command::new(binary);
     command
         .args(["dev", "--port", &port.to_string(), "--data"])
-        .arg(folder.join("data"));
+        .arg(folder.join(DATA));
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -11,13 +11,14 @@
 //! The walk: `matrix` runs the cells and tells what happened, `broker` starts and kills the process, `clients` and
 //! `scenarios` are the two sides of the matrix, `proxy` loses answers on purpose, `wire` is the harness's own hand at the port,
 //! `page` writes `docs/reference/compatibility.md`. Beside the matrix stands `versions`: every version of every API, compared with the
-//! answers of Apache Kafka by a program in Python.
+//! answers of Apache Kafka by a program in Python; and `history`: several clients at once across
+//! kills and stops, and a checker for what they saw.
 
 mod broker;
 mod clients;
 mod clock;
 mod data_set;
-mod history;
+pub mod history;
 mod matrix;
 mod operation;
 mod page;

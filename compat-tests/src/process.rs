@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
+
+pub(crate) use rustix::process::Signal;
 
 /// Lines that wait to be read; a process that writes more waits on its pipe.
 const LINES_WAITING_MAX: usize = 1024;
@@ -61,6 +63,29 @@ impl Process {
         written
             .and_then(|()| stdin.flush())
             .with_context(|| self.tale("no longer reads"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| self.tale("cannot be signalled"))
+    }
+
+    /// Hands every line of its output to `sink`, until that says no or the output ends; nothing is left for `next_line`.
+    pub(crate) fn send_lines_to(
+        &mut self,
+        mut sink: impl FnMut(Option<String>) -> bool + Send + 'static,
+    ) -> Result<()> {
+        let (_, none) = sync_channel(0);
+        let lines = std::mem::replace(&mut self.lines, none);
+        spawn(move || {
+            for line in lines {
+                if !sink(Some(text(&line))) {
+                    return;
+                }
+            }
+            sink(None);
+        })
     }
 
     /// Closes its input.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -154,6 +156,11 @@ func read(name string, ends []string) {
 		fetches := client.PollFetches(context.Background())
 		for _, failed := range fetches.Errors() {
 			complain(name, failed.Err)
+			if errors.Is(failed.Err, kerr.OffsetOutOfRange) {
+				say(name + " gone\n")
+				client.Close()
+				return
+			}
 		}
 		last := map[int32]int64{}
 		fetches.EachRecord(func(r *kgo.Record) {

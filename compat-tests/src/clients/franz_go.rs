@@ -42,6 +42,14 @@ impl FranzGo {
         );
         Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
     }
+
+    /// Compiles one of the programs.
+    pub(super) fn build(&self, package: &str, program: &Path) -> Result<()> {
+        let program = program
+            .to_str()
+            .context("a folder with a name in Unicode")?;
+        self.go(&["build", "-o", program, package]).map(|_| ())
+    }
 }
 
 impl Client for FranzGo {
@@ -62,15 +70,7 @@ impl Client for FranzGo {
             "github.com/twmb/franz-go",
         ])?;
         let folder = TempDir::new()?;
-        let program = driver(&folder);
-        self.go(&[
-            "build",
-            "-o",
-            program
-                .to_str()
-                .context("a folder with a name in Unicode")?,
-            ".",
-        ])?;
+        self.build(".", &driver(&folder))?;
         self.folder = Some(folder);
         Ok(version.trim_start_matches('v').to_owned())
     }

@@ -47,23 +47,7 @@ impl Client for Java {
     fn prepare(&mut self) -> Result<String> {
         let version = version(&self.jars, "kafka-clients-")?;
         let classes = TempDir::new()?;
-        let mut command = Command::new("javac");
-        command
-            .arg("-cp")
-            .arg(self.jars.join("*"))
-            .arg("-d")
-            .arg(classes.path());
-        let compiled = output(
-            "javac",
-            command.arg(source("java/Driver.java")),
-            &[],
-            START_DEADLINE,
-        )?;
-        ensure!(
-            compiled.status.success(),
-            "the driver does not compile: {}",
-            compiled.stderr
-        );
+        compile(&self.jars, "java/Driver.java", classes.path())?;
         self.classes = Some(classes);
         Ok(version)
     }
@@ -78,9 +62,7 @@ impl Client for Java {
             .as_ref()
             .context("the driver is compiled")?
             .path();
-        let path = std::env::join_paths([classes.to_path_buf(), self.jars.join("*")])?;
-        let mut command = Command::new("java");
-        command.args(JVM).arg("-cp").arg(path).arg("Driver");
+        let mut command = program(&self.jars, classes, "Driver")?;
         Ok(Box::new(Driver::start(
             self.name(),
             &mut command,
@@ -88,6 +70,31 @@ impl Client for Java {
             folder,
         )?))
     }
+}
+
+/// Compiles one of the programs.
+pub(super) fn compile(jars: &Path, file: &str, classes: &Path) -> Result<()> {
+    let mut command = Command::new("javac");
+    command
+        .arg("-cp")
+        .arg(jars.join("*"))
+        .arg("-d")
+        .arg(classes);
+    let compiled = output("javac", command.arg(source(file)), &[], START_DEADLINE)?;
+    ensure!(
+        compiled.status.success(),
+        "{file} does not compile: {}",
+        compiled.stderr
+    );
+    Ok(())
+}
+
+/// The command that runs a compiled program.
+pub(super) fn program(jars: &Path, classes: &Path, class: &str) -> Result<Command> {
+    let path = std::env::join_paths([classes.to_path_buf(), jars.join("*")])?;
+    let mut command = Command::new("java");
+    command.args(JVM).arg("-cp").arg(path).arg(class);
+    Ok(command)
 }
 
 /// The version in the name of a jar.

@@ -8,6 +8,7 @@ mod group_process;
 mod java;
 mod kafkajs;
 mod kcat;
+mod parts;
 mod python;
 
 use std::fmt::Debug;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::operation::{Answer, Record, Refusal, Request};
+
+pub(crate) use self::parts::Programs;
 
 /// How long a program may take to tell its version or to be compiled.
 const START_DEADLINE: Duration = Duration::from_secs(300);

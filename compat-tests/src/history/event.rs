@@ -75,13 +75,22 @@ pub(crate) enum What {
         offset: Option<i64>,
     },
     /// The client says that it never sent the record.
-    Failed { number: u32 },
+    Failed {
+        number: u32,
+    },
     /// The client gave up; the record may be there.
-    Unknown { number: u32 },
+    Unknown {
+        number: u32,
+    },
     /// The consumer reads this partition from now on; a member does not know from where.
-    Assigned { partition: i32, from: Option<i64> },
+    Assigned {
+        partition: i32,
+        from: Option<i64>,
+    },
     /// The consumer no longer reads it.
-    Revoked { partition: i32 },
+    Revoked {
+        partition: i32,
+    },
     /// A record came. Without an id, nobody could tell what it is.
     Read {
         partition: i32,
@@ -91,7 +100,10 @@ pub(crate) enum What {
         timestamp: i64,
     },
     /// A final reader has read a partition up to its end.
-    Whole { partition: i32, end: i64 },
+    Whole {
+        partition: i32,
+        end: i64,
+    },
     EndsAsked,
     Ends {
         partition: i32,
@@ -299,8 +311,8 @@ impl History {
 
     /// Reads what `save` wrote. The n-th event stands in line n + 2.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let file =
+            std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut lines = std::io::BufReader::new(file).lines();
         let head = lines.next().context("an empty file")??;
         let seed = head.strip_prefix(HEAD).map(str::trim);

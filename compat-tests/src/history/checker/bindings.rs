@@ -134,7 +134,10 @@ fn compare(history: &History, verdict: &mut Verdict, read: &Read, id: RecordId, 
     if sent.partition != partition {
         let given = sent.partition;
         verdict.find(Anomaly::WrongPartition, at, || {
-            format!("{} was sent to partition {given} and read from {partition}", record())
+            format!(
+                "{} was sent to partition {given} and read from {partition}",
+                record()
+            )
         });
     }
     if (sent.digest, sent.timestamp) != (read.digest, read.timestamp) {
@@ -151,14 +154,20 @@ fn compare(history: &History, verdict: &mut Verdict, read: &Read, id: RecordId, 
     }
     if sent.outcome == Outcome::Failed {
         verdict.find(Anomaly::FailedYetRead, at.max(sent.ended), || {
-            format!("{} failed and was read at offset {offset} of partition {partition}", record())
+            format!(
+                "{} failed and was read at offset {offset} of partition {partition}",
+                record()
+            )
         });
     }
     if let Some((first, _)) = sent.read
         && first != offset
     {
         verdict.find(Anomaly::Duplicate, at, || {
-            format!("{} lies at offsets {first} and {offset} of partition {partition}", record())
+            format!(
+                "{} lies at offsets {first} and {offset} of partition {partition}",
+                record()
+            )
         });
     }
     sent.read.get_or_insert((offset, at));

@@ -224,7 +224,10 @@ impl Commits {
                 commit.replaced = earliest[later];
                 let first = sorted.first_acknowledged.unwrap_or(NEVER);
                 sorted.first_acknowledged = Some(first.min(commit.ended));
-                if sorted.highest.is_none_or(|(known, _)| commit.offset > known) {
+                if sorted
+                    .highest
+                    .is_none_or(|(known, _)| commit.offset > known)
+                {
                     sorted.highest = Some((commit.offset, commit.ended));
                 }
             }

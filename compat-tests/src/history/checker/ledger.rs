@@ -97,7 +97,9 @@ impl Ledger {
                 let given = sent.partition;
                 verdict.find(Anomaly::WrongPartition, at, || {
                     let record = shown(history, id(number));
-                    format!("{record} was sent to partition {given} and acknowledged in {partition}")
+                    format!(
+                        "{record} was sent to partition {given} and acknowledged in {partition}"
+                    )
                 });
             }
         }

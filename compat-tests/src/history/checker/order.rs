@@ -10,7 +10,12 @@ use crate::history::anomaly::Anomaly;
 use crate::history::event::{History, Who};
 
 /// Walks through all that was read, offset by offset.
-pub(super) fn check(history: &History, bindings: &Bindings, ledger: &Ledger, verdict: &mut Verdict) {
+pub(super) fn check(
+    history: &History,
+    bindings: &Bindings,
+    ledger: &Ledger,
+    verdict: &mut Verdict,
+) {
     let mut last: BTreeMap<(Who, i32), (u32, i64)> = BTreeMap::new();
     for (partition, offset, id) in bindings.read() {
         let Some((first, at)) = ledger.get(id).and_then(|sent| sent.read) else {

@@ -64,9 +64,7 @@ impl Polls {
             partition, offset, ..
         } = event.what
         {
-            let next = self
-                .next
-                .insert((who, partition), offset.saturating_add(1));
+            let next = self.next.insert((who, partition), offset.saturating_add(1));
             let next = next.unwrap_or(offset);
             if offset < next {
                 verdict.find(Anomaly::NonmonotonicPoll, at, || {

@@ -122,14 +122,12 @@ const PAIRS: &[Pair] = &[
     Pair {
         anomaly: Anomaly::Duplicate,
         wrong: "f read 0 3 p.0 aa 1",
-        bad: &[
-            "f assigned 0 0
+        bad: &["f assigned 0 0
              f read 0 0 p.0 aa 1
              f read 0 1 p.1 bb 2
              f read 0 2 q.0 cc 3
              f read 0 3 p.0 aa 1
-             f whole 0 4",
-        ],
+             f whole 0 4"],
         // The same record at the same offset, for another reader and after a rebalance.
         allowed: &[
             END,
@@ -143,20 +141,16 @@ const PAIRS: &[Pair] = &[
     Pair {
         anomaly: Anomaly::Reordered,
         wrong: "f read 0 1 p.0 aa 1",
-        bad: &[
-            "f assigned 0 0
+        bad: &["f assigned 0 0
              f read 0 0 p.1 bb 2
              f read 0 1 p.0 aa 1
-             f whole 0 2",
-        ],
+             f whole 0 2"],
         // Between producers there is no order.
-        allowed: &[
-            "f assigned 0 0
+        allowed: &["f assigned 0 0
              f read 0 0 q.0 cc 3
              f read 0 1 p.0 aa 1
              f read 0 2 p.1 bb 2
-             f whole 0 3",
-        ],
+             f whole 0 3"],
     },
     Pair {
         anomaly: Anomaly::Changed,
@@ -386,9 +380,17 @@ fn every_anomaly_is_named_at_the_line_where_it_went_wrong() {
             .findings()
             .into_iter()
             .find(|(finding, _)| finding.anomaly == pair.anomaly);
-        let (finding, _) = found.unwrap_or_else(|| panic!("{name} is not found in {parts:#?}: {:?}", verdict.findings()));
+        let (finding, _) = found.unwrap_or_else(|| {
+            panic!(
+                "{name} is not found in {parts:#?}: {:?}",
+                verdict.findings()
+            )
+        });
         let line = history.line(&history.events[finding.event]);
-        let wrong = pair.wrong.replace("aa", "000000aa").replace("ab ", "000000ab ");
+        let wrong = pair
+            .wrong
+            .replace("aa", "000000aa")
+            .replace("ab ", "000000ab ");
         let wrong = wrong.replace("bb", "000000bb").replace("cc", "000000cc");
         assert_eq!(line, format!("0 {wrong}"), "{name}: {}", finding.text);
     }

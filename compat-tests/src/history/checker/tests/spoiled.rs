@@ -317,22 +317,40 @@ fn spoil(anomaly: Anomaly, history: &mut History, chance: &mut Chance) -> Option
         Anomaly::PollSkip => skip(history, chance),
         Anomaly::OffsetGap => gap(history, chance),
         Anomaly::HighWatermarkRegress => {
-            let at = pick(history, chance, |event| matches!(event.what, What::Ends { end, .. } if end > 0))?;
+            let at = pick(
+                history,
+                chance,
+                |event| matches!(event.what, What::Ends { end, .. } if end > 0),
+            )?;
             let What::Ends { partition, end, .. } = history.events[at].what else {
                 return None;
             };
             ask_ends(history, at, partition, end - 1)
         }
         Anomaly::AckBeyondEnd => {
-            let at = pick(history, chance, |event| matches!(event.what, What::Ack { offset: Some(_), .. }))?;
-            let What::Ack { partition, offset, .. } = history.events[at].what else {
+            let at = pick(history, chance, |event| {
+                matches!(
+                    event.what,
+                    What::Ack {
+                        offset: Some(_),
+                        ..
+                    }
+                )
+            })?;
+            let What::Ack {
+                partition, offset, ..
+            } = history.events[at].what
+            else {
                 return None;
             };
             ask_ends(history, at, partition, offset?)
         }
         Anomaly::ReadBeyondEnd => {
             let at = pick(history, chance, is_read)?;
-            let What::Read { partition, offset, .. } = history.events[at].what else {
+            let What::Read {
+                partition, offset, ..
+            } = history.events[at].what
+            else {
                 return None;
             };
             ask_ends(history, at, partition, offset)
@@ -403,7 +421,9 @@ fn reads_of(history: &History, producer: Who, number: u32) -> impl Iterator<Item
 
 /// A record that was acknowledged is read by nobody.
 fn lose(history: &mut History, chance: &mut Chance) -> Option<()> {
-    let at = pick(history, chance, |event| matches!(event.what, What::Ack { .. }))?;
+    let at = pick(history, chance, |event| {
+        matches!(event.what, What::Ack { .. })
+    })?;
     let What::Ack { number, .. } = history.events[at].what else {
         return None;
     };
@@ -419,7 +439,11 @@ fn lose(history: &mut History, chance: &mut Chance) -> Option<()> {
 
 /// The last record of a partition is missing at the end.
 fn cut_end(history: &mut History, chance: &mut Chance) -> Option<()> {
-    let at = pick(history, chance, |event| matches!(event.what, What::Whole { end, .. } if end > 0))?;
+    let at = pick(
+        history,
+        chance,
+        |event| matches!(event.what, What::Whole { end, .. } if end > 0),
+    )?;
     let What::Whole { partition, end } = &mut history.events[at].what else {
         return None;
     };
@@ -436,13 +460,18 @@ fn cut_end(history: &mut History, chance: &mut Chance) -> Option<()> {
 
 /// A record lies at the end once more.
 fn double(history: &mut History, chance: &mut Chance) -> Option<()> {
-    let at = pick(history, chance, |event| matches!(event.what, What::Whole { end, .. } if end > 0))?;
+    let at = pick(
+        history,
+        chance,
+        |event| matches!(event.what, What::Whole { end, .. } if end > 0),
+    )?;
     let Event { who, what, .. } = history.events[at];
     let What::Whole { partition, end } = what else {
         return None;
     };
     let mut again = history.events[pick(history, chance, |event| {
-        event.who == who && matches!(event.what, What::Read { partition: read, .. } if read == partition)
+        event.who == who
+            && matches!(event.what, What::Read { partition: read, .. } if read == partition)
     })?];
     let What::Read { offset, .. } = &mut again.what else {
         return None;
@@ -483,7 +512,10 @@ fn swap_reads(history: &mut History, chance: &mut Chance) -> Option<()> {
         else {
             continue;
         };
-        let Some(index) = places.iter().position(|offset| *offset == place && read == partition) else {
+        let Some(index) = places
+            .iter()
+            .position(|offset| *offset == place && read == partition)
+        else {
             continue;
         };
         event.what = contents[1 - index];
@@ -517,7 +549,10 @@ fn rebind(history: &mut History, chance: &mut Chance) -> Option<()> {
         _ => None,
     };
     let at = pick(history, chance, |event| {
-        let others = history.events.iter().filter(|other| place(other) == place(event));
+        let others = history
+            .events
+            .iter()
+            .filter(|other| place(other) == place(event));
         place(event).is_some() && others.count() > 1
     })?;
     let other = pick(history, chance, |event| {
@@ -566,10 +601,9 @@ fn skip(history: &mut History, chance: &mut Chance) -> Option<()> {
     };
     let at = pick(history, chance, |event| {
         place(event).is_some_and(|(partition, offset)| {
-            history
-                .events
-                .iter()
-                .any(|later| place(later).is_some_and(|(other, at)| other == partition && at > offset))
+            history.events.iter().any(|later| {
+                place(later).is_some_and(|(other, at)| other == partition && at > offset)
+            })
         })
     })?;
     history.events.remove(at);
@@ -629,7 +663,12 @@ fn ask_ends(history: &mut History, at: usize, partition: i32, end: i64) -> Optio
     ask(history, at, What::EndsAsked, told)
 }
 
-fn ask_committed(history: &mut History, at: usize, partition: i32, offset: Option<i64>) -> Option<()> {
+fn ask_committed(
+    history: &mut History,
+    at: usize,
+    partition: i32,
+    offset: Option<i64>,
+) -> Option<()> {
     let told = What::Committed { partition, offset };
     ask(history, at, What::CommittedAsked, told)
 }
@@ -739,6 +778,10 @@ fn a_history_that_is_spoiled_is_accused_of_that() {
                 verdict.findings()
             );
         }
-        assert!(spoiled * 3 > HISTORIES, "{} was tried {spoiled} times only", row.name);
+        assert!(
+            spoiled * 3 > HISTORIES,
+            "{} was tried {spoiled} times only",
+            row.name
+        );
     }
 }
