@@ -66,7 +66,7 @@ public final class History {
             String name = words[0];
             Part part = new Part(new ArrayBlockingQueue<>(WAITING));
             switch (words[1]) {
-                case "producer" -> start(parts, name, part, () -> produce(name, part));
+                case "producer" -> start(parts, name, part, () -> produce(name, words[2], part));
                 case "member" -> start(parts, name, part, () -> consume(name, part));
                 case "reader" -> start(parts, name, part, () -> read(name, null));
                 case "final" -> start(parts, name, part, () -> read(name, Arrays.copyOfRange(words, 2, words.length)));
@@ -113,8 +113,9 @@ public final class History {
     }
 
     /** Sends what it is told: NUMBER PARTITION BYTES SHAPE, and tells what became of it. */
-    private static void produce(String name, Part part) throws Exception {
+    private static void produce(String name, String address, Part part) throws Exception {
         Map<String, Object> config = settings();
+        config.put("bootstrap.servers", address);
         config.put("enable.idempotence", true);
         config.put("acks", "all");
         KafkaProducer<byte[], byte[]> producer =

@@ -203,7 +203,7 @@ def main():
     for line in sys.stdin:
         name, command, *words = line.split()
         if command == "producer":
-            parts[name] = Producer(name, settings, topic)
+            parts[name] = Producer(name, {**settings, "bootstrap.servers": words[0]}, topic)
         elif command == "reader":
             parts[name] = Consumer(name, settings, topic, partitions=partitions)
         elif command == "final":

@@ -56,9 +56,14 @@ impl Broker {
         format!("{ADDRESS}{}", self.port)
     }
 
+    /// Ends the process as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
     /// Ends the process as `kill -9` does and starts it again on the same folder and port.
     pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
-        self.process.kill()?;
+        self.kill()?;
         self.start_again()
     }
 
@@ -67,7 +72,7 @@ impl Broker {
         &mut self,
         meddle: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        self.process.kill()?;
+        self.kill()?;
         meddle(&self.folder.path().join(DATA))?;
         self.start_again()
     }

@@ -75,6 +75,11 @@ impl Proxy {
         self.ports.map(|port| format!("127.0.0.1:{port}")).join(",")
     }
 
+    /// Loses the answers to so many more Produce requests.
+    pub(crate) fn lose(&self, losses: usize) {
+        self.shared.to_lose.fetch_add(losses, Ordering::SeqCst);
+    }
+
     /// How many answers were lost so far.
     pub(crate) fn lost(&self) -> usize {
         self.shared.lost.load(Ordering::SeqCst)

@@ -96,8 +96,11 @@ func connect(options ...kgo.Opt) *kgo.Client {
 }
 
 // produce sends what it is told: NUMBER PARTITION BYTES SHAPE, and tells what became of it.
-func produce(name string, commands chan []string) {
-	client := connect(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProduceRequestTimeout(request))
+func produce(name, bootstrap string, commands chan []string) {
+	client := connect(
+		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProduceRequestTimeout(request),
+	)
 	for words := range commands {
 		number, partition, size := integer(words[0]), integer(words[1]), integer(words[2])
 		head := []byte(fmt.Sprintf("h:%s.%d;", name, number))
@@ -257,7 +260,7 @@ func main() {
 		switch command {
 		case "producer":
 			parts[name] = make(chan []string, waiting)
-			go produce(name, parts[name])
+			go produce(name, words[2], parts[name])
 		case "reader":
 			go read(name, nil)
 		case "final":

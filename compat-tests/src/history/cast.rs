@@ -1,7 +1,7 @@
 //! Who plays in a history: programs of three client libraries, each with several clients. A client is a *part*, by name.
 //!
 //! A program is given the address, the topic, the number of partitions and the group. Then it reads commands, `NAME WHAT ...`:
-//! `producer`, `reader`, `member`, `watcher`, `admin` begin a part; `final END END ...` begins a reader that stops at these ends;
+//! `producer ADDRESS`, `reader`, `member`, `watcher`, `admin` begin a part; `final END END ...` begins a reader that stops at these ends;
 //! `send NUMBER PARTITION BYTES KIND`, `ask ends`, `ask committed`, `commit`, `ask create TOPIC` and the like are for a part that plays.
 //! It writes events (`event.rs`), `NAME done` when a question was answered, with whatever success, and `NAME gone` when a part gave up.
 

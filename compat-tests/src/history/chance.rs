@@ -28,9 +28,4 @@ impl Chance {
         let drawn = self.below(u64::try_from(length).unwrap_or(u64::MAX));
         usize::try_from(drawn).unwrap_or(0)
     }
-
-    /// Whether a thing happens that happens so often in a hundred.
-    pub(crate) fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
 }

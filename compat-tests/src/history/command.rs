@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::anomaly::page;
+use super::anomaly::{ANOMALIES, page};
 use super::cast::Cast;
 use super::checker::{Tally, Verdict, check};
 use super::event::History;
@@ -16,6 +16,7 @@ use crate::broker::{self, Broker};
 use crate::clients::Programs;
 use crate::clock::wall_ms;
 use crate::matrix::{BOOTSTRAP, is_ci, say};
+use crate::proxy::Proxy;
 use crate::wire;
 
 const USAGE: &str = "usage: history [options]
@@ -147,11 +148,14 @@ fn play(programs: &Programs, binary: &Path, plan: &Plan) -> Result<(History, Res
             "server: {bootstrap} ({BOOTSTRAP}), which is not harmed"
         ));
         let cast = ready(programs, &bootstrap, &topic, folder.path())?;
-        return Ok(Run::new(plan, cast, None)?.play());
+        return Ok(Run::new(plan, cast, &bootstrap, None)?.play());
     }
     let mut broker = Broker::start(binary, SETTINGS)?;
     let cast = ready(programs, &broker.bootstrap(), &topic, folder.path())?;
-    let (history, played) = Run::new(plan, cast, Some(&mut broker))?.play();
+    // The way of the producers, on which answers get lost.
+    let proxy = Proxy::start(&broker.bootstrap(), 0)?;
+    let way = proxy.bootstrap();
+    let (history, played) = Run::new(plan, cast, &way, Some((&mut broker, &proxy)))?.play();
     let played = played
         .map_err(|error| error.context(format!("the broker's last words:{}", broker.last_words())));
     let played = match played {
@@ -244,13 +248,15 @@ fn accusation(history: &History, verdict: &Verdict, path: &Path) -> String {
 fn summary(history: &History, tally: &Tally) -> String {
     let span = history.events.last().map_or(0, |event| event.at_ms);
     format!(
-        "history of seed {}: {} s, {} events; {} records sent: {} acknowledged ({} of them sent twice, without an offset), \
-         {} unknown, {} failed, {} there without an acknowledgement; {} read; {} commits; {} kills, {} stops, {} restarts",
+        "history of seed {}: {} s, {} events; {} records sent: {} acknowledged, {} of them written before a kill and answered after it, {} without an offset; \
+         {} unknown, {} failed, {} there without an acknowledgement; {} read; {} commits; {} kills, {} stops, {} restarts, \
+         {} answers lost",
         history.seed,
         span / 1_000,
         tally.events,
         tally.sent,
         tally.acknowledged,
+        tally.retried,
         tally.without_offset,
         tally.unknown,
         tally.failed,
@@ -259,7 +265,8 @@ fn summary(history: &History, tally: &Tally) -> String {
         tally.commits,
         tally.kills,
         tally.stops,
-        tally.restarts
+        tally.restarts,
+        tally.lost_answers
     )
 }
 
@@ -276,11 +283,11 @@ fn found_guilty(history: &History) -> Result<()> {
             finding.anomaly, finding.text
         ));
     }
-    let is_about_loss = first.anomaly.row().invariant.starts_with("I5")
-        || verdict
-            .findings()
-            .iter()
-            .any(|(finding, _)| finding.anomaly.row().name == "inconsistent-offsets");
+    // What was acknowledged is gone, or something else lies where it was.
+    let is_about_loss = ANOMALIES
+        .iter()
+        .filter(|row| row.invariant.starts_with("I5") || row.invariant.starts_with("I3"))
+        .any(|row| verdict.count(row.anomaly) > 0);
     ensure!(
         is_about_loss,
         "the broker lost records, and the checker speaks of {}",

@@ -47,6 +47,8 @@ pub(crate) enum Role {
 pub(crate) enum Fault {
     /// `kill -9` and a start on the same folder.
     Kill,
+    /// From here on, so many answers to Produce do not arrive; then a kill.
+    Lose(u32),
     /// SIGSTOP, and SIGCONT after this many milliseconds.
     Stop(u32),
     /// SIGTERM and a start.
@@ -267,6 +269,7 @@ impl History {
                 "kill" => Fault::Kill,
                 "restart" => Fault::Restart,
                 "rewind" => Fault::Rewind,
+                "lose" => Fault::Lose(next()?.parse()?),
                 "stop" => Fault::Stop(next()?.parse()?),
                 other => bail!("no such fault: {other}"),
             }),
@@ -395,6 +398,7 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "committed {partition} {}", or_dash(offset))
             }
             What::Fault(Fault::Kill) => write!(f, "fault kill"),
+            What::Fault(Fault::Lose(answers)) => write!(f, "fault lose {answers}"),
             What::Fault(Fault::Stop(length)) => write!(f, "fault stop {length}"),
             What::Fault(Fault::Restart) => write!(f, "fault restart"),
             What::Fault(Fault::Rewind) => write!(f, "fault rewind"),

@@ -9,6 +9,9 @@ pub(super) const PARTITIONS: usize = 4;
 /// The longest value.
 const VALUE_BYTES_MAX: u64 = 100 << 10;
 
+/// Answers to Produce that are lost before some of the kills: what is sent again after it was written before.
+const LOST_ANSWERS: u32 = 4;
+
 /// A stop shorter than the clients' request timeout of 3 s.
 const SHORT_STOP_MS: (u32, u64) = (200, 1_500);
 
@@ -63,9 +66,10 @@ impl Plan {
 fn fault(chance: &mut Chance, index: u64) -> Fault {
     let draw = match index {
         0 => 0,
-        1 => 55,
-        2 => 80,
-        3 => 90,
+        1 => 30,
+        2 => 60,
+        3 => 80,
+        4 => 90,
         _ => chance.below(100),
     };
     let mut stop = |(least, more): (u32, u64)| {
@@ -73,8 +77,9 @@ fn fault(chance: &mut Chance, index: u64) -> Fault {
         Fault::Stop(least + more)
     };
     match draw {
-        0..55 => Fault::Kill,
-        55..80 => stop(SHORT_STOP_MS),
+        0..30 => Fault::Kill,
+        30..60 => Fault::Lose(LOST_ANSWERS),
+        60..80 => stop(SHORT_STOP_MS),
         80..90 => stop(LONG_STOP_MS),
         _ => Fault::Restart,
     }

@@ -15,6 +15,7 @@ use super::plan::{PARTITIONS, Plan, Shape};
 use crate::broker::Broker;
 use crate::clock::wall_ms;
 use crate::process::Signal;
+use crate::proxy::Proxy;
 
 /// Records of one producer that have no answer yet.
 const WINDOW: u64 = 300;
@@ -44,13 +45,18 @@ struct Feed {
     to_send: u64,
 }
 
+/// The broker, and the way to it on which answers of Produce get lost.
+type Victim<'a> = (&'a mut Broker, &'a Proxy);
+
 /// A run under way.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
     history: History,
     cast: Cast,
     /// `None` where the server is not ours to harm.
-    broker: Option<&'a mut Broker>,
+    victim: Option<Victim<'a>>,
+    /// How many answers are lost when it is time for the kill.
+    losing: Option<usize>,
     start_ms: i64,
     heard_ms: i64,
     feeds: BTreeMap<&'static str, Feed>,
@@ -74,13 +80,23 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Everybody takes their places.
-    pub(super) fn new(plan: &Plan, mut cast: Cast, broker: Option<&'a mut Broker>) -> Result<Self> {
+    pub(super) fn new(
+        plan: &Plan,
+        mut cast: Cast,
+        address: &str,
+        victim: Option<Victim<'a>>,
+    ) -> Result<Self> {
         let mut history = History::new(plan.seed);
-        let is_ours = broker.is_some();
+        let is_ours = victim.is_some();
         history.push(0, NEMESIS, What::Role(Role::Nemesis))?;
         for part in PARTS {
             history.push(0, part.name, What::Role(part.role))?;
-            cast.play(part, "")?;
+            let words = if part.role == Role::Producer {
+                address
+            } else {
+                ""
+            };
+            cast.play(part, words)?;
         }
         cast.play_admin()?;
         let count = u64::try_from(names(Role::Producer).count())?;
@@ -96,7 +112,8 @@ impl<'a> Run<'a> {
         Ok(Self {
             history,
             cast,
-            broker,
+            victim,
+            losing: None,
             start_ms: wall_ms(),
             heard_ms: wall_ms(),
             feeds: feeds.collect(),
@@ -218,16 +235,36 @@ impl<'a> Run<'a> {
         if self.stopped_until.is_some_and(|until| wall_ms() >= until) {
             self.resume()?;
         }
+        let lost = self.victim.as_ref().map_or(0, |(_, proxy)| proxy.lost());
+        if self.losing.is_some_and(|losing| lost >= losing) {
+            self.losing = None;
+            return self.kill();
+        }
         let is_due = self
             .faults
             .front()
             .is_some_and(|(at, _)| *at <= self.acknowledged);
-        if self.stopped_until.is_some() || !is_due {
+        if self.stopped_until.is_some() || self.losing.is_some() || !is_due {
             return Ok(());
         }
+        match self.faults.pop_front() {
+            Some((_, Fault::Kill)) => self.kill(),
+            Some((_, fault)) => self.strike(fault),
+            None => Ok(()),
+        }
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some((broker, _)) = &mut self.victim {
+            broker.kill()?;
+        }
+        self.hear_out()?;
+        self.strike(Fault::Kill)
+    }
+
+    fn strike(&mut self, fault: Fault) -> Result<()> {
         let at_ms = self.now();
-        let (Some((_, fault)), Some(broker)) = (self.faults.pop_front(), self.broker.as_mut())
-        else {
+        let Some((broker, proxy)) = &mut self.victim else {
             return Ok(());
         };
         self.history.push(at_ms, NEMESIS, What::Fault(fault))?;
@@ -247,6 +284,11 @@ impl<'a> Run<'a> {
                 })?;
                 self.is_rewound = true;
             }
+            Fault::Lose(answers) => {
+                let answers = usize::try_from(answers)?;
+                self.losing = Some(proxy.lost() + answers);
+                proxy.lose(answers);
+            }
             Fault::Stop(length_ms) => {
                 broker.signal(Signal::STOP)?;
                 self.stopped_until = Some(wall_ms() + i64::from(length_ms));
@@ -255,9 +297,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Hears what was on its way when the broker died, so that what comes behind the kill was done by its successor.
+    fn hear_out(&mut self) -> Result<()> {
+        while let Heard::Line(line) = self.cast.hear(PATIENCE)? {
+            self.note(&line)?;
+        }
+        Ok(())
+    }
+
     /// Lets a stopped broker go on.
     fn resume(&mut self) -> Result<()> {
-        if let (Some(_), Some(broker)) = (self.stopped_until.take(), self.broker.as_mut()) {
+        if let (Some(_), Some((broker, _))) = (self.stopped_until.take(), &self.victim) {
             broker.signal(Signal::CONT)?;
         }
         Ok(())

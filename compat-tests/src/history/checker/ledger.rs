@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::polls::Polls;
 use super::{Verdict, shown};
 use crate::history::anomaly::Anomaly;
-use crate::history::event::{History, RecordId, What, Who};
+use crate::history::event::{Fault, History, RecordId, What, Who};
 
 /// How a send ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,11 +185,19 @@ impl Ledger {
 
     /// What can be said of records when everything was seen.
     pub(super) fn end(&self, history: &History, polls: &Polls, verdict: &mut Verdict) {
+        let kills = kills(history);
         for (id, sent) in self.records() {
             let is_acknowledged = sent.outcome == Outcome::Acknowledged;
             let is_known = is_acknowledged || sent.read.is_some();
             if sent.outcome == Outcome::Unknown && sent.is_in_the_end {
                 verdict.tally.unknown_but_there += 1;
+            }
+            if is_acknowledged
+                && sent
+                    .read
+                    .is_some_and(|(_, at)| kills.any_between(at, sent.ended))
+            {
+                verdict.tally.retried += 1;
             }
             if let (Some(offset), Some((read, at))) = (sent.acknowledged_at, sent.read)
                 && !sent.is_read_where_acknowledged
@@ -213,6 +221,22 @@ impl Ledger {
             };
             lost(history, verdict, id, sent, end);
         }
+    }
+}
+
+/// Where the broker was killed, in order.
+struct Kills(Vec<usize>);
+
+fn kills(history: &History) -> Kills {
+    let events = history.events.iter().enumerate();
+    let kills = events.filter(|(_, event)| event.what == What::Fault(Fault::Kill));
+    Kills(kills.map(|(at, _)| at).collect())
+}
+
+impl Kills {
+    fn any_between(&self, from: usize, to: usize) -> bool {
+        let next = self.0.partition_point(|at| *at < from);
+        self.0.get(next).is_some_and(|at| *at < to)
     }
 }
 

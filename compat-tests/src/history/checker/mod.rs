@@ -53,8 +53,11 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Records whose producer does not know, or never heard, the outcome, and that are there.
     pub(crate) unknown_but_there: u64,
+    /// Records that were read before a kill and acknowledged after it: sent again, and there once.
+    pub(crate) retried: u64,
     pub(crate) reads: u64,
     pub(crate) commits: u64,
+    pub(crate) lost_answers: u64,
     pub(crate) kills: u64,
     pub(crate) stops: u64,
     pub(crate) restarts: u64,
@@ -168,6 +171,7 @@ fn tally(tally: &mut Tally, what: &What) {
         What::Fault(Fault::Kill) => tally.kills += 1,
         What::Fault(Fault::Stop(_)) => tally.stops += 1,
         What::Fault(Fault::Restart) => tally.restarts += 1,
+        What::Fault(Fault::Lose(answers)) => tally.lost_answers += u64::from(*answers),
         What::Fault(Fault::Rewind)
         | What::Role(_)
         | What::Assigned { .. }

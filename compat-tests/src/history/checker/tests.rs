@@ -479,7 +479,7 @@ fn a_saved_history_is_the_same_history() {
         END,
         "p send 2 1 ffffffff -1\np ack 2 1 -\nq unknown 0\nr assigned 1 -\nr revoked 1\nr read 1 0 - 0 -1
          w ends?\nw ends 0 0 3\nw committed?\nw committed 0 -\nw committed 0 4\nm commit 1 2 unknown
-         x role nemesis\nx fault kill\nx fault stop 70\nx fault restart\nx fault rewind\nx note\np failed 1",
+         x role nemesis\nx fault kill\nx fault stop 70\nx fault lose 3\nx fault restart\nx fault rewind\nx note\np failed 1",
     ]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history");

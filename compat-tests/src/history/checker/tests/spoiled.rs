@@ -58,6 +58,11 @@ impl World {
         world.history
     }
 
+    /// Whether a thing happens that happens so often in a hundred.
+    fn percent(&mut self, percent: u64) -> bool {
+        self.chance.below(100) < percent
+    }
+
     fn say(&mut self, name: &str, what: What) {
         self.history.push(0, name, what).unwrap();
     }
@@ -125,17 +130,17 @@ impl World {
         };
         let number = id.number;
         let name = format!("p{producer}");
-        if self.chance.percent(5) {
+        if self.percent(5) {
             // Never arrived, and nobody knows.
-            if self.chance.percent(50) {
+            if self.percent(50) {
                 self.say(&name, What::Unknown { number });
             }
             return;
         }
         self.logs[partition].push((id, digest));
         let offset = self.logs[partition].len() as i64 - 1;
-        if self.chance.percent(90) {
-            let offset = self.chance.percent(95).then_some(offset);
+        if self.percent(90) {
+            let offset = self.percent(95).then_some(offset);
             let partition = partition as i32;
             self.say(
                 &name,
@@ -182,7 +187,7 @@ impl World {
         self.append(0, partition);
         self.commit(partition);
         for name in ["w1", "w0"] {
-            let is_before = self.chance.percent(50);
+            let is_before = self.percent(50);
             let now = self.logs[partition].len();
             let end = if is_before { before } else { now } as i64;
             let committed = if is_before {
@@ -242,7 +247,7 @@ impl World {
         let name = format!("m{owner}");
         self.say(&name, What::CommitAsked);
         self.committed[partition] = offset;
-        let is_acknowledged = self.chance.percent(90);
+        let is_acknowledged = self.percent(90);
         let partition = partition as i32;
         self.say(
             &name,
