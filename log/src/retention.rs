@@ -140,6 +140,7 @@ impl Log {
     /// Stages a drop of each partition of a deleted topic that has none yet. Says whether all drops are recorded.
     fn drop_all(&self, shard: &Shard, topic: TopicId) -> bool {
         let mut inner = shard.lock();
+        inner.close_topic(topic);
         let held = inner.partitions_of(topic);
         for at in &held {
             if inner.lacks_drop(*at) {
@@ -185,6 +186,21 @@ impl Inner {
             (log_start > self.log_start(*at)).then_some(Entry::Trim { at: *at, log_start })
         });
         due.collect()
+    }
+
+    /// From here on nothing of a deleted topic is read or staged. Parked fetches hear of it at once, also at partitions
+    /// that never held a record and need no drop.
+    fn close_topic(&mut self, topic: TopicId) {
+        if !self.dropped.insert(topic) {
+            return;
+        }
+        let partitions = self.partitions.keys().filter(|at| at.topic == topic);
+        for at in partitions.copied().collect::<Vec<_>>() {
+            self.partition_mut(at).wake(usize::MAX);
+            if !self.live.partitions.contains_key(&at) {
+                self.forget_partition(at);
+            }
+        }
     }
 
     /// Partitions of a topic that the shard still holds, in any state before a recorded drop.
