@@ -18,6 +18,7 @@ use streamhouse_protocol::response::{ResponseBody, encode_response};
 use streamhouse_protocol::rope::Rope;
 use streamhouse_protocol::{Request, StrBytes};
 
+use crate::fetch_memory::FetchReader;
 use crate::network::CloseReason;
 use crate::reach::{Broker, Reach};
 use crate::security::{Operation, Principal, ResourceKind};
@@ -115,6 +116,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// Who it is.
     pub principal: Principal,
+    /// What its answers hold of the memory for records that are not in the hot tail.
+    pub fetch_reader: Arc<FetchReader>,
 }
 
 /// Who asks, and how: everything about a request but its body.

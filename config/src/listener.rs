@@ -60,8 +60,9 @@ section! {
         /// unless this is set, it grows with that.
         large_request_memory: ByteSize = ByteSize::mib(32), min ByteSize::mib(1), since "0.1";
 
-        /// Memory for record data that Fetch answers read from the WAL or from objects. When it is used up, answers
-        /// wait or become smaller. `message.max.bytes` must fit; unless this is set, it grows with that.
+        /// Memory for record data that Fetch answers read from the WAL or from objects. The less is free the smaller
+        /// the answers; when it is used up, a fetch waits for it, no longer than for records, and who does not read
+        /// what holds it is closed. `message.max.bytes` must fit; unless this is set, it grows with that.
         fetch_memory: ByteSize = ByteSize::mib(16), min ByteSize::mib(2), since "0.1";
 
         /// The slowest rate, per second, at which a request that has reserved memory may arrive. A slower

@@ -3,7 +3,8 @@
 //! Kafka's rules we keep: READ on each topic; partitions in the order asked for; the first partition that has something
 //! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are
 //! there, `max_wait_ms` have passed or a partition has an error; an append wakes it, and no wait is begun that an
-//! append could not end. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
+//! append could not end. Records that are not in the hot tail need memory, which is waited for no longer than for
+//! records; who gets none is answered empty and asks again. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
 //! a fetch that continues one is told that it is not known; batches are returned whole. Replicas do not fetch from
 //! here: a replica id is treated as a consumer's.
 
@@ -16,14 +17,14 @@ use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, Offsets, PartitionAddress};
 use streamhouse_protocol::api_key::ApiKey;
-use streamhouse_protocol::messages::fetch_request::FetchPartition;
 use streamhouse_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
 use streamhouse_protocol::response::FetchAnswer;
-use streamhouse_runtime::deadline;
+use streamhouse_runtime::{Monotonic, deadline};
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, NONE, Refusal};
+use crate::fetch_memory::{FetchReader, Share};
 use crate::partitions::Partitions;
 use crate::security::{Operation, ResourceKind};
 
@@ -34,6 +35,10 @@ pub struct Fetch;
 /// The epochs of a fetch that names all of its partitions: it wants a new session, or none (KIP-227). Whatever session
 /// it names beside them is to be closed, and here none is open.
 const FULL_FETCH_EPOCHS: [i32; 2] = [0, -1];
+
+/// How long any fetch waits for memory, if it must, as it would for a slow disk: a client that does not want to wait for
+/// new records does want the old ones, and would ask again at once.
+const MEMORY_WAIT_MIN: Duration = Duration::from_millis(100);
 
 impl Handler for Fetch {
     const KEY: ApiKey = ApiKey::Fetch;
@@ -70,6 +75,7 @@ struct Plan {
     bytes_max: usize,
     wait: Duration,
     version: i16,
+    reader: Arc<FetchReader>,
 }
 
 struct Wanted {
@@ -79,6 +85,8 @@ struct Wanted {
     bytes_max: usize,
     believed_epoch: i32,
     address: Result<PartitionAddress, Refusal>,
+    /// The largest batch that its topic takes.
+    batch_bytes_max: usize,
 }
 
 /// One partition's part of the answer.
@@ -101,28 +109,41 @@ struct Records {
 struct Take {
     bytes: usize,
     at_least_one: bool,
-    /// Whether it may wait for memory: not while the answer holds some already.
-    may_wait: bool,
+    /// Until when it may wait for memory: not at all while the answer holds some, or has enough.
+    wait_until: Option<Monotonic>,
 }
 
 impl Plan {
     fn new(partitions: &Partitions, cx: &RequestContext, request: &FetchRequest) -> Self {
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let mut wanted = Vec::new();
+        let catalogue = partitions.topics.current();
         for topic in &request.topics {
             let may_read = partitions
                 .access
                 .to_topic(cx, Operation::Read, &topic.topic);
             let found = partitions.topics.find(&topic.topic);
+            let rule = found
+                .as_ref()
+                .map(|found| partitions.rule(&catalogue, found));
+            let batch_bytes_max = rule.map_or(0, |rule| rule.append.batch_bytes_max);
             for partition in &topic.partitions {
                 let address = if may_read {
                     partitions.address(found.as_ref(), partition.partition)
                 } else {
                     Err(error_code::TOPIC_AUTHORIZATION_FAILED)
                 };
-                wanted.push(Wanted::new(&topic.topic, partition, address));
+                wanted.push(Wanted {
+                    topic: topic.topic.clone(),
+                    index: partition.partition,
+                    offset: partition.fetch_offset,
+                    bytes_max: size(partition.partition_max_bytes),
+                    believed_epoch: partition.current_leader_epoch,
+                    address,
+                    batch_bytes_max,
+                });
             }
         }
-        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         let bytes_max = size(request.max_bytes).min(partitions.limits.bytes_max);
         Self {
@@ -137,19 +158,22 @@ impl Plan {
             bytes_max,
             wait: wait.min(partitions.limits.wait_max),
             version: cx.api_version,
+            reader: Arc::clone(&cx.peer.fetch_reader),
         }
     }
 
     async fn answer(self, partitions: &Partitions) -> FetchAnswer {
-        let until = partitions.clock.monotonic() + self.wait;
-        let mut found = self.collect(partitions).await;
+        let now = partitions.clock.monotonic();
+        let until = now + self.wait;
+        let memory_until = now + self.wait.max(MEMORY_WAIT_MIN);
+        let mut found = self.collect(partitions, memory_until).await;
         let mut missing = self.missing(&found);
         let may_wait = !self.wait.is_zero() && !self.wanted.is_empty();
         while may_wait && missing > 0 {
             drop(found);
             let waiter = self.park(partitions, missing);
             // What arrived before the waiter was registered does not wake it: look again.
-            found = self.collect(partitions).await;
+            found = self.collect(partitions, memory_until).await;
             let still_missing = self.missing(&found);
             if still_missing < missing {
                 // It would wait for bytes that are here already; another one waits for the rest.
@@ -158,7 +182,7 @@ impl Plan {
             }
             drop(found);
             let _woken_or_late = deadline(&*partitions.clock, until, waiter.enough()).await;
-            found = self.collect(partitions).await;
+            found = self.collect(partitions, memory_until).await;
             break;
         }
         self.respond(found)
@@ -189,21 +213,21 @@ impl Plan {
         if is_full { 0 } else { missing }
     }
 
-    async fn collect(&self, partitions: &Partitions) -> Vec<Found> {
+    async fn collect(&self, partitions: &Partitions, memory_until: Monotonic) -> Vec<Found> {
         let mut left = self.bytes_max;
-        let mut is_empty = true;
+        let mut bytes_found = 0;
         let mut holds_memory = false;
         let mut found = Vec::with_capacity(self.wanted.len());
         for wanted in &self.wanted {
             let take = Take {
                 bytes: wanted.bytes_max.min(left),
-                at_least_one: is_empty,
-                may_wait: !holds_memory,
+                at_least_one: bytes_found == 0,
+                wait_until: (!holds_memory && bytes_found < self.bytes_min.max(1))
+                    .then_some(memory_until),
             };
-            let one = wanted.read(partitions, self.isolation, take).await;
-            let bytes = one.bytes();
-            left = left.saturating_sub(bytes);
-            is_empty &= bytes == 0;
+            let one = wanted.read(partitions, self, take).await;
+            left = left.saturating_sub(one.bytes());
+            bytes_found += one.bytes();
             holds_memory |= one.holds_memory;
             found.push(one);
         }
@@ -236,22 +260,8 @@ impl Plan {
 }
 
 impl Wanted {
-    fn new(
-        topic: &messages::TopicName,
-        partition: &FetchPartition,
-        address: Result<PartitionAddress, Refusal>,
-    ) -> Self {
-        Self {
-            topic: topic.clone(),
-            index: partition.partition,
-            offset: partition.fetch_offset,
-            bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
-            believed_epoch: partition.current_leader_epoch,
-            address,
-        }
-    }
-
-    async fn read(&self, partitions: &Partitions, isolation: Isolation, take: Take) -> Found {
+    async fn read(&self, partitions: &Partitions, plan: &Plan, take: Take) -> Found {
+        let isolation = plan.isolation;
         let address = match &self.address {
             Ok(address) => *address,
             Err(refusal) => return Found::refused(None, refusal.clone()),
@@ -277,11 +287,21 @@ impl Wanted {
                 Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
             };
         }
-        let Some(reserved) = partitions
-            .memory
-            .reserve(take.bytes.max(1), take.may_wait)
-            .await
-        else {
+        let share = Share {
+            bytes: take.bytes.max(1),
+            batch_bytes: self.batch_bytes_max * usize::from(take.at_least_one),
+        };
+        let reserved = match take.wait_until {
+            Some(until) => {
+                let reserving =
+                    partitions
+                        .memory
+                        .reserve(&plan.reader, share, &*partitions.clock, until);
+                reserving.await
+            }
+            None => partitions.memory.try_reserve(&plan.reader, share),
+        };
+        let Some(reserved) = reserved else {
             let nothing = Fetched {
                 offsets,
                 pieces: Vec::new(),

@@ -27,7 +27,7 @@ use super::incoming::{Frame, Incoming};
 use super::limits::Limits;
 use super::memory::RequestMemory;
 use super::outgoing::Outgoing;
-use super::pace::Pace;
+use super::pace::BlockedWrite;
 use super::queue::Queue;
 
 /// What a connection does with a frame.
@@ -245,9 +245,9 @@ impl<'a> Connection<'a> {
         let mut outgoing = Outgoing::default();
         let mut closing = None;
         let mut is_open = true;
-        let mut pace: Option<(Pace, usize)> = None;
+        let mut blocked: Option<BlockedWrite> = None;
         loop {
-            let blocked = pace.map(|(pace, written)| pace.deadline(written));
+            let look = blocked.as_ref().map(BlockedWrite::next_look);
             tokio::select! {
                 // Whatever is complete goes into one write, so completions come first. Every arm is cancel-safe: a
                 // queue, a stream of futures that stay where they are, a write that happened or did not, a timer.
@@ -267,18 +267,14 @@ impl<'a> Connection<'a> {
                 },
                 written = outgoing.write_some(writer), if !outgoing.is_empty() => {
                     let written = written.map_err(|error| CloseReason::Socket(error.kind()))?;
-                    pace = match pace {
-                        Some((pace, before)) if !outgoing.is_empty() => {
-                            Some((pace, before.saturating_add(written)))
-                        }
-                        _ => None,
-                    };
-                }
-                () = stalled(clock, blocked), if !outgoing.is_empty() => {
-                    match blocked {
-                        None => pace = Some((self.write_pace(), 0)),
-                        Some(_) => return Err(CloseReason::SlowReader),
+                    if outgoing.is_empty() {
+                        blocked = None;
+                    } else if let Some(blocked) = &mut blocked {
+                        blocked.wrote(written);
                     }
+                }
+                () = stalled(clock, look), if !outgoing.is_empty() => {
+                    self.look_at_reader(&mut blocked)?;
                 }
                 else => break,
             }
@@ -286,10 +282,18 @@ impl<'a> Connection<'a> {
         closing.map_or(Ok(()), Err)
     }
 
-    fn write_pace(&self) -> Pace {
-        let limits = &self.shared.limits;
+    /// Begins to watch a reader that does not keep up, or says that it is too slow.
+    fn look_at_reader(&self, blocked: &mut Option<BlockedWrite>) -> Result<(), CloseReason> {
+        let (limits, reader) = (&self.shared.limits, &*self.peer.fetch_reader);
         let now = self.shared.ambient.clock.monotonic();
-        Pace::new(now, limits.write_grace, limits.bytes_per_second_min)
+        let Some(blocked) = blocked else {
+            *blocked = Some(BlockedWrite::new(now, limits, reader));
+            return Ok(());
+        };
+        if blocked.is_too_slow(now, limits, reader) {
+            return Err(CloseReason::SlowReader);
+        }
+        Ok(())
     }
 }
 

@@ -22,9 +22,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a frame, once its first byte has come, may fall behind the minimum rate.
     pub frame_grace: Duration,
-    /// The same when other frames wait for the memory that this one holds: the longest time without any byte.
+    /// The same when other frames wait for the memory that this one holds: the longest time without any byte. Also how
+    /// often a reader is looked at whose answers hold memory that other fetches wait for: it must have taken something.
     pub frame_stall_contended: Duration,
-    /// How long a reader may take no byte of its answers.
+    /// How long a reader whose answers nobody waits for may fall behind the minimum rate.
     pub write_grace: Duration,
     /// The least rate, in bytes a second, of frames and of answers.
     pub bytes_per_second_min: u64,

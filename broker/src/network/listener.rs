@@ -151,6 +151,7 @@ impl Listener {
             host,
             listener: Arc::clone(&self.name),
             principal: Principal::anonymous(),
+            fetch_reader: Arc::default(),
         }
     }
 }

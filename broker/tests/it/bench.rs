@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamhouse_broker::api::Peer;
+use streamhouse_broker::background::Background;
 use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
 use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
@@ -59,6 +60,8 @@ pub(crate) struct Wanted {
     pub(crate) rules: TopicRules,
     pub(crate) limits: Limits,
     pub(crate) log: LogSettings,
+    /// Memory of answers whose records are not in the hot tail, in bytes.
+    pub(crate) fetch_memory: usize,
 }
 
 impl Default for Wanted {
@@ -73,6 +76,7 @@ impl Default for Wanted {
             },
             limits: Limits::default(),
             log: LogSettings::default(),
+            fetch_memory: 8 << 20,
         }
     }
 }
@@ -91,6 +95,7 @@ pub(crate) struct Bench {
     pub(crate) faults: Faults,
     /// Where the WAL lies.
     pub(crate) disk: SlowDisk,
+    partitions: Partitions,
 }
 
 impl Bench {
@@ -126,7 +131,7 @@ impl Bench {
         let fetch = FetchLimits {
             bytes_max: 1 << 20,
             wait_max: Duration::from_secs(60),
-            memory_bytes: 8 << 20,
+            memory_bytes: wanted.fetch_memory,
         };
         let clock_of_partitions = Arc::clone(&ambient.clock);
         let partitions = Partitions::new(
@@ -145,7 +150,7 @@ impl Bench {
             settings: settings.into(),
             producer_ids: Arc::new(ProducerIds::new(shared)),
             groups,
-            partitions,
+            partitions: partitions.clone(),
         });
         let dispatch = Dispatch::new(Arc::new(broker), Arc::clone(&ambient.clock), APIS);
         let connections = Connections {
@@ -164,7 +169,15 @@ impl Bench {
             watched,
             faults,
             disk,
+            partitions,
         }
+    }
+
+    /// Starts what a broker does without being asked.
+    pub(crate) fn work_in_background(&self) {
+        let ambient = self.connections.ambient.clone();
+        let settings = Settings::default();
+        Background::new(self.partitions.clone(), ambient, &settings.log).start();
     }
 
     /// Runs `work` to its end while the clock turns: retries and pauses pass.
@@ -190,6 +203,7 @@ impl Bench {
             host: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
             listener: "PLAINTEXT".into(),
             principal: Principal::anonymous(),
+            fetch_reader: Arc::default(),
         });
         let connections = self.connections.clone();
         let (told, ended) = tokio::sync::oneshot::channel();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use streamhouse_broker::network::CloseReason;
 use streamhouse_log::LogSettings;
 use streamhouse_protocol::messages::fetch_request::FetchTopic;
 use streamhouse_protocol::messages::{DeleteRecordsRequest, FetchRequest};
@@ -166,6 +167,82 @@ async fn an_error_of_one_partition_is_told_at_once() {
     let found = partitions(client.call(FETCH, &request).await);
     let codes: Vec<_> = found.iter().map(|it| it.error_code).collect();
     assert_eq!(codes, [0, 3]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_waiting_fetches_ends_them_at_once() {
+    let bench = Bench::new().await;
+    bench.work_in_background();
+    let mut other = bench.connect();
+    for (topic, offset) in [("filled", 1), ("empty", 0)] {
+        create(&mut other, topic, 1).await;
+        for _ in 0..offset {
+            append(&mut other, topic, 0, &batch(&["x"])).await;
+        }
+        let mut consumers = [bench.connect(), bench.connect()];
+        let request = waiting(fetching(topic, vec![wanted(0, offset)]), 1, 30_000);
+        let mut ids = Vec::new();
+        for consumer in &mut consumers {
+            ids.push(consumer.send(FETCH, &request).await);
+            is_silent(consumer).await;
+        }
+        delete(&mut other, topic).await;
+        for (consumer, id) in consumers.iter_mut().zip(ids) {
+            // The clock stands still.
+            let data = only(consumer.answer::<FetchRequest>(FETCH, id).await);
+            assert_eq!((data.error_code, data.high_watermark), (3, -1), "{topic}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_that_gets_no_memory_is_answered_in_time_and_served_when_it_asks_again() {
+    let bench = Bench::with(Wanted {
+        log: LogSettings {
+            tail_bytes: 0,
+            ..LogSettings::default()
+        },
+        // One batch of the largest size is all there is.
+        fetch_memory: 1 << 20,
+        ..Wanted::default()
+    })
+    .await;
+    let mut producer = bench.connect();
+    create(&mut producer, "a", 1).await;
+    for _ in 0..2 {
+        append(&mut producer, "a", 0, &batch_of(400_000)).await;
+    }
+    let request = |offset, ms| waiting(fetching("a", vec![wanted(0, offset)]), 1, ms);
+    // More than fits between the broker and the consumer.
+    let mut slow = bench.connect();
+    slow.send(FETCH, &request(0, 500)).await;
+    assert!(slow.stream.read_u32().await.unwrap() > 400_000);
+    let mut honest = bench.connect();
+    for (ms, waited) in [(500, 500), (0, 100), (20, 100)] {
+        let id = honest.send(FETCH, &request(1, ms)).await;
+        is_silent(&mut honest).await;
+        bench.clock.advance(Duration::from_millis(waited - 1));
+        is_silent(&mut honest).await;
+        bench.clock.advance(Duration::from_millis(1));
+        let data = only(honest.answer::<FetchRequest>(FETCH, id).await);
+        assert_eq!((data.error_code, bytes(&data)), (0, 0), "{ms}");
+        assert_eq!(data.high_watermark, 2);
+    }
+    // Who does not read is in the way, and ends soon.
+    let mut asked = 0;
+    loop {
+        asked += 1;
+        assert!(asked < 10, "it never gets its batch");
+        let id = honest.send(FETCH, &request(1, 500)).await;
+        settle().await;
+        bench.clock.advance(Duration::from_millis(500));
+        let data = only(honest.answer::<FetchRequest>(FETCH, id).await);
+        if bytes(&data) > 0 {
+            assert_eq!(base_offsets(&data), [1]);
+            break;
+        }
+    }
+    assert_eq!(slow.closed().await, CloseReason::SlowReader);
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Peers that ask and do not read, and peers that announce and do not send.
 //!
-//! Who goes on beside them reads at the end of the log. Records that come from the disk are read into memory that
-//! readers share (`listener.fetch_memory`), and who waits for it waits for those who do not read.
+//! Who goes on beside them reads at the end of the log, or from its beginning: records that come from the disk are read
+//! into memory that all readers share (`listener.fetch_memory`).
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
@@ -25,6 +25,17 @@ const RECEIVED_MAX: usize = 4096;
 /// Bytes of records that lie in the topic that they ask for: more than the broker holds in memory.
 const BATCHES: usize = 96;
 const BATCH_BYTES: usize = 1_000_000;
+
+/// Consumers of old records that read nothing, and such that read a byte now and then.
+const IDLERS: usize = 48;
+const DRIPPERS: usize = 16;
+
+/// How long somebody waits at the end of the log while an old record is read, in milliseconds: far longer than the
+/// reader of the old record waits, far shorter than a peer may stall whom nobody waits for.
+const WATCH_MS: i32 = 10_000;
+
+/// Answers without a record that a reader of old records may get one after the other.
+const EMPTY_MAX: usize = 120;
 
 /// Peers that announce a large frame and send its beginning.
 const ANNOUNCERS: usize = 200;
@@ -82,7 +93,71 @@ fn asks_and_reads_nothing(port: u16, offset: usize) -> TcpStream {
     let request = fetching("large", i64::try_from(offset).unwrap(), 8 << 20);
     let frame = encode_request(1, "slow", FETCH, &request).unwrap();
     socket.write_all(&frame.repeat(ASKED)).unwrap();
+    socket.set_nonblocking(true).unwrap();
     socket
+}
+
+#[test]
+fn consumers_of_old_records_that_do_not_read_stop_no_other_consumer_of_old_records() {
+    let data = tempfile::tempdir().unwrap();
+    let mut broker = Bothered::start(data.path());
+    let port = broker.port();
+    fill(port, "large");
+    create(port, "silent", &[]);
+    broker.watch();
+    let old = BATCHES / 2;
+    let mut slow = Vec::new();
+    for consumer in 0..IDLERS + DRIPPERS {
+        slow.push(asks_and_reads_nothing(port, consumer % old));
+    }
+    let mut honest = Connection::open(port).unwrap();
+    let (mut next, mut empty) = (0, 0);
+    while next < old {
+        let watch = Watch::set(port);
+        let request = fetching("large", i64::try_from(next).unwrap(), 1 << 20);
+        let answer = honest.ask(FETCH, &request).unwrap();
+        assert!(
+            !watch.is_over(),
+            "who waits half a second for batch {next} waits longer than {WATCH_MS} ms"
+        );
+        let records = &answer.responses[0].partitions[0].records;
+        if records.as_ref().is_some_and(|records| !records.is_empty()) {
+            (next, empty) = (next + 1, 0);
+        } else {
+            empty += 1;
+            assert!(empty <= EMPTY_MAX, "batch {next} never comes");
+        }
+        for dripper in &mut slow[IDLERS..] {
+            // There may be nothing to read yet, or nothing any more.
+            let _ = dripper.read(&mut [0]);
+        }
+    }
+    broker.expect_little_growth("consumers of old records that do not read");
+}
+
+/// A fetch that the broker answers after [`WATCH_MS`]: the clock of a test that asserts no time.
+struct Watch(TcpStream);
+
+impl Watch {
+    fn set(port: u16) -> Self {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let request = fetching("silent", 0, 1).with_max_wait_ms(WATCH_MS);
+        let frame = encode_request(1, "watch", FETCH, &request).unwrap();
+        socket.write_all(&frame).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self(socket)
+    }
+
+    /// Whether the broker has answered.
+    fn is_over(&self) -> bool {
+        match self.0.peek(&mut [0]) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::super::{Call, CloseReason, Connections, Service};
 use crate::api::{Answer, Lane, Peer, Reply};
+use crate::fetch_memory::FetchReader;
 use crate::network::{Limits, RequestMemory};
 use crate::security::Principal;
 
@@ -156,12 +157,18 @@ impl Bench {
     }
 
     pub(super) fn connect(&self) -> Client {
+        self.connect_as(Arc::default())
+    }
+
+    /// A connection whose answers may hold memory for records.
+    pub(super) fn connect_as(&self, fetch_reader: Arc<FetchReader>) -> Client {
         let (stream, served) = tokio::io::duplex(64 * 1024);
         let peer = Arc::new(Peer {
             connection: 1,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listener: "PLAINTEXT".into(),
             principal: Principal::anonymous(),
+            fetch_reader,
         });
         let connections = self.connections.clone();
         let ended = Arc::new(Mutex::new(None));

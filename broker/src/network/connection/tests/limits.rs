@@ -1,9 +1,13 @@
 //! Peers that stall, drip, idle or do not read are closed by limits and hold back only themselves.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
 
 use super::super::CloseReason;
 use super::bench::{Bench, ECHO, LARGE, ORDERED, OTHER, PARKED, PIPELINED, PRODUCE, WAIT, request};
+use crate::fetch_memory::{FetchMemory, FetchReader, Share};
 use crate::network::{Limits, RequestMemory};
 
 #[tokio::test]
@@ -128,4 +132,81 @@ async fn a_reader_that_does_not_read_is_closed_and_holds_back_only_itself() {
     bench.pass(Duration::from_secs(10)).await;
     bench.pass(Duration::from_secs(10)).await;
     assert_eq!(slow.closed().await, CloseReason::SlowReader);
+}
+
+/// Memory that `holder` has used up.
+fn used_up(holder: &Arc<FetchReader>) -> (FetchMemory, crate::fetch_memory::Reserved) {
+    let memory = FetchMemory::new(1 << 20);
+    let all = Share {
+        bytes: 1 << 20,
+        batch_bytes: 1 << 20,
+    };
+    let held = memory.try_reserve(holder, all).unwrap();
+    (memory, held)
+}
+
+/// Somebody waits for memory half a second, in vain.
+async fn waits_in_vain(bench: &Bench, memory: &FetchMemory, reader: &Arc<FetchReader>) {
+    let until = bench.connections.ambient.clock.monotonic() + Duration::from_millis(500);
+    let share = Share {
+        bytes: 1000,
+        batch_bytes: 0,
+    };
+    let clock = Arc::clone(&bench.connections.ambient.clock);
+    let (waiting, ()) = tokio::join!(
+        memory.reserve(reader, share, &*clock, until),
+        bench.pass(Duration::from_millis(500))
+    );
+    assert!(waiting.is_none());
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_closed_soon_if_others_want_its_memory() {
+    for is_wanted in [false, true] {
+        let bench = Bench::new(Limits::default());
+        let (holder, other) = (Arc::default(), Arc::default());
+        let (memory, _held) = used_up(&holder);
+        let mut slow = bench.connect_as(Arc::clone(&holder));
+        let mut bystander = bench.connect();
+        for client in [&mut slow, &mut bystander] {
+            client.send(&request(OTHER, ORDERED, LARGE, 1, 0)).await;
+        }
+        bench.settle().await;
+        for _ in 0..10 {
+            if is_wanted {
+                waits_in_vain(&bench, &memory, &other).await;
+            } else {
+                bench.pass(Duration::from_millis(500)).await;
+            }
+        }
+        assert_eq!(slow.is_closed(), is_wanted);
+        assert!(!bystander.is_closed(), "what it does not read nobody wants");
+        if is_wanted {
+            assert_eq!(slow.closed().await, CloseReason::SlowReader);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_slowly_may_go_on_and_one_that_drips_may_not() {
+    // What the peer takes every two seconds; the least rate is 16 KiB a second.
+    for (taken, may_go_on) in [(40_000, true), (10_000, false)] {
+        let bench = Bench::new(Limits::default());
+        let (holder, other) = (Arc::default(), Arc::default());
+        let (memory, _held) = used_up(&holder);
+        let mut slow = bench.connect_as(Arc::clone(&holder));
+        slow.send(&request(OTHER, ORDERED, LARGE, 1, 0)).await;
+        bench.settle().await;
+        let mut read = vec![0; taken];
+        for _ in 0..20 {
+            // What it was sent before it was closed is still there.
+            if slow.stream.read_exact(&mut read).await.is_err() {
+                break;
+            }
+            for _ in 0..4 {
+                waits_in_vain(&bench, &memory, &other).await;
+            }
+        }
+        assert_eq!(slow.is_closed(), !may_go_on, "{taken}");
+    }
 }
