@@ -11,9 +11,13 @@
 //! - what decoding will allocate is in proportion to the frame,
 //! - and nothing is left behind the last field.
 //!
+//! Responses are read by our own client, from whatever broker it was sent to: the same guard walks them along a table of
+//! their own.
+//!
 //! The guard allocates nothing while it walks; only a refusal builds a text. Nesting is bounded by the shapes, none
 //! of which contains itself. What it does not look at: what record batches hold, and what the numbers mean.
 
+mod answers;
 mod reader;
 mod shape;
 mod shapes;
@@ -25,7 +29,7 @@ use kafka_protocol::messages::ApiKey;
 
 pub(crate) use reader::Reader;
 
-/// Why a request is refused: close the connection, as Kafka does.
+/// Why a request or a response is refused: close the connection, as Kafka does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{api} v{version} request is malformed at {path}: {problem}")]
 pub struct GuardError {
@@ -118,7 +122,25 @@ const WHOLE: &str = "the body";
 /// [`GuardError`] if a field is not as the schema of `api_key` in `version` says. Nothing has been done; close the
 /// connection.
 pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
-    let shape = shapes::of(api_key);
+    let most = walk::REQUEST_BYTES_PER_WIRE_BYTE;
+    along(shapes::of(api_key), version, body, most)
+}
+
+/// Checks the body of a response, all that follows the header, before a client decodes it.
+///
+/// # Errors
+/// [`GuardError`] if a field is not as the schema of `api_key` in `version` says: the broker sent something else.
+pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    let most = walk::RESPONSE_BYTES_PER_WIRE_BYTE;
+    along(answers::of(api_key), version, body, most)
+}
+
+fn along(
+    shape: Option<&'static shape::Shape>,
+    version: i16,
+    body: &[u8],
+    decoded_per_wire_byte: usize,
+) -> Result<(), GuardError> {
     let known = shape.filter(|shape| shape.versions.contains(version));
     let Some(shape) = known else {
         return Err(unknown(
@@ -126,7 +148,7 @@ pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> 
             version,
         ));
     };
-    walk::walk(shape, version, body).map_err(|stop| GuardError {
+    walk::walk(shape, version, body, decoded_per_wire_byte).map_err(|stop| GuardError {
         api: shape.name,
         version,
         path: if stop.path.is_empty() {

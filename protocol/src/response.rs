@@ -15,6 +15,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 pub use self::fetch::FetchAnswer;
 use crate::api_key::{self, for_each_api};
 use crate::frame::PREFIX_BYTES;
+use crate::guard;
 pub use crate::request::EncodeError;
 use crate::request::key_of;
 use crate::rope::{Rope, RopeWriter};
@@ -114,8 +115,7 @@ pub struct ResponseError {
 
 /// Decodes a response (a frame without its size prefix) as a client does: its correlation id and body.
 ///
-/// Responses pass no guard, so a server that lies about lengths can end this process: only for servers that are
-/// trusted, that is in the command line and in tests.
+/// Safe on any bytes, whatever broker they come from: the [guard] looks at the body first.
 ///
 /// # Errors
 /// [`ResponseError`] if this is not such a response, or if something follows it.
@@ -131,6 +131,8 @@ pub fn decode_response<R: Request>(
     let header_version = R::Response::header_version(version);
     let header = messages::ResponseHeader::decode(&mut frame, header_version)
         .map_err(|error| refused(error.to_string()))?;
+    guard::check_response(R::KEY, version, &frame)
+        .map_err(|error| refused(format!("at {}: {}", error.path, error.problem)))?;
     let body =
         R::Response::decode(&mut frame, version).map_err(|error| refused(error.to_string()))?;
     if frame.has_remaining() {

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{self, ApiKey, RequestKind};
 
 use self::compose::{Compose, Composed, Length, Nulls};
 use super::shape::Shape;
-use super::walk::walk;
+use super::walk::{REQUEST_BYTES_PER_WIRE_BYTE, walk};
 use super::{GuardError, Problem, check, shapes};
 use crate::api_key;
 
@@ -388,7 +388,7 @@ fn shapes_of_apis_that_are_not_decoded_can_be_walked_too() {
         for version in shape.versions.first..=shape.versions.last {
             let Composed { body, .. } = Compose::new(shape, version, Nulls::Legal, 3).finish();
             assert!(
-                walk(shape, version, &body).is_ok(),
+                walk(shape, version, &body, REQUEST_BYTES_PER_WIRE_BYTE).is_ok(),
                 "{} v{version}",
                 shape.name
             );

@@ -6,8 +6,10 @@ use super::shape::{Field, Kind, Shape};
 
 /// What a decoded request may take in memory for each byte of its frame. Requests of real clients stay below 5; an
 /// array of empty strings would take 32.
-const DECODED_BYTES_PER_WIRE_BYTE: usize = 8;
-/// What a decoded request may take in memory whatever its size.
+pub(crate) const REQUEST_BYTES_PER_WIRE_BYTE: usize = 8;
+/// The same for responses: a partition of a Produce response is 14 bytes and becomes some 170.
+pub(crate) const RESPONSE_BYTES_PER_WIRE_BYTE: usize = 16;
+/// What a decoded request or response may take in memory whatever its size.
 const DECODED_BYTES_FREE: usize = 1 << 20;
 /// What the first unknown tagged field of a struct takes in memory: a node of a `BTreeMap`.
 const UNKNOWN_TAGS_FIRST_BYTES: usize = 512;
@@ -56,8 +58,13 @@ pub(crate) struct Walk<'a> {
     decoded_bytes_max: usize,
 }
 
-/// Walks `body` along `shape` in `version`, to its last byte.
-pub(crate) fn walk(shape: &Shape, version: i16, body: &[u8]) -> Result<(), Stop> {
+/// Walks `body` along `shape` in `version`, to its last byte. Decoding may take `decoded_per_wire_byte`.
+pub(crate) fn walk(
+    shape: &Shape,
+    version: i16,
+    body: &[u8],
+    decoded_per_wire_byte: usize,
+) -> Result<(), Stop> {
     let mut walk = Walk {
         reader: Reader::new(body),
         version,
@@ -65,7 +72,7 @@ pub(crate) fn walk(shape: &Shape, version: i16, body: &[u8]) -> Result<(), Stop>
         decoded_bytes: 0,
         decoded_bytes_max: body
             .len()
-            .saturating_mul(DECODED_BYTES_PER_WIRE_BYTE)
+            .saturating_mul(decoded_per_wire_byte)
             .saturating_add(DECODED_BYTES_FREE),
     };
     walk.fields(shape.fields)?;

@@ -54,6 +54,24 @@ fn what_is_encoded_can_be_decoded() {
     assert!(decode_response::<MetadataRequest>(12, longer.into()).is_err());
 }
 
+/// The command line speaks to any broker, and the codec takes counts as they come: this one asked for 187 GB. Only
+/// requests had a guard, because the broker was the only one who was thought of as attacked.
+#[test]
+fn an_answer_whose_count_lies_is_refused_and_costs_no_memory() {
+    for (version, count) in [
+        (0, &[0x7f, 0xff, 0xff, 0xff][..]),
+        (9, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+    ] {
+        let tags: &[u8] = if version >= 9 { &[0] } else { &[] };
+        let throttle: &[u8] = if version >= 3 { &[0; 4] } else { &[] };
+        let frame = Bytes::from([&[0, 0, 0, 7], tags, throttle, count].concat());
+        let taken = allocation_counter::measure(|| {
+            assert!(decode_response::<MetadataRequest>(version, frame.clone()).is_err());
+        });
+        assert!(taken.bytes_max < 4096, "v{version}: {taken:?}");
+    }
+}
+
 #[test]
 fn a_field_that_the_version_lacks_is_an_error_that_names_the_api() {
     let response = FetchResponse::default().with_session_id(1);
