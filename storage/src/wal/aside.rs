@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use streamhouse_runtime::planted;
 
 use super::chain::{check_identity, io_error, read_file};
 use super::files::{Aside, LiveFile};
@@ -77,6 +78,10 @@ impl AsideReplay {
         accept: Option<WalLoss>,
         on_record: &mut dyn FnMut(Replayed) -> ReplayVerdict,
     ) -> Result<(), WalOpenError> {
+        if planted::bug("aside_file_forgotten") {
+            self.unneeded.push(name);
+            return Ok(());
+        }
         let file = read_file(io, 0, name)?;
         check_identity(&file, identity)?;
         let bytes = file.header.as_ref().and_then(|header| {

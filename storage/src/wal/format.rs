@@ -34,8 +34,9 @@ pub(super) const NOTE_BYTES_MAX: usize = 2048;
 /// The newest format that this release reads, and the one it writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// No file starts behind this, so that arithmetic on positions from the disk cannot overflow.
-const POSITION_MAX: u64 = u64::MAX / 2;
+/// No file starts behind this, and no record that was set aside, so that arithmetic on positions from the disk cannot
+/// overflow.
+pub(super) const POSITION_MAX: u64 = u64::MAX / 2;
 const MAGIC: [u8; 8] = *b"SHWALOG1";
 const HEADER_LEN: usize = 4096;
 const HEADER_CRC_AT: usize = 4092;

@@ -13,7 +13,7 @@ use streamhouse_runtime::Ambient;
 use super::aside;
 use super::chain::{Folder, FoundFile, io_error, read_folder};
 use super::files::{Files, LiveFile, SpareFile};
-use super::format::{FILE_HEADER_BYTES, FileHeader, Predecessor};
+use super::format::{FILE_HEADER_BYTES, FileHeader, POSITION_MAX, Predecessor};
 use super::queue::{EntryCount, Gate, Queue};
 use super::replay::{POSITION_GAP, Replay, ReplayedFile, replay};
 use super::shared::Shared;
@@ -106,9 +106,16 @@ impl Opening {
         let highest = bases.fold(replayed.end.max(aside_end), u64::max);
         let base = match folder.newest_number {
             0 if aside_end == 0 => 0,
-            // A sound header never holds a position near the end of the numbers.
             _ => highest.saturating_add(POSITION_GAP),
         };
+        if base > POSITION_MAX {
+            // A header that says so would not be read by the next start.
+            let spent = std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "the positions in the log leave no room for others",
+            );
+            return Err(io_error("go on behind", "the newest file")(spent));
+        }
         let header = FileHeader {
             number: folder.newest_number + 1,
             salt: self.ambient.chance.next_u64(),

@@ -5,7 +5,9 @@
 use std::io;
 
 use super::WalFile;
-use super::format::{FILE_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader};
+use super::format::{
+    FILE_HEADER_BYTES, POSITION_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, RecordHeader,
+};
 use super::io::read_full_at;
 
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -74,7 +76,8 @@ impl<'a> FileScan<'a> {
         let Some(header) = RecordHeader::decode(bytes) else {
             return Ok(None);
         };
-        if header.salt != salt || header.position < at_least {
+        let is_possible = (at_least..=POSITION_MAX).contains(&header.position);
+        if header.salt != salt || !is_possible {
             return Ok(None);
         }
         let payload = self.payload_at(offset, &header)?;

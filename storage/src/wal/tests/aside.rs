@@ -369,3 +369,25 @@ fn a_folder_says_who_wrote_last_and_its_note_without_a_change() {
     assert_eq!(last(), expected, "carried over");
     assert!(io.moment() > moment);
 }
+
+/// Found by bending files and making their checksums true again: the start went on behind the record, at a position that
+/// the header of the next file could not say, and the start after that found this header damaged.
+#[test]
+fn a_position_that_no_file_can_follow_is_damage() {
+    let io = CrashIo::new();
+    let broker = open(&io);
+    let records = fill(&broker, 1, 1, 16);
+    let name = broker.wal.set_aside(0, &of(0, &records)).unwrap();
+    drop(broker);
+    let mut file = io.contents(&name);
+    let record = &mut file[4096..];
+    record[8..16].copy_from_slice(&(u64::MAX - 4096).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&record[40..]), &record[..36]);
+    record[36..40].copy_from_slice(&crc.to_le_bytes());
+    io.set_contents(&name, file);
+    let refused = try_open(Arc::new(io.clone()), small(), 7).map(|_| ());
+    assert!(
+        matches!(refused, Err(WalOpenError::Corrupt { .. })),
+        "{refused:?}"
+    );
+}
