@@ -244,7 +244,7 @@ fn encode_producer(producer: &RunProducer, out: &mut BytesMut) {
 }
 
 fn decode_producer(reader: &mut Reader) -> Result<RunProducer, FormatError> {
-    Ok(RunProducer {
+    let producer = RunProducer {
         id: ProducerId(reader.signed("producer id")?),
         epoch: ProducerEpoch(reader.small("producer epoch")?),
         transactional: match reader.u8("transactional flag")? {
@@ -256,7 +256,12 @@ fn decode_producer(reader: &mut Reader) -> Result<RunProducer, FormatError> {
         first_offset: reader.signed("first offset")?,
         last_stamp: Timestamp(reader.signed("last stamp")?),
         last_batches: decode_bounds(reader)?,
-    })
+    };
+    // A transaction that is open since then could not be told from none in a checkpoint.
+    if producer.first_offset < 0 {
+        return Err(FormatError::Value("first offset"));
+    }
+    Ok(producer)
 }
 
 pub(crate) fn encode_bounds(batches: &[BatchBounds], out: &mut BytesMut) {

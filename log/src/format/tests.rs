@@ -8,7 +8,7 @@ use streamhouse_protocol::ids::{
     LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition,
 };
 
-use super::bytes::{Reader, Writer};
+use super::bytes::{FormatError, Reader, Writer};
 use super::checkpoint;
 use super::entry::{BatchBounds, Entry, Point, Run, RunProducer};
 use super::manifest::{DataStart, FlushId, Manifest};
@@ -41,7 +41,7 @@ fn producer() -> impl Strategy<Value = RunProducer> {
         any::<i16>(),
         any::<bool>(),
         any::<i32>(),
-        any::<i64>(),
+        0..i64::MAX,
         any::<i64>(),
         vec(bounds(), 0..6),
     )
@@ -369,4 +369,48 @@ fn a_checkpoint_of_the_first_format_is_read_with_the_stamp_of_its_shard() {
     recorded.locations = Locations::default();
     recorded.locations.push(at, run);
     assert_eq!(read, recorded);
+}
+
+/// Found by bending manifests: the state held a transaction that is open since offset -1, and its checkpoint said that
+/// none is open. The property above drew such offsets, but never asked the state.
+#[test]
+fn a_producer_that_begins_before_the_first_offset_is_refused() {
+    let run = |first_offset| {
+        let producer = RunProducer {
+            id: ProducerId(1),
+            epoch: ProducerEpoch(0),
+            transactional: true,
+            first_sequence: 0,
+            first_offset,
+            last_stamp: Timestamp(0),
+            last_batches: Vec::new(),
+        };
+        let run = Run {
+            at: TopicPartition::new(TopicId(1), PartitionIndex(0)),
+            base_offset: 0,
+            records: 1,
+            batches: 1,
+            bytes: 70,
+            append_epoch: LeaderEpoch(0),
+            max_timestamp: Timestamp(0),
+            crc: 0,
+            producers: vec![producer],
+            points: Vec::new(),
+        };
+        Manifest {
+            shard: ShardId(0),
+            lsn: Lsn(0),
+            epoch: LeaderEpoch(0),
+            incarnation: Incarnation(1),
+            flush_seq: 1,
+            prev: FlushId::default(),
+            stamp: Timestamp(0),
+            wal_end: None,
+            data: None,
+            entries: vec![Entry::Run(run)],
+        }
+    };
+    assert!(Manifest::decode(run(0).encode()).is_ok());
+    let refused = Manifest::decode(run(-1).encode());
+    assert_eq!(refused, Err(FormatError::Value("first offset")));
 }
