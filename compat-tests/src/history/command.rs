@@ -196,6 +196,9 @@ fn conclude(history: &History, played: Result<()>, save: Option<&Path>) -> Resul
         say(&format!("the history is kept: {}", path.display()));
     }
     let shown = path.unwrap_or_default();
+    if let Err(error) = &played {
+        say(&format!("the run broke off: {error:#}"));
+    }
     judge(history, &shown)?;
     played.with_context(|| format!("seed {}; the history: {}", history.seed, shown.display()))?;
     let Tally {

@@ -265,14 +265,7 @@ impl History {
                 partition: next()?.parse()?,
                 offset: optional(next()?)?,
             },
-            "fault" => What::Fault(match next()? {
-                "kill" => Fault::Kill,
-                "restart" => Fault::Restart,
-                "rewind" => Fault::Rewind,
-                "lose" => Fault::Lose(next()?.parse()?),
-                "stop" => Fault::Stop(next()?.parse()?),
-                other => bail!("no such fault: {other}"),
-            }),
+            "fault" => What::Fault(fault(words)?),
             "note" => What::Note,
             other => bail!("no such event: {other}"),
         })
@@ -432,6 +425,18 @@ fn role(word: &str) -> Result<Role> {
     ];
     let found = roles.into_iter().find(|role| role.name() == word);
     found.with_context(|| format!("no such role: {word}"))
+}
+
+fn fault<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Fault> {
+    let mut next = || words.next().context("a word is missing");
+    Ok(match next()? {
+        "kill" => Fault::Kill,
+        "restart" => Fault::Restart,
+        "rewind" => Fault::Rewind,
+        "lose" => Fault::Lose(next()?.parse()?),
+        "stop" => Fault::Stop(next()?.parse()?),
+        other => bail!("no such fault: {other}"),
+    })
 }
 
 fn optional(word: &str) -> Result<Option<i64>> {

@@ -1,6 +1,7 @@
 //! Every anomaly has a smallest history that shows it, and one beside it that is allowed. Beyond them: good histories are
 //! never accused, and a good history that is spoiled in one place is accused of just that.
 
+mod good;
 mod spoiled;
 
 use super::{Verdict, check};
