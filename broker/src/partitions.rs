@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use streamhouse_config::topic::{TimestampType, TopicConfigs};
 use streamhouse_log::Log;
 use streamhouse_log::append::validate::AppendRules;
-use streamhouse_log::read::PartitionAddress;
+use streamhouse_log::read::{Offsets, PartitionAddress};
 use streamhouse_metadata::{Catalogue, Topic};
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_runtime::Clock;
@@ -129,6 +129,25 @@ impl Partitions {
         }
         rules.insert(topic.id, (revision, rule));
         rule
+    }
+
+    /// The largest leader epoch of the partition that is at most `wanted`, and where it ends; `None` for one that never was.
+    ///
+    /// # Errors
+    /// If the topic was deleted or the shard has stopped.
+    pub fn epoch_end(
+        &self,
+        address: PartitionAddress,
+        offsets: &Offsets,
+        wanted: LeaderEpoch,
+    ) -> Result<Option<(LeaderEpoch, i64)>, Refusal> {
+        if wanted < LeaderEpoch(0) || wanted > offsets.leader_epoch {
+            return Ok(None);
+        }
+        let known = self.log.epoch_end(address, wanted);
+        let known = known.map_err(|error| Refusal::from(&error))?;
+        // An epoch in which nothing was written, or whose records are gone: what is there was written behind it.
+        Ok(known.or(Some((wanted, offsets.log_start))))
     }
 
     /// Compares the leader epoch that a client believes in with the partition's; -1 is not compared.

@@ -1,10 +1,9 @@
 //! ApiVersions (key 18): which APIs this broker serves, in which versions.
 //!
 //! Kafka's rules we keep: name and version of the client's software are checked since version 3 (KIP-511); a version
-//! that we do not know is answered in version 0 with UNSUPPORTED_VERSION and the list, never with a closed connection;
+//! that we do not know is answered in version 0 with UNSUPPORTED_VERSION and the versions of ApiVersions, never with a closed connection;
 //! Produce is listed from version 0 although 0 to 2 are refused, because librdkafka before 2.11.1 switches compression
-//! off otherwise (KAFKA-18659); no feature is finalised before all of its APIs are served. Where we differ: the list of
-//! an unknown version holds every API and not only ApiVersions.
+//! off otherwise (KAFKA-18659); no feature is finalised before all of its APIs are served. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 
@@ -52,11 +51,11 @@ impl Handler for ApiVersions {
     }
 }
 
-/// The answer to a version that is not served, in version 0.
+/// The answer to a version that is not served, in version 0: with what to ask again.
 pub(crate) fn unsupported_version(correlation_id: i32) -> Answer<Rope> {
     let response = ApiVersionsResponse::default()
         .with_error_code(error_code::UNSUPPORTED_VERSION.code())
-        .with_api_keys(advertised());
+        .with_api_keys(vec![row(&Api::of::<ApiVersions>())]);
     match encode_response::<ApiVersionsRequest>(correlation_id, 0, &response) {
         Ok(response) => Answer::respond(response),
         Err(error) => Answer::Close(CloseReason::Unencodable(error)),

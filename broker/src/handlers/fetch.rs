@@ -4,7 +4,8 @@
 //! returns at least one whole batch, all others keep to the limits (KIP-74); the answer waits until `min_bytes` are
 //! there, `max_wait_ms` have passed or a partition has an error; an append wakes it, and no wait is begun that an
 //! append could not end. Records that are not in the hot tail need memory, which is waited for no longer than for
-//! records; who gets none is answered empty and asks again. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
+//! records; who gets none is answered empty and asks again; a client that read another history than ours is told where
+//! it diverged (KIP-595); no offsets are told beside an error. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
 //! a fetch that continues one is told that it is not known; batches are returned whole. Replicas do not fetch from
 //! here: a replica id is treated as a consumer's.
 
@@ -15,15 +16,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
-use streamhouse_log::read::{Isolation, Offsets, PartitionAddress};
+use streamhouse_log::read::{Isolation, Offsets, PartitionAddress, ReadError};
 use streamhouse_protocol::api_key::ApiKey;
-use streamhouse_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use streamhouse_protocol::ids::LeaderEpoch;
+use streamhouse_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, PartitionData,
+};
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
 use streamhouse_protocol::response::FetchAnswer;
 use streamhouse_runtime::{Monotonic, deadline};
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
-use crate::error_code::{self, NONE, Refusal};
+use crate::error_code::{self, Refusal};
 use crate::fetch_memory::{FetchReader, Share};
 use crate::partitions::Partitions;
 use crate::security::{Operation, ResourceKind};
@@ -84,17 +88,32 @@ struct Wanted {
     offset: i64,
     bytes_max: usize,
     believed_epoch: i32,
+    /// The epoch of the record before `offset`, if the client says; else -1.
+    read_epoch: i32,
     address: Result<PartitionAddress, Refusal>,
     /// The largest batch that its topic takes.
     batch_bytes_max: usize,
 }
 
 /// One partition's part of the answer.
-struct Found {
-    offsets: Option<Offsets>,
-    outcome: Result<Records, Refusal>,
-    /// Whether its records count against the memory of answers.
-    holds_memory: bool,
+enum Found {
+    /// It was read.
+    Records {
+        offsets: Offsets,
+        records: Records,
+        /// Whether its records count against the memory of answers.
+        holds_memory: bool,
+    },
+    /// What the client read last is not what is here: the epoch that it read ends before (KIP-595).
+    Diverging {
+        offsets: Offsets,
+        epoch: LeaderEpoch,
+        end: i64,
+    },
+    /// It was not looked for: there is no such partition, or the client may not know.
+    NotAsked(Refusal),
+    /// It cannot be read from there.
+    Refused(Refusal),
 }
 
 /// Whole batches in offset order, in pieces as they lie in memory.
@@ -139,6 +158,7 @@ impl Plan {
                     offset: partition.fetch_offset,
                     bytes_max: size(partition.partition_max_bytes),
                     believed_epoch: partition.current_leader_epoch,
+                    read_epoch: partition.last_fetched_epoch,
                     address,
                     batch_bytes_max,
                 });
@@ -199,10 +219,10 @@ impl Plan {
         waiter
     }
 
-    /// How many bytes are missing to what the client waits for; none if a partition has an error, or holds more than
+    /// How many bytes are missing to what the client waits for; none if a partition cannot be read, or holds more than
     /// this answer can take of it: an append would not make the answer any longer.
     fn missing(&self, found: &[Found]) -> usize {
-        if found.iter().any(|found| found.outcome.is_err()) {
+        if !found.iter().all(Found::is_read) {
             return 0;
         }
         let bytes: usize = found.iter().map(Found::bytes).sum();
@@ -228,7 +248,7 @@ impl Plan {
             let one = wanted.read(partitions, self, take).await;
             left = left.saturating_sub(one.bytes());
             bytes_found += one.bytes();
-            holds_memory |= one.holds_memory;
+            holds_memory |= one.holds_memory();
             found.push(one);
         }
         found
@@ -264,17 +284,17 @@ impl Wanted {
         let isolation = plan.isolation;
         let address = match &self.address {
             Ok(address) => *address,
-            Err(refusal) => return Found::refused(None, refusal.clone()),
+            Err(refusal) => return Found::NotAsked(refusal.clone()),
         };
-        let offsets = match partitions.log.offsets(address) {
-            Ok(offsets) => offsets,
-            Err(error) => return Found::refused(None, Refusal::from(&error)),
+        let offsets = match self.check(partitions, address) {
+            Ok(Checked::MayRead(offsets)) => offsets,
+            Ok(Checked::Diverging(found)) => return found,
+            Err(refusal) => return Found::Refused(refusal),
         };
-        if let Err(refusal) = Partitions::check_epoch(offsets.leader_epoch, self.believed_epoch) {
-            return Found::refused(Some(offsets), refusal);
-        }
-        let is_hot = partitions.log.is_hot(address, self.offset).unwrap_or(true);
-        if is_hot || take.bytes == 0 && !take.at_least_one {
+        let is_free = self.offset < offsets.log_start
+            || take.bytes == 0 && !take.at_least_one
+            || partitions.log.is_hot(address, self.offset).unwrap_or(true);
+        if is_free {
             let read = partitions.log.read(
                 address,
                 self.offset,
@@ -284,7 +304,7 @@ impl Wanted {
             );
             return match read.await {
                 Ok(fetched) => Found::of(fetched, false),
-                Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
+                Err(error) => Found::Refused(Refusal::from(&error)),
             };
         }
         let share = Share {
@@ -320,68 +340,143 @@ impl Wanted {
                 let holds_memory = !fetched.pieces.is_empty();
                 Found::of(fetched, holds_memory)
             }
-            Err(error) => Found::refused(Some(offsets), Refusal::from(&error)),
+            Err(error) => Found::Refused(Refusal::from(&error)),
         }
     }
+
+    /// Compares what the client believes with the partition's epochs.
+    fn check(
+        &self,
+        partitions: &Partitions,
+        address: PartitionAddress,
+    ) -> Result<Checked, Refusal> {
+        let offsets = partitions
+            .log
+            .offsets(address)
+            .map_err(|error| Refusal::from(&error))?;
+        Partitions::check_epoch(offsets.leader_epoch, self.believed_epoch)?;
+        if self.read_epoch < 0 {
+            return Ok(Checked::MayRead(offsets));
+        }
+        let read_epoch = LeaderEpoch(self.read_epoch);
+        let known = partitions.epoch_end(address, &offsets, read_epoch)?;
+        // As in Kafka: an epoch that never was has no end that the offset could be compared with.
+        let (epoch, end) = known.ok_or_else(|| {
+            Refusal::from(&ReadError::OutOfRange {
+                offset: self.offset,
+                log_start: offsets.log_start,
+                log_end: offsets.log_end,
+            })
+        })?;
+        let end = if epoch == offsets.leader_epoch {
+            offsets.log_end
+        } else {
+            end
+        };
+        // Below the log start nothing can diverge; the read says that it is out of range.
+        if self.offset < offsets.log_start || epoch == read_epoch && end >= self.offset {
+            return Ok(Checked::MayRead(offsets));
+        }
+        Ok(Checked::Diverging(Found::Diverging {
+            offsets,
+            epoch,
+            end,
+        }))
+    }
+}
+
+/// What becomes of a partition whose epochs were looked at.
+enum Checked {
+    MayRead(Offsets),
+    Diverging(Found),
 }
 
 impl Found {
     fn of(fetched: Fetched, holds_memory: bool) -> Self {
-        Self {
-            offsets: Some(fetched.offsets),
-            outcome: Ok(Records {
+        Self::Records {
+            offsets: fetched.offsets,
+            records: Records {
                 pieces: fetched.pieces,
                 next_offset: fetched.next_offset,
-            }),
+            },
             holds_memory,
         }
     }
 
-    fn bytes(&self) -> usize {
-        let pieces = self.outcome.iter().flat_map(|records| &records.pieces);
-        pieces.map(Bytes::len).sum()
+    const fn is_read(&self) -> bool {
+        matches!(self, Self::Records { .. })
     }
 
-    fn refused(offsets: Option<Offsets>, refusal: Refusal) -> Self {
-        Self {
-            offsets,
-            outcome: Err(refusal),
-            holds_memory: false,
+    const fn holds_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Records {
+                holds_memory: true,
+                ..
+            }
+        )
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Records { records, .. } => records.pieces.iter().map(Bytes::len).sum(),
+            Self::Diverging { .. } | Self::NotAsked(_) | Self::Refused(_) => 0,
         }
     }
 
     /// Whether more lies behind what was read: a read ends at its limits, and where the memory of answers ends.
     fn has_more(&self, isolation: Isolation) -> bool {
-        let (Some(offsets), Ok(records)) = (&self.offsets, &self.outcome) else {
-            return false;
-        };
-        records.next_offset < offsets.readable_end(isolation)
+        match self {
+            Self::Records {
+                offsets, records, ..
+            } => records.next_offset < offsets.readable_end(isolation),
+            Self::Diverging { .. } | Self::NotAsked(_) | Self::Refused(_) => false,
+        }
     }
 
-    /// What the client sees, and the pieces of its records.
+    /// What the client sees, and the pieces of its records. Kafka tells no offsets beside an error, and has a list of
+    /// aborted transactions, though an empty one, beside those errors that it finds before it looks at the partition.
     fn shown(self, index: i32, isolation: Isolation, version: i16) -> (PartitionData, Vec<Bytes>) {
-        let offsets = self.offsets;
-        let corner = |pick: fn(&Offsets) -> i64| offsets.as_ref().map_or(-1, pick);
-        let aborted = match isolation {
-            Isolation::ReadUncommitted => None,
-            Isolation::ReadCommitted => Some(Vec::new()),
-        };
-        let code = match &self.outcome {
-            Ok(_) => NONE,
-            Err(refusal) => error_code::log::of_fetch(refusal, version),
-        };
-        let pieces = self.outcome.map_or(Vec::new(), |records| records.pieces);
         let data = PartitionData::default()
             .with_partition_index(index)
-            .with_error_code(code)
-            .with_high_watermark(corner(|offsets| offsets.high_watermark))
-            .with_last_stable_offset(corner(|offsets| offsets.last_stable))
-            .with_aborted_transactions(aborted);
-        let data = if version >= 5 {
-            data.with_log_start_offset(corner(|offsets| offsets.log_start))
-        } else {
-            data
+            .with_high_watermark(-1)
+            .with_last_stable_offset(-1)
+            .with_aborted_transactions(None);
+        let located = |data: PartitionData, offsets: Offsets| {
+            let data = data
+                .with_high_watermark(offsets.high_watermark)
+                .with_last_stable_offset(offsets.last_stable);
+            if version >= 5 {
+                data.with_log_start_offset(offsets.log_start)
+            } else {
+                data
+            }
         };
-        (data, pieces)
+        let code = |refusal: &Refusal| error_code::log::of_fetch(refusal, version);
+        match self {
+            Self::Records {
+                offsets, records, ..
+            } => {
+                let aborted = (isolation == Isolation::ReadCommitted).then(Vec::new);
+                let data = located(data, offsets).with_aborted_transactions(aborted);
+                (data, records.pieces)
+            }
+            Self::Diverging {
+                offsets,
+                epoch,
+                end,
+            } => {
+                let diverging = EpochEndOffset::default()
+                    .with_epoch(epoch.0)
+                    .with_end_offset(end);
+                let data = located(data, offsets).with_diverging_epoch(diverging);
+                (data, Vec::new())
+            }
+            Self::NotAsked(refusal) => {
+                let data = data.with_aborted_transactions(Some(Vec::new()));
+                (data.with_error_code(code(&refusal)), Vec::new())
+            }
+            Self::Refused(refusal) => (data.with_error_code(code(&refusal)), Vec::new()),
+        }
     }
 }

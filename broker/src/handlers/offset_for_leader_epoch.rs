@@ -2,13 +2,11 @@
 //!
 //! Kafka's rules we keep: DESCRIBE on each topic; the answer is the largest epoch that is at most the one asked for,
 //! and its end; an epoch before all that are known ends where the log starts; one behind the partition's own gives -1
-//! and
-//! -1, on which consumers reset their offset. Our log is never truncated, so an end never lies below what was read.
+//! and -1, on which consumers reset their offset. Our log is never truncated, so an end never lies below what was read.
 //! Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 
-use streamhouse_log::read::ReadError;
 use streamhouse_protocol::api_key::ApiKey;
 use streamhouse_protocol::ids::LeaderEpoch;
 use streamhouse_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
@@ -73,15 +71,8 @@ fn find(
         return Err(error_code::TOPIC_AUTHORIZATION_FAILED);
     }
     let address = partitions.address(partitions.topics.find(name).as_ref(), asked.partition)?;
-    let refused = |error: ReadError| Refusal::from(&error);
-    let offsets = partitions.log.offsets(address).map_err(refused)?;
-    let current = offsets.leader_epoch;
-    Partitions::check_epoch(current, asked.current_leader_epoch)?;
-    let wanted = LeaderEpoch(asked.leader_epoch);
-    if wanted < LeaderEpoch(0) || wanted > current {
-        return Ok(None);
-    }
-    let known = partitions.log.epoch_end(address, wanted).map_err(refused)?;
-    // An epoch in which nothing was written, or whose records are gone: what is there was written behind it.
-    Ok(known.or(Some((wanted, offsets.log_start))))
+    let offsets = partitions.log.offsets(address);
+    let offsets = offsets.map_err(|error| Refusal::from(&error))?;
+    Partitions::check_epoch(offsets.leader_epoch, asked.current_leader_epoch)?;
+    partitions.epoch_end(address, &offsets, LeaderEpoch(asked.leader_epoch))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use streamhouse_config::topic::{AlterOp, check_overrides};
 use streamhouse_config::{TopicConfigError, TopicOverrides};
-use streamhouse_metadata::{ConfigChange, ConfigTarget, SetConfigsError, StoreError};
+use streamhouse_metadata::{ConfigChange, ConfigTarget, SetConfigsError, StoreError, Topic};
 use tracing::info;
 
 use super::Topics;
@@ -70,16 +70,17 @@ impl Topics {
         }
         let _altering = self.altering.lock().await;
         let topic = self.find(name);
-        let topic = topic.ok_or_else(|| AlterTopicError::UnknownTopic {
-            name: name.to_owned(),
-        })?;
-        let mut overrides: TopicOverrides = topic.configs.clone();
+        let mut overrides = topic
+            .as_ref()
+            .map(|topic| topic.configs.clone())
+            .unwrap_or_default();
         for (name, operation) in operations {
             operation
                 .as_alter()
                 .apply(name, &mut overrides, &self.rules.defaults)?;
         }
         check_overrides(as_pairs(&overrides), &self.rules.defaults)?;
+        let target = target(name, topic.as_ref())?;
         let changes = operations
             .iter()
             .map(|(name, _)| match overrides.get(name) {
@@ -89,7 +90,6 @@ impl Topics {
                 },
                 None => ConfigChange::Delete { name: name.clone() },
             });
-        let target = ConfigTarget::Topic(topic.id);
         self.set_configs(name, target, changes.collect(), validate_only)
             .await
     }
@@ -106,15 +106,11 @@ impl Topics {
             return Err(AlterTopicError::Duplicate { name: name.clone() });
         }
         let _altering = self.altering.lock().await;
-        let topic = self.find(name);
-        let topic = topic.ok_or_else(|| AlterTopicError::UnknownTopic {
-            name: name.to_owned(),
-        })?;
         let pairs = configs
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let overrides = check_overrides(pairs, &self.rules.defaults)?;
-        let target = ConfigTarget::Topic(topic.id);
+        let target = target(name, self.find(name).as_ref())?;
         let changes = vec![ConfigChange::Replace(overrides)];
         self.set_configs(name, target, changes, validate_only).await
     }
@@ -140,6 +136,16 @@ impl Topics {
         self.refresh().await;
         Ok(())
     }
+}
+
+/// The topic whose configs change. Looked for behind the values, as in Kafka: a client that asks for a value that no topic
+/// can have hears of it, whatever topic it names.
+fn target(name: &str, topic: Option<&Topic>) -> Result<ConfigTarget, AlterTopicError> {
+    topic
+        .map(|topic| ConfigTarget::Topic(topic.id))
+        .ok_or_else(|| AlterTopicError::UnknownTopic {
+            name: name.to_owned(),
+        })
 }
 
 fn as_pairs(overrides: &TopicOverrides) -> impl Iterator<Item = (&str, &str)> {

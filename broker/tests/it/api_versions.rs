@@ -83,7 +83,8 @@ async fn an_unknown_version_is_answered_in_version_0_and_the_connection_goes_on(
             let (id, response) = decode_response::<ApiVersionsRequest>(0, frame).unwrap();
             assert_eq!(id, 77);
             assert_eq!(response.error_code, 35);
-            assert_eq!(ranges(&response)[&18], (0, 4));
+            let shown: Vec<_> = ranges(&response).into_iter().collect();
+            assert_eq!(shown, [(18, (0, 4))]);
         }
     }
     let response = client.call(3, &request("franz-go", "1.22.0")).await;

@@ -319,6 +319,9 @@ async fn changes_that_cannot_be_made_change_nothing() {
     }
     let request = change(TOPIC, "missing", vec![good()]);
     assert_eq!(client.call(0, &request).await.responses[0].error_code, 3);
+    // A value is looked at before the topic.
+    let request = change(TOPIC, "missing", vec![op("retention.ms", 0, Some("soon"))]);
+    assert_eq!(client.call(0, &request).await.responses[0].error_code, 40);
     let dry = change(TOPIC, "a", vec![good()]).with_validate_only(true);
     assert_eq!(client.call(0, &dry).await.responses[0].error_code, 0);
     assert_eq!(entry(&mut client, "retention.ms").await.config_source, 5);

@@ -369,14 +369,62 @@ async fn offsets_epochs_and_names_that_are_none_get_codes_that_consumers_know() 
         let data = only(client.call(FETCH, &request).await);
         assert_eq!(data.error_code, code, "{what}");
         let corners = (data.log_start_offset, data.high_watermark);
-        assert_eq!((corners, data.last_stable_offset), ((2, 4), 4), "{what}");
+        let told = if code == 0 {
+            ((2, 4), 4)
+        } else {
+            ((-1, -1), -1)
+        };
+        assert_eq!((corners, data.last_stable_offset), told, "{what}");
         assert!(data.records.is_some(), "{what}");
+        let committed = request.with_isolation_level(1);
+        let aborted = only(client.call(FETCH, &committed).await).aborted_transactions;
+        assert_eq!(aborted, (code == 0).then(Vec::new), "{what}");
     }
     for (topic, index) in [("b", 0), ("a", 1), ("a", -1), ("no topic", 0)] {
         let request = fetching(topic, vec![wanted(index, 0)]);
         let data = only(client.call(FETCH, &request).await);
         assert_eq!(data.error_code, 3, "{topic}-{index}");
         assert_eq!((data.high_watermark, data.log_start_offset), (-1, -1));
+        assert_eq!(data.aborted_transactions, Some(Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_read_another_history_is_told_at_once_where_it_diverged() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 1).await;
+    for _ in 0..4 {
+        append(&mut client, "a", 0, &batch(&["x"])).await;
+    }
+    client
+        .call::<DeleteRecordsRequest>(2, &deleting("a", 0, 2))
+        .await;
+    let epoch = bench.leaders.current().values().next().unwrap().epoch.0;
+    let none = (-1, -1);
+    for (offset, read_epoch, code, diverging) in [
+        (3, epoch, 0, none),
+        (4, -1, 0, none),
+        (5, epoch, 0, (epoch, 4)),
+        (1000, epoch, 0, (epoch, 4)),
+        (1000, -1, 1, none),
+        (3, epoch + 1, 1, none),
+        // Below the log start nothing diverges, and before the first epoch nothing was.
+        (1, epoch, 1, none),
+        (3, epoch - 1, 0, (epoch - 1, 2)),
+    ] {
+        let part = wanted(0, offset).with_last_fetched_epoch(read_epoch);
+        let is_at_end = diverging == none && offset == 4;
+        let wait = if is_at_end { 0 } else { 30_000 };
+        let request = waiting(fetching("a", vec![part]), 1, wait).with_isolation_level(1);
+        let data = only(client.call(12, &request).await);
+        let told = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
+        let what = format!("{offset} after {read_epoch}");
+        assert_eq!((data.error_code, told), (code, diverging), "{what}");
+        if diverging != none {
+            assert_eq!((data.high_watermark, bytes(&data)), (4, 0), "{what}");
+            assert!(data.aborted_transactions.is_none(), "{what}");
+        }
     }
 }
 
@@ -497,7 +545,7 @@ async fn a_store_that_is_away_is_a_storage_error_and_never_a_skip() {
         assert_eq!((found[0].error_code, bytes(&found[0])), (code, 0));
         assert!(KNOWN_TO_CONSUMERS.contains(&code));
         assert_eq!(found[1].error_code, 0, "the other partition is well");
-        assert_eq!(found[0].high_watermark, 1, "what is known is told");
+        assert_eq!(found[0].high_watermark, -1);
     }
     bench.faults.set_down(false);
     let data = bench.turning(fetched(&mut client, "a", 0, 0)).await;
