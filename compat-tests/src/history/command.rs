@@ -314,8 +314,8 @@ fn test() -> Result<()> {
     let binary = broker::binary()?;
     let plan = Plan {
         seed: 1,
-        operations: 12_000,
-        faults: 6,
+        operations: 24_000,
+        faults: 9,
         rewinds: false,
     };
     let (history, played) = play(&programs, &binary, &plan)?;

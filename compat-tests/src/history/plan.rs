@@ -108,3 +108,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
