@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use streamhouse_metadata::store::StoreError;
+use streamhouse_metadata::store::{RecordedDrop, StoreError};
 use streamhouse_protocol::ids::{Timestamp, TopicId, TopicPartition};
 
 use crate::Log;
@@ -129,16 +129,17 @@ impl Log {
                 let Ok(shard) = self.shard(*pending) else {
                     continue;
                 };
-                if self.drop_all(shard, tombstone.id) {
-                    self.store().drop_recorded(tombstone.id, *pending).await?;
+                if let Some(drop) = self.drop_all(shard, tombstone.id) {
+                    self.store().drop_recorded(drop).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Stages a drop of each partition of a deleted topic that has none yet. Says whether all drops are recorded.
-    fn drop_all(&self, shard: &Shard, topic: TopicId) -> bool {
+    /// Stages a drop of each partition of a deleted topic that has none yet. Gives what is to be noted when all drops are
+    /// recorded.
+    fn drop_all(&self, shard: &Shard, topic: TopicId) -> Option<RecordedDrop> {
         let mut inner = shard.lock();
         inner.close_topic(topic);
         let held = inner.partitions_of(topic);
@@ -147,7 +148,13 @@ impl Log {
                 self.stage_quietly(shard, &mut inner, Entry::DropPartition { at: *at });
             }
         }
-        held.is_empty() && inner.stopped.is_none()
+        let is_recorded = held.is_empty() && inner.stopped.is_none();
+        is_recorded.then_some(RecordedDrop {
+            topic,
+            shard: shard.id,
+            epoch: inner.epoch,
+            incarnation: inner.incarnation,
+        })
     }
 
     fn stage_quietly(&self, shard: &Shard, inner: &mut Inner, entry: Entry) -> bool {

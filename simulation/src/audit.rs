@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::clients::consumer::{Consumer, Progress};
 use crate::clients::member::is_let_go;
 use crate::clients::{PARTITION_NUMBERS, Sky, partition};
+use crate::cluster::Cluster;
 use crate::database::Database;
 use crate::invariant::{Invariant, Violation};
 use crate::objects::Bucket;
@@ -39,9 +40,12 @@ pub(crate) fn check_bounds(world: &World, broker: &Broker) {
     }
 }
 
-/// No shard stops, whatever fails: only a database that lost facts may do that.
-pub(crate) fn check_shards(world: &World, broker: &Broker, groups: usize) {
-    if let Some((shard, reason)) = broker.log.stopped_shards().into_iter().next() {
+/// No shard stops, whatever fails: only what is damaged or lost for good may do that.
+pub(crate) fn check_shards(cluster: &Cluster, broker: &Broker, groups: usize) {
+    let world = cluster.world();
+    let stopped = broker.log.stopped_shards().into_iter();
+    let mut stopped = stopped.filter(|(shard, reason)| !cluster.is_excused(*shard, reason));
+    if let Some((shard, reason)) = stopped.next() {
         // What the WAL holds does not follow the database: it cannot be served any more.
         let invariant = if reason.contains("metadata_regression") {
             Invariant::Acknowledged
@@ -77,7 +81,7 @@ pub(crate) async fn read_everything(sky: &Sky) {
     }
 }
 
-fn key(id: ObjectId, kind: ObjectKind) -> String {
+pub(crate) fn key(id: ObjectId, kind: ObjectKind) -> String {
     let id = objects::ObjectId {
         incarnation: id.incarnation,
         seq: id.seq,
@@ -86,7 +90,8 @@ fn key(id: ObjectId, kind: ObjectKind) -> String {
     id.key(kind).to_string()
 }
 
-fn now<T, E: std::fmt::Debug>(read: impl Future<Output = Result<T, E>>) -> T {
+/// What a store in memory answers at once.
+pub(crate) fn now<T, E: std::fmt::Debug>(read: impl Future<Output = Result<T, E>>) -> T {
     let answer = read.now_or_never().expect("memory does not wait");
     answer.expect("an open store in memory answers")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use streamhouse_coordinator::Groups;
 use streamhouse_coordinator::group::GroupSettings;
@@ -18,6 +19,7 @@ use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, Offsets, PartitionAddress, ReadError};
 use streamhouse_log::recovery::RecoverError;
+use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss};
 use streamhouse_log::retention::Retention;
 use streamhouse_log::{Log, LogSettings, shard_for_partition};
 use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId, TopicShelf};
@@ -104,6 +106,8 @@ pub(crate) enum StartError {
     Transient(String),
     /// It refuses to, for good: what it finds is not what it left.
     Regression(String),
+    /// It refuses to, because the database is older than the data folder.
+    OlderDatabase(String),
     /// It refuses to, because the WAL is damaged.
     Damaged(String),
 }
@@ -113,15 +117,39 @@ impl From<OpenError> for StartError {
         let text = error.to_string();
         match error {
             OpenError::Recover(
-                RecoverError::Store(_)
-                | RecoverError::CheckpointUnavailable { .. }
-                // Bytes that a sick store spoiled on their way do not have the checkpoint's hash.
-                | RecoverError::Checkpoint { .. },
+                RecoverError::Store(_) | RecoverError::CheckpointUnavailable { .. },
             )
             | OpenError::Wal(WalOpenError::Io { .. })
             | OpenError::Thread(_) => Self::Transient(text),
+            OpenError::Recover(RecoverError::OlderDatabase(_)) => Self::OlderDatabase(text),
             OpenError::Wal(WalOpenError::Corrupt { .. }) => Self::Damaged(text),
             OpenError::Recover(_) | OpenError::Wal(_) => Self::Regression(text),
+        }
+    }
+}
+
+/// Why a loss was not accepted.
+#[derive(Debug)]
+pub(crate) enum AcceptError {
+    /// There is no such loss.
+    NotAccepted,
+    /// The WAL is damaged.
+    Damaged(String),
+    /// It may be, next time.
+    TryAgain(String),
+}
+
+impl From<AcceptLossError> for AcceptError {
+    fn from(error: AcceptLossError) -> Self {
+        let text = error.to_string();
+        match error {
+            AcceptLossError::Open(OpenError::Recover(RecoverError::NotAccepted { .. })) => {
+                Self::NotAccepted
+            }
+            AcceptLossError::Open(OpenError::Wal(WalOpenError::Corrupt { .. })) => {
+                Self::Damaged(text)
+            }
+            AcceptLossError::Open(_) | AcceptLossError::Flush(_) => Self::TryAgain(text),
         }
     }
 }
@@ -192,6 +220,37 @@ impl Broker {
             .executor
             .spawn(process, "background", Box::pin(keeping));
         Ok(broker)
+    }
+
+    /// Accepts a loss, as `wal accept-loss` does while no broker runs.
+    pub(crate) async fn accept_loss(
+        ground: Ground,
+        life: &Arc<Life>,
+        disk: CrashIo,
+        loss: AcceptedLoss,
+    ) -> Result<(), AcceptError> {
+        let incarnation = Incarnation(ground.world.chance.next_u128());
+        let parts = log_parts(&ground, life, disk, incarnation);
+        let lost = Log::accept_loss(parts, loss).await?;
+        ground.world.tell(|| format!("accepted {lost:?}"));
+        Ok(())
+    }
+
+    /// What a broker does that does not know that it was replaced.
+    pub(crate) fn upkeep_as_zombie(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let work = async move {
+            for _ in 0..3 {
+                let pause = self.world.chance.micros(1_000, 200_000);
+                self.world.clock.sleep(pause).await;
+                self.retain();
+                // What fails is judged by what it leaves.
+                let _ = self.log.flush().await;
+                let _ = self.log.checkpoint_all().await;
+                let _ = self.log.sweep().await;
+                let _ = self.log.sweep_orphans().await;
+            }
+        };
+        Box::pin(work)
     }
 
     pub(crate) fn tail_bytes_max(&self) -> usize {
@@ -322,6 +381,20 @@ async fn open_log(
     disk: CrashIo,
     incarnation: Incarnation,
 ) -> Result<Log, StartError> {
+    let parts = log_parts(ground, life, disk, incarnation);
+    let (log, recovered) = Log::open(parts).await?;
+    let number = life.process.0;
+    let said = || format!("broker {number} recovered {recovered:?}");
+    ground.world.tell(said);
+    Ok(log)
+}
+
+fn log_parts(
+    ground: &Ground,
+    life: &Arc<Life>,
+    disk: CrashIo,
+    incarnation: Incarnation,
+) -> LogParts {
     let world = &ground.world;
     let ambient = world.ambient(life.process);
     let objects = ground.bucket.for_life(world, life, &ground.database);
@@ -333,7 +406,7 @@ async fn open_log(
         ..BlockCacheSettings::default()
     };
     let (failing, failed) = (Arc::clone(life), world.clone());
-    let parts = LogParts {
+    LogParts {
         cache: BlockCache::new(objects.clone(), ambient.clone(), cache),
         objects,
         store: Arc::new(store) as Arc<dyn MetadataStore>,
@@ -360,10 +433,7 @@ async fn open_log(
             }
         }),
         ambient,
-    };
-    let (log, recovered) = Log::open(parts).await?;
-    world.tell(|| format!("broker {} recovered {recovered:?}", life.process.0));
-    Ok(log)
+    }
 }
 
 async fn load_groups(log: &Log, groups: &Groups) -> Result<(), StartError> {

@@ -146,6 +146,46 @@ pub const BUGS: &[Bug] = &[
         Invariant::Serves,
         "log/src/shard/partition.rs",
     ),
+    bug(
+        "let_go_without_aside",
+        Invariant::Acknowledged,
+        "log/src/recovery/aside.rs",
+    ),
+    bug(
+        "aside_file_forgotten",
+        Invariant::Acknowledged,
+        "storage/src/wal/aside.rs",
+    ),
+    bug(
+        "second_read_not_checked",
+        Invariant::SingleBinding,
+        "storage/src/cache/load.rs",
+    ),
+    bug(
+        "checkpoint_without_fence",
+        Invariant::Fencing,
+        "metadata/src/memory/manifests.rs",
+    ),
+    bug(
+        "groups_without_fence",
+        Invariant::Fencing,
+        "metadata/src/memory/groups.rs",
+    ),
+    bug(
+        "drop_without_fence",
+        Invariant::Acknowledged,
+        "metadata/src/memory/topics.rs",
+    ),
+    bug(
+        "older_database_unnoticed",
+        Invariant::Regression,
+        "log/src/recovery/older_database.rs",
+    ),
+    bug(
+        "loss_passed_over",
+        Invariant::Regression,
+        "log/src/recovery/replay.rs",
+    ),
     bug("tail_without_bound", Invariant::Bounded, "log/src/tail.rs"),
 ];
 

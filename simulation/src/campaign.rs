@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::encounters::Encounter;
 use crate::plan::history;
 use crate::run::{Outcome, run};
 use crate::shrink::shrink;
@@ -109,6 +110,12 @@ impl Report {
     pub fn never_struck(&self) -> Vec<Site> {
         self.counts.sites.never_struck()
     }
+
+    /// What no world met.
+    #[must_use]
+    pub fn never_met(&self) -> Vec<Encounter> {
+        self.counts.encounters.never_met()
+    }
 }
 
 impl fmt::Display for Report {
@@ -118,7 +125,7 @@ impl fmt::Display for Report {
             f,
             "{} worlds: {} crashes ({} inside a recovery), {} starts, {} batches acknowledged, {} outcomes unknown, {} \
              duplicates sent again, {} records read, {} commits, {} checkpoints, {} objects deleted, {} offsets \
-             committed, {} generations, {} damaged WALs refused",
+             committed, {} generations",
             self.worlds,
             counts.crashes,
             counts.crashes_in_recovery,
@@ -132,11 +139,14 @@ impl fmt::Display for Report {
             counts.deleted,
             counts.offsets_committed,
             counts.generations,
-            counts.damage_noticed,
         )?;
         writeln!(f, "{:>10} {:>8}  crash site", "passed", "struck")?;
         for (site, passed, struck) in counts.sites.iter() {
             writeln!(f, "{passed:>10} {struck:>8}  {site}")?;
+        }
+        writeln!(f, "{:>10}  encounter", "met")?;
+        for (encounter, met) in counts.encounters.iter() {
+            writeln!(f, "{met:>10}  {encounter}")?;
         }
         Ok(())
     }

@@ -3,17 +3,24 @@
 //! A request may be lost before it arrives, and its answer may be lost afterwards; the client cannot tell which. What
 //! the broker does for a request is a task of the broker's process and dies with it.
 
+mod operator;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use streamhouse_log::recovery::loss::AcceptedLoss;
+use streamhouse_metadata::memory::MemoryStore;
+use streamhouse_metadata::store::ShardId;
 use streamhouse_runtime::{Chance, Clock, deadline};
 use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, Ground, StartError};
+use crate::encounters::Encounter;
 use crate::executor::{Polled, ProcessId};
 use crate::invariant::Invariant;
 use crate::model::Model;
@@ -23,6 +30,10 @@ use crate::world::{Life, World};
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Starts that fail one after the other while nothing is wrong.
 const FAILED_STARTS_MAX: u32 = 8;
+
+fn is_aside(name: &str) -> bool {
+    name.starts_with("aside-") && name.ends_with(".wal")
+}
 
 /// Why a client has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +48,7 @@ pub(crate) enum NoAnswer {
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     pub(crate) ground: Ground,
+    model: Arc<Mutex<Model>>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -50,10 +62,40 @@ struct Inner {
     will_rot: bool,
     /// The bit that is wrong: which file, and where.
     rotten: Option<(String, usize)>,
+    /// The last life that served.
+    served: ProcessId,
+    /// Lives that go on while another one has taken their place.
+    zombies: Vec<Arc<Life>>,
+    /// A copy of the database.
+    copy: Option<Copy>,
+    /// The last start found records that had been set aside.
+    had_aside: bool,
+    /// Shards that stand still, and rightly so.
+    excused: BTreeSet<ShardId>,
+    /// The loss that the operator accepts before the broker starts again.
+    accepting: Option<AcceptedLoss>,
+    /// Shards whose loss was accepted and that have not started since.
+    accepted: BTreeSet<ShardId>,
+}
+
+/// A copy of the database, and the life that served or was starting when it was taken.
+#[derive(Debug)]
+struct Copy {
+    facts: MemoryStore,
+    taken_in: ProcessId,
+}
+
+impl Inner {
+    /// The operator brings the damaged file of the log back.
+    fn bring_bit_back(&mut self) {
+        if let Some((file, bit)) = self.rotten.take() {
+            self.disk.flip_bit(&file, bit);
+        }
+    }
 }
 
 impl Cluster {
-    pub(crate) fn new(ground: Ground) -> Self {
+    pub(crate) fn new(ground: Ground, model: Arc<Mutex<Model>>) -> Self {
         let inner = Inner {
             life: Arc::new(Life::new(ProcessId(1))),
             disk: CrashIo::new(),
@@ -61,9 +103,17 @@ impl Cluster {
             failed_starts: 0,
             will_rot: false,
             rotten: None,
+            served: ProcessId(0),
+            zombies: Vec::new(),
+            copy: None,
+            had_aside: false,
+            excused: BTreeSet::new(),
+            accepting: None,
+            accepted: BTreeSet::new(),
         };
         let cluster = Self {
             ground,
+            model,
             inner: Arc::new(Mutex::new(inner)),
         };
         cluster.start(Duration::ZERO);
@@ -89,15 +139,22 @@ impl Cluster {
 
     /// Starts the broker after a pause, in the life that was prepared for it.
     fn start(&self, pause: Duration) {
-        let (life, disk) = {
-            let inner = self.inner.lock();
-            (Arc::clone(&inner.life), inner.disk.clone())
+        let (life, disk, accepting) = {
+            let mut inner = self.inner.lock();
+            let mut names = inner.disk.names().into_iter();
+            inner.had_aside = names.any(|name| is_aside(&name));
+            (Arc::clone(&inner.life), inner.disk.clone(), inner.accepting)
         };
         let cluster = self.clone();
         let process = life.process;
         let starting = async move {
             cluster.world().clock.sleep(pause).await;
-            let started = Broker::start(cluster.ground.clone(), Arc::clone(&life), disk).await;
+            let ground = cluster.ground.clone();
+            if let Some(loss) = accepting {
+                let done = Broker::accept_loss(ground, &life, disk, loss).await;
+                return cluster.accepted(&life, done);
+            }
+            let started = Broker::start(ground, Arc::clone(&life), disk).await;
             cluster.started(&life, started);
         };
         self.world()
@@ -110,12 +167,18 @@ impl Cluster {
             return;
         }
         let world = self.world();
+        if let Ok(broker) = &started
+            && !self.judge_start(broker)
+        {
+            return life.die(CrashStyle::Kill);
+        }
         let mut inner = self.inner.lock();
         match started {
             Ok(broker) => {
                 world.tell(|| format!("broker {} serves", life.process.0));
                 world.count(|counts| counts.starts += 1);
                 inner.failed_starts = 0;
+                inner.served = life.process;
                 // The bit lies where no record is.
                 inner.rotten = None;
                 inner.running = Some(broker);
@@ -123,13 +186,30 @@ impl Cluster {
             Err(StartError::Damaged(reason)) if inner.rotten.is_some() => {
                 // As it should be: the damage was noticed. The operator brings the file back.
                 world.tell(|| format!("damage was noticed: {reason}"));
-                world.count(|counts| counts.damage_noticed += 1);
-                if let Some((file, bit)) = inner.rotten.take() {
-                    inner.disk.flip_bit(&file, bit);
-                }
+                world.met(Encounter::WalDamaged);
+                inner.bring_bit_back();
                 life.die(CrashStyle::Kill);
             }
-            Err(StartError::Regression(reason) | StartError::Damaged(reason)) => {
+            Err(StartError::OlderDatabase(reason)) if self.ground.database.is_older() => {
+                // As it should be. The operator finds the newest one.
+                world.tell(|| format!("the older database was noticed: {reason}"));
+                world.met(Encounter::OlderDatabase);
+                self.ground.database.bring_newest_back();
+                life.die(CrashStyle::Kill);
+            }
+            Err(StartError::OlderDatabase(reason))
+                if self.ground.database.forgotten().is_some() =>
+            {
+                // The objects tell of what the database forgot. There is no newer one.
+                world.tell(|| format!("what is gone was noticed: {reason}"));
+                inner.accepting = Some(AcceptedLoss::Database);
+                life.die(CrashStyle::Kill);
+            }
+            Err(
+                StartError::Regression(reason)
+                | StartError::Damaged(reason)
+                | StartError::OlderDatabase(reason),
+            ) => {
                 let what = format!("the broker does not start again: {reason}");
                 world.breach(Invariant::Acknowledged, what);
                 life.die(CrashStyle::Kill);
@@ -153,13 +233,13 @@ impl Cluster {
         }
     }
 
-    /// Lets the world go on for `duration`. `model` hears of power cuts.
-    pub(crate) fn run_for(&self, duration: Duration, model: &Mutex<Model>) {
+    /// Lets the world go on for `duration`.
+    pub(crate) fn run_for(&self, duration: Duration) {
         let world = self.world();
         let until = world.clock.monotonic() + duration;
         loop {
             while let Some(polled) = world.executor.step() {
-                self.after_poll(polled, model);
+                self.after_poll(polled);
             }
             if !world.executor.pass_to_next_timer(until) {
                 return;
@@ -167,7 +247,7 @@ impl Cluster {
         }
     }
 
-    fn after_poll(&self, polled: Polled, model: &Mutex<Model>) {
+    fn after_poll(&self, polled: Polled) {
         let world = self.world();
         world.note(polled.process.0 ^ (polled.name.len() as u64) << 32);
         let life = self.life();
@@ -175,12 +255,12 @@ impl Cluster {
             world.polled(&life);
         }
         if let Some(style) = life.death() {
-            self.bury(&life, style, model);
+            self.bury(&life, style);
         }
     }
 
     /// Ends a dead process, leaves what a crash of this style may leave, and starts the next one.
-    fn bury(&self, life: &Life, style: CrashStyle, model: &Mutex<Model>) {
+    fn bury(&self, life: &Life, style: CrashStyle) {
         let world = self.world();
         // Other threads may have sent answers while the one that died was inside its call.
         for _ in 0..world.chance.below(6) {
@@ -196,7 +276,7 @@ impl Cluster {
         let disk = match style {
             CrashStyle::Kill => disk,
             CrashStyle::Forget | CrashStyle::Torn | CrashStyle::Sectors => {
-                model.lock().power_cut(life.process);
+                self.model.lock().power_cut(life.process);
                 let history = disk.history();
                 history.crash_at(history.len(), style, &*world.chance)
             }
@@ -228,7 +308,11 @@ impl Cluster {
         let mut files = disk.names();
         files.retain(|name| !name.starts_with("spare-") && name.ends_with(".wal"));
         files.sort_unstable();
+        let asides = files.iter().filter(|name| is_aside(name)).cloned();
+        let asides: Vec<String> = asides.collect();
+        files.retain(|name| !is_aside(name));
         files.pop();
+        files.extend(asides);
         let chance = &self.world().chance;
         if files.is_empty() {
             return;
@@ -242,11 +326,11 @@ impl Cluster {
     }
 
     /// Kills the broker now.
-    pub(crate) fn kill(&self, style: CrashStyle, model: &Mutex<Model>) {
+    pub(crate) fn kill(&self, style: CrashStyle) {
         let life = self.life();
         life.die(style);
         self.world().count(|counts| counts.crashes += 1);
-        self.bury(&life, style, model);
+        self.bury(&life, style);
     }
 
     /// Sends a request; `serve` is what the broker does for it.
@@ -260,9 +344,10 @@ impl Cluster {
         let sender = world.clone();
         self.send(move |broker| {
             async move {
-                let process = broker.life.process;
+                let life = Arc::clone(&broker.life);
+                let process = life.process;
                 let answer = serve(broker).await;
-                if !sender.chance.hits(sender.weather().network_per_mille) {
+                if !life.is_zombie() && !sender.chance.hits(sender.weather().network_per_mille) {
                     // A client that gave up does not hear it.
                     let _ = tell.send((answer, process));
                 }

@@ -4,20 +4,27 @@
 //! The facts are in the real [`MemoryStore`], which outlives every broker. A [`Ledger`] beside it hears of everything
 //! that really happened, late or not, and judges it: fencing, commits with one effect, objects that exist.
 
+mod mishaps;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use parking_lot::Mutex;
 use streamhouse_metadata::memory::MemoryStore;
 use streamhouse_metadata::store::*;
 use streamhouse_protocol::ids::TopicId;
 use streamhouse_runtime::{Chance, Clock};
 
+use crate::encounters::Encounter;
 use crate::executor::CLIENTS;
 use crate::ledger::Ledger;
 use crate::objects::Bucket;
 use crate::sites::{Moment, Site};
 use crate::world::{Life, World};
+
+use mishaps::Mishaps;
 
 /// What really is in the database, and who watches it.
 #[derive(Clone, Debug)]
@@ -25,6 +32,7 @@ pub(crate) struct Database {
     pub(crate) truth: MemoryStore,
     pub(crate) world: World,
     ledger: Ledger,
+    mishaps: Arc<Mutex<Mishaps>>,
 }
 
 /// How a call goes wrong.
@@ -46,6 +54,7 @@ impl Database {
             truth: MemoryStore::new(world.ambient(CLIENTS)),
             world: world.clone(),
             ledger: Ledger::new(world.clone()),
+            mishaps: Arc::default(),
         }
     }
 
@@ -60,7 +69,6 @@ impl Database {
 
     /// Somebody deletes the bytes of an object.
     pub(crate) fn bytes_deleted(&self, key: &str) {
-        use futures::FutureExt;
         let rows = self.truth.objects(None, usize::MAX).now_or_never();
         if let Some(Ok(rows)) = rows {
             self.ledger.bytes_deleted(key, &rows);
@@ -106,6 +114,18 @@ fn unavailable(operation: &'static str, outcome: Outcome) -> StoreError {
 impl LifeStore {
     fn world(&self) -> &World {
         &self.database.world
+    }
+
+    /// Whether what this life commits may be forgotten: it is judged at the start after its own.
+    fn may_be_forgotten(&self) -> bool {
+        !self.life.is_zombie() && !self.life.is_opening()
+    }
+
+    /// Counts what a zombie met.
+    fn zombie(&self, has_met: bool, encounter: Encounter) {
+        if has_met && self.life.is_zombie() {
+            self.world().met(encounter);
+        }
     }
 
     fn pick(&self, running: Site, recovering: Site) -> Site {
@@ -232,7 +252,16 @@ impl ManifestShelf for LifeStore {
         self.send(Site::Commit, late).await;
         let unknown = || unavailable("commit manifests", Outcome::MayHaveHappened).into();
         let answer = match self.doubt("commit") {
-            None => self.database.commit(commit, &self.bucket).await,
+            None if self.may_be_forgotten() && self.database.forgets(&commit) => {
+                self.world().met(Encounter::FlushForgotten);
+                Ok(vec![CommitOutcome::Committed; commit.manifests.len()])
+            }
+            None => {
+                let done = self.database.commit(commit, &self.bucket).await;
+                let is_refused = |done: &Vec<_>| done.contains(&CommitOutcome::Refused);
+                self.zombie(done.as_ref().is_ok_and(is_refused), Encounter::ZombieCommit);
+                done
+            }
             Some(Doubt::Refused) => {
                 Err(unavailable("commit manifests", Outcome::DidNotHappen).into())
             }
@@ -261,12 +290,24 @@ impl ManifestShelf for LifeStore {
     ) -> Result<Vec<ManifestRow>, StoreError> {
         let site = self.pick(Site::ReadBack, Site::RecoveryManifests);
         let read = self.database.truth.manifests(shard, from, limit);
-        self.read(site, "read manifests", read).await
+        let mut rows = self.read(site, "read manifests", read).await?;
+        let damaged = self.database.mishaps.lock().damaged;
+        let damaged = rows
+            .iter_mut()
+            .find(|row| damaged == Some((shard, row.lsn)));
+        if let Some(row) = damaged {
+            row.body.truncate(row.body.len() / 2);
+        }
+        Ok(rows)
     }
 
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
         let set = async {
-            self.database.truth.set_checkpoint(request).await?;
+            let set = self.database.truth.set_checkpoint(request.clone()).await;
+            let is_fenced = matches!(set, Err(CheckpointError::Fenced { .. }));
+            self.zombie(is_fenced, Encounter::ZombieCheckpoint);
+            set?;
+            self.database.ledger.checkpoint_set(&request);
             self.world().count(|counts| counts.checkpoints += 1);
             Ok(())
         };
@@ -332,6 +373,7 @@ impl ShardShelf for LifeStore {
 #[async_trait]
 impl ObjectShelf for LifeStore {
     async fn unreferenced(&self, limit: usize) -> Result<Vec<ObjectId>, StoreError> {
+        self.zombie(true, Encounter::ZombieSweep);
         let read = self.database.truth.unreferenced(limit);
         self.read(Site::SweepUnreferenced, "list unneeded objects", read)
             .await
@@ -399,8 +441,8 @@ impl TopicShelf for LifeStore {
         let write = self.database.truth.delete_topic(topic);
         self.write(Site::TopicDelete, "delete a topic", write).await
     }
-    async fn drop_recorded(&self, topic: TopicId, shard: ShardId) -> Result<Revision, StoreError> {
-        let write = self.database.truth.drop_recorded(topic, shard);
+    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
+        let write = self.database.truth.drop_recorded(drop);
         self.write(Site::TopicDropRecorded, "record a drop", write)
             .await
     }
@@ -426,7 +468,12 @@ impl GroupShelf for LifeStore {
         self.send(Site::GroupsWrite, late).await;
         let unknown = || unavailable("write groups", Outcome::MayHaveHappened);
         let answer = match self.doubt("write groups") {
-            None => self.database.write_groups(writes).await,
+            None => {
+                let done = self.database.write_groups(writes).await;
+                let is_refused = |done: &Vec<_>| done.contains(&CoordinationOutcome::Refused);
+                self.zombie(done.as_ref().is_ok_and(is_refused), Encounter::ZombieGroups);
+                done
+            }
             Some(Doubt::Refused) => Err(unavailable("write groups", Outcome::DidNotHappen)),
             Some(Doubt::Before) => Err(unknown()),
             Some(Doubt::After) => {

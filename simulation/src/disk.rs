@@ -27,6 +27,7 @@ enum Change {
     File,
     Spare,
     Recycle,
+    Aside,
 }
 
 /// What a file is, by its name.
@@ -35,10 +36,14 @@ enum Role {
     Log,
     Spare,
     Unfinished,
+    /// Records of a stopped shard, wherever the file is on its way.
+    Aside,
 }
 
 fn role(name: &str) -> Role {
-    if name.ends_with(".tmp") {
+    if name.starts_with("aside-") {
+        Role::Aside
+    } else if name.ends_with(".tmp") {
         Role::Unfinished
     } else if name.starts_with("spare-") {
         Role::Spare
@@ -99,7 +104,12 @@ impl WalIo for SiteDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn WalFile>> {
-        let site = self.pick(Site::SpareCreate, Site::RecoveryCreate);
+        let site = match role(name) {
+            Role::Aside => Site::AsideCreate,
+            Role::Log | Role::Spare | Role::Unfinished => {
+                self.pick(Site::SpareCreate, Site::RecoveryCreate)
+            }
+        };
         let file = self.at(site, || self.disk.create(name))?;
         Ok(self.file(file, name))
     }
@@ -113,11 +123,14 @@ impl WalIo for SiteDisk {
             (Role::Unfinished, _) => (Site::SpareRename, Change::Spare),
             (Role::Log, _) => (Site::RecycleRename, Change::Recycle),
             (Role::Spare, _) => (Site::FileRename, Change::File),
+            (Role::Aside, _) => (Site::AsideRename, Change::Aside),
         };
         *self.names_changed_by.lock() = change;
-        self.at(self.pick(site, Site::RecoveryRename), || {
-            self.disk.rename(from, to)
-        })
+        let site = match change {
+            Change::Aside => site,
+            Change::File | Change::Spare | Change::Recycle => self.pick(site, Site::RecoveryRename),
+        };
+        self.at(site, || self.disk.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -128,14 +141,20 @@ impl WalIo for SiteDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let site = match *self.names_changed_by.lock() {
+        let change = *self.names_changed_by.lock();
+        let running = match change {
             Change::File => Site::FileSyncFolder,
             Change::Spare => Site::SpareSyncFolder,
             Change::Recycle => Site::RecycleSyncFolder,
+            Change::Aside => Site::AsideSyncFolder,
         };
-        self.at(self.pick(site, Site::RecoverySyncFolder), || {
-            self.disk.sync_dir()
-        })
+        let site = match change {
+            Change::Aside => running,
+            Change::File | Change::Spare | Change::Recycle => {
+                self.pick(running, Site::RecoverySyncFolder)
+            }
+        };
+        self.at(site, || self.disk.sync_dir())
     }
 }
 
@@ -158,6 +177,7 @@ impl SiteFile {
                 Site::FileHeaderWrite
             }
             Role::Unfinished => Site::SpareFill,
+            Role::Aside => return Site::AsideWrite,
             Role::Spare | Role::Log => {
                 *role = Role::Log;
                 Site::GroupWrite
@@ -171,6 +191,7 @@ impl SiteFile {
             Role::Unfinished => (Site::SpareSync, Site::RecoveryHeaderSync),
             Role::Spare => (Site::FileHeaderSync, Site::RecoveryHeaderSync),
             Role::Log => (Site::GroupSync, Site::RecoverySync),
+            Role::Aside => (Site::AsideSync, Site::AsideSync),
         };
         self.disk.pick(running, recovering)
     }
@@ -203,7 +224,12 @@ impl WalFile for SiteFile {
     }
 
     fn reserve(&self, len: u64) -> io::Result<()> {
-        let site = self.disk.pick(Site::SpareReserve, Site::RecoveryReserve);
+        let site = match *self.role.lock() {
+            Role::Aside => Site::AsideReserve,
+            Role::Log | Role::Spare | Role::Unfinished => {
+                self.disk.pick(Site::SpareReserve, Site::RecoveryReserve)
+            }
+        };
         self.disk.at(site, || self.file.reserve(len))
     }
 

@@ -25,6 +25,8 @@ pub enum Invariant {
     NoZombieDelete,
     /// I13: committed offsets stay, generations have one owner per partition.
     Groups,
+    /// I14: nothing is served from a database that has forgotten what this broker saw in it.
+    Regression,
     /// I15: what waits, what is kept in memory and what is kept in the WAL is bounded.
     Bounded,
     /// When the faults are over, the broker starts, and every shard serves.
@@ -46,6 +48,7 @@ impl Invariant {
             Self::CommitOnce => "I8 commit once",
             Self::NoZombieDelete => "I9 no zombie delete",
             Self::Groups => "I13 groups",
+            Self::Regression => "I14 regression",
             Self::Bounded => "I15 bounded resources",
             Self::Serves => "the broker serves again",
         }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use streamhouse_log::format::entry::Entry;
 use streamhouse_log::format::manifest::Manifest;
 use streamhouse_metadata::store::{
     Commit, CommitOutcome, CoordinationOutcome, CoordinationWrite, GrantOutcome, Incarnation,
-    ManifestCommit, ObjectRow, ObjectState, ShardId,
+    ManifestCommit, ObjectRow, ObjectState, SetCheckpoint, ShardId,
 };
 use streamhouse_protocol::ids::{LeaderEpoch, TopicPartition};
 
@@ -22,6 +23,8 @@ use crate::world::World;
 pub(crate) struct Ledger {
     world: World,
     shards: Arc<Mutex<BTreeMap<ShardId, Shard>>>,
+    /// An older database is in place: what happens to it is forgotten again.
+    is_deaf: Arc<AtomicBool>,
 }
 
 /// What is known of a shard.
@@ -39,10 +42,22 @@ impl Ledger {
         Self {
             world,
             shards: Arc::default(),
+            is_deaf: Arc::default(),
         }
     }
 
+    pub(crate) fn set_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::Release);
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::Acquire)
+    }
+
     pub(crate) fn granted(&self, outcomes: &[GrantOutcome]) {
+        if self.is_deaf() {
+            return;
+        }
         let mut shards = self.shards.lock();
         for outcome in outcomes {
             let GrantOutcome::Granted(row) = outcome else {
@@ -70,7 +85,7 @@ impl Ledger {
         let winners = commit.manifests.iter().zip(outcomes);
         let winners = winners.filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
         let winners: Vec<&ManifestCommit> = winners.map(|(manifest, _)| manifest).collect();
-        if winners.is_empty() {
+        if winners.is_empty() || self.is_deaf() {
             return;
         }
         self.world.count(|counts| counts.commits += 1);
@@ -98,6 +113,9 @@ impl Ledger {
         writes: &[CoordinationWrite],
         outcomes: &[CoordinationOutcome],
     ) {
+        if self.is_deaf() {
+            return;
+        }
         let mut shards = self.shards.lock();
         for (write, outcome) in writes.iter().zip(outcomes) {
             let CoordinationOutcome::Committed { seq } = outcome else {
@@ -120,6 +138,18 @@ impl Ledger {
             }
             shard.next_seq = *seq;
             self.world.note(*seq ^ u64::from(write.shard.0) << 40);
+        }
+    }
+
+    pub(crate) fn checkpoint_set(&self, request: &SetCheckpoint) {
+        let shards = self.shards.lock();
+        let grant = shards.get(&request.shard).and_then(|shard| shard.grant);
+        if grant != Some((request.epoch, request.incarnation)) && !self.is_deaf() {
+            let what = format!(
+                "a checkpoint of shard {} was set under epoch {}, the grant is {grant:?}",
+                request.shard, request.epoch
+            );
+            self.world.breach(Invariant::Fencing, what);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod run;
 pub mod shrink;
 
+pub mod encounters;
 pub mod invariant;
 pub mod sites;
 pub mod world;

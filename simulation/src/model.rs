@@ -53,6 +53,8 @@ pub(crate) struct Partition {
     pub(crate) is_retained: bool,
     /// Deletion of its topic was asked for.
     pub(crate) is_deleted: bool,
+    /// How often somebody accepted that its end is gone. What was asked before proves nothing any more.
+    losses: u64,
 }
 
 /// What was known of a partition when a request was sent.
@@ -62,6 +64,7 @@ pub(crate) struct Floor {
     acked_in: Option<ProcessId>,
     seen_end: i64,
     start: i64,
+    losses: u64,
 }
 
 /// The corners of a partition in an answer.
@@ -90,6 +93,13 @@ pub(crate) struct Model {
 
 fn breach<T>(invariant: Invariant, what: String) -> Result<T, Violation> {
     Err(Violation::new(invariant, what))
+}
+
+impl Floor {
+    /// How often the end of the partition was lost until then.
+    pub(crate) fn losses(self) -> u64 {
+        self.losses
+    }
 }
 
 impl Model {
@@ -239,6 +249,21 @@ impl Model {
         }
     }
 
+    /// Somebody accepted that a partition ends at `end` now.
+    pub(crate) fn lost(&mut self, at: TopicPartition, end: i64) {
+        let partition = self.partitions.entry(at).or_default();
+        partition.losses += 1;
+        partition.acked_end = partition.acked_end.min(end);
+        partition.seen_end = partition.seen_end.min(end);
+        partition.start = 0;
+        for binding in partition.bound.split_off(&end).values() {
+            let place = usize::try_from(binding.id).unwrap_or(usize::MAX);
+            if let Some(record) = self.records.get_mut(place) {
+                record.offset = None;
+            }
+        }
+    }
+
     /// What is known of a partition now.
     pub(crate) fn floor(&self, at: TopicPartition) -> Floor {
         self.partitions
@@ -248,6 +273,7 @@ impl Model {
                 acked_in: partition.acked_in,
                 seen_end: partition.seen_end,
                 start: partition.start,
+                losses: partition.losses,
             })
     }
 
@@ -259,6 +285,9 @@ impl Model {
         corners: Corners,
         life: ProcessId,
     ) -> Result<(), Violation> {
+        if floor.losses != self.floor(at).losses {
+            return Ok(());
+        }
         let Corners {
             log_start,
             high_watermark,
@@ -364,6 +393,9 @@ impl Model {
         to: i64,
         log_start: i64,
     ) -> Result<(), Violation> {
+        if floor.losses != self.floor(at).losses {
+            return Ok(());
+        }
         if log_start < to.max(floor.start) {
             return breach(
                 Invariant::Visibility,
@@ -373,6 +405,11 @@ impl Model {
         let partition = self.partitions.entry(at).or_default();
         partition.start = partition.start.max(log_start);
         Ok(())
+    }
+
+    /// Behind the last record that was acknowledged for good.
+    pub(crate) fn acked_end(&self, at: TopicPartition) -> i64 {
+        self.floor(at).acked_end
     }
 
     /// The largest offset that is known to be there.

@@ -2,7 +2,7 @@
 //!
 //! The objects themselves are in a [`Bucket`], which outlives every broker and can be looked at by the checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,10 +17,11 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
 };
 use parking_lot::Mutex;
-use streamhouse_runtime::Clock;
-use streamhouse_storage::objects::{FaultStore, Faults, Objects};
+use streamhouse_runtime::{Chance, Clock};
+use streamhouse_storage::objects::{Fault, FaultStore, Faults, Objects};
 
 use crate::database::Database;
+use crate::encounters::Encounter;
 use crate::executor::CLIENTS;
 use crate::sites::{Moment, Site};
 use crate::world::{Life, World};
@@ -37,6 +38,13 @@ pub(crate) struct Bucket {
     health: Arc<Mutex<Health>>,
     /// When each object was stored, by the world's clock.
     stored_ms: Arc<Mutex<BTreeMap<String, i64>>>,
+    /// Damaged objects, and what they were.
+    rotten: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    /// Checkpoints that were spoiled on their way when they were read last: the next answer is right.
+    spoiled: Arc<Mutex<BTreeSet<String>>>,
+    /// Spoils one answer as it is told to.
+    spoiler: Arc<FaultStore>,
+    spoils: Faults,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,13 +57,18 @@ impl Bucket {
     pub(crate) fn new(world: &World) -> Self {
         let truth = Arc::new(InMemory::new());
         let inner = Arc::clone(&truth) as Arc<dyn ObjectStore>;
-        let (faulty, faults) = FaultStore::new(inner, world.ambient(CLIENTS));
+        let (faulty, faults) = FaultStore::new(Arc::clone(&inner), world.ambient(CLIENTS));
+        let (spoiler, spoils) = FaultStore::new(inner, world.ambient(CLIENTS));
         Self {
             truth,
             faulty: Arc::new(faulty),
             faults,
             health: Arc::default(),
             stored_ms: Arc::default(),
+            rotten: Arc::default(),
+            spoiled: Arc::default(),
+            spoiler: Arc::new(spoiler),
+            spoils,
         }
     }
 
@@ -85,6 +98,59 @@ impl Bucket {
         // In memory nothing waits.
         let got = self.truth.get(&path).now_or_never()?.ok()?;
         got.bytes().now_or_never()?.ok()
+    }
+
+    /// Damages a bit of an object for good. False if it is not there, or damaged already.
+    pub(crate) fn rot(&self, key: &str, chance: &dyn Chance) -> bool {
+        let Some(whole) = self.bytes(key).filter(|bytes| !bytes.is_empty()) else {
+            return false;
+        };
+        if self.is_rotten(key) {
+            return false;
+        }
+        let bit = usize::try_from(chance.below(whole.len() as u64 * 8)).unwrap_or(0);
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        self.rotten.lock().insert(key.to_owned(), whole);
+        self.replace(key, bytes.into());
+        true
+    }
+
+    /// Brings all damaged objects back that were not deleted meanwhile.
+    pub(crate) fn mend(&self) {
+        for (key, whole) in std::mem::take(&mut *self.rotten.lock()) {
+            if self.bytes(&key).is_some() {
+                self.replace(&key, whole);
+            }
+        }
+    }
+
+    pub(crate) fn is_rotten(&self, key: &str) -> bool {
+        self.rotten.lock().contains_key(key)
+    }
+
+    pub(crate) fn has_rot(&self) -> bool {
+        !self.rotten.lock().is_empty()
+    }
+
+    fn replace(&self, key: &str, bytes: Bytes) {
+        let path = Path::from(key);
+        let put = self.truth.put(&path, bytes.into()).now_or_never();
+        put.expect("memory does not wait")
+            .expect("memory takes every object");
+    }
+
+    /// How the next answer with this checkpoint is spoiled; never twice in a row.
+    fn spoil(&self, location: &Path, chance: &dyn Chance) -> Option<Fault> {
+        let mut spoiled = self.spoiled.lock();
+        if spoiled.remove(location.as_ref()) || chance.below(1000) >= 2 * self.ill_per_mille() {
+            return None;
+        }
+        spoiled.insert(location.to_string());
+        let kinds = [Fault::WrongBytes, Fault::Truncate, Fault::NotFound];
+        kinds
+            .get(usize::try_from(chance.below(3)).unwrap_or(0))
+            .copied()
     }
 
     /// The store as a process uses it.
@@ -138,7 +204,7 @@ impl SiteStore {
         stored.insert(location.to_string(), now);
     }
 
-    /// A checkpoint can be out of reach; a store that lies about its bytes stops the shard, and rightly so.
+    /// A checkpoint can be out of reach, and wrong once; wrong twice would stop the shard, and rightly so.
     async fn get_checkpoint(
         &self,
         location: &Path,
@@ -152,7 +218,15 @@ impl SiteStore {
                     source: "out of reach on purpose".into(),
                 });
             }
-            self.bucket.truth.get_opts(location, options).await
+            let spoil = self.bucket.spoil(location, &*self.world.chance);
+            if let Some(spoil) = spoil {
+                self.world.tell(|| format!("  {location}: {spoil:?}"));
+                if !self.bucket.is_rotten(location.as_ref()) {
+                    self.world.met(Encounter::CheckpointReadWrongOnce);
+                }
+            }
+            self.bucket.spoils.script([spoil]);
+            self.bucket.spoiler.get_opts(location, options).await
         };
         self.at(Site::RecoveryCheckpoint, get).await
     }
@@ -172,6 +246,9 @@ impl ObjectStore for SiteStore {
             Site::FlushPut
         };
         self.stored(location);
+        if self.life.is_zombie() {
+            self.world.met(Encounter::ZombieUpload);
+        }
         self.at(site, self.bucket.faulty.put_opts(location, payload, opts))
             .await
     }

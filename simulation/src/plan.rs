@@ -124,6 +124,10 @@ pub(crate) enum Disturbance {
     DiskFull {
         is_full: bool,
     },
+    /// Something happens to what is stored, or the operator mends it.
+    Stored(Stored),
+    /// The broker goes on while another one takes its place.
+    Zombie,
     /// The power is cut, and a bit of a durable record of the WAL is wrong afterwards.
     BitRot,
     Crash {
@@ -136,6 +140,23 @@ pub(crate) enum Disturbance {
         second: CrashStyle,
         after: u8,
     },
+}
+
+/// What happens to what is stored, and what the operator does about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    DamageObject,
+    DamageShard {
+        shard: u8,
+        is_checkpoint: bool,
+        style: CrashStyle,
+    },
+    Mend,
+    CopyDatabase,
+    BringCopyBack {
+        style: CrashStyle,
+    },
+    ForgetFlush,
 }
 
 /// When a planned crash comes.
@@ -288,7 +309,9 @@ impl Draw {
     }
 
     fn disturbance(&mut self) -> Disturbance {
-        match self.below(70) {
+        match self.below(84) {
+            70..82 => Disturbance::Stored(self.stored()),
+            82..84 => Disturbance::Zombie,
             0..6 => Disturbance::Freeze {
                 ms: u32::try_from(self.below(1 << (6 + self.below(14)))).unwrap_or(1),
             },
@@ -318,6 +341,23 @@ impl Draw {
                 second: self.style(),
                 after: 1 + self.small(40),
             },
+        }
+    }
+
+    fn stored(&self) -> Stored {
+        match self.below(24) {
+            0..3 => Stored::DamageObject,
+            3..7 => Stored::DamageShard {
+                shard: self.small(64),
+                is_checkpoint: self.below(2) == 0,
+                style: self.style(),
+            },
+            7..15 => Stored::Mend,
+            15..18 => Stored::CopyDatabase,
+            18..20 => Stored::BringCopyBack {
+                style: self.style(),
+            },
+            _ => Stored::ForgetFlush,
         }
     }
 

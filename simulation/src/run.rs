@@ -27,7 +27,7 @@ use crate::model::Model;
 use crate::objects::Bucket;
 use crate::plan::{
     Action, CONSUMERS, Disturbance, GROUPS, MEMBERS, Members, Operation, PRODUCERS, PlannedTrigger,
-    Records, Upkeep,
+    Records, Stored, Upkeep,
 };
 use crate::sites::{Moment, Site};
 use crate::world::{Breach, Counts, Doom, Trigger, Weather, World};
@@ -128,7 +128,7 @@ fn live(world: &World, operations: &[Operation]) {
     }
     let run = Run {
         sky: Sky {
-            cluster: Cluster::new(ground),
+            cluster: Cluster::new(ground, Arc::clone(&model)),
             model,
             groups: Arc::default(),
         },
@@ -194,7 +194,7 @@ impl Run {
     }
 
     fn pass(&self, duration: Duration) {
-        self.sky.cluster.run_for(duration, &self.sky.model);
+        self.sky.cluster.run_for(duration);
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
@@ -417,8 +417,10 @@ impl Run {
             Disturbance::DiskFull { is_full } => cluster.disk().set_room(is_full.then_some(0)),
             Disturbance::BitRot => {
                 cluster.let_rot();
-                cluster.kill(CrashStyle::Forget, &self.sky.model);
+                cluster.kill(CrashStyle::Forget);
             }
+            Disturbance::Stored(stored) => self.disturb_stored(stored),
+            Disturbance::Zombie => cluster.make_a_zombie(),
             Disturbance::Crash { style, trigger } => self.crash(style, trigger),
             Disturbance::CrashTwice {
                 style,
@@ -434,6 +436,22 @@ impl Run {
                     trigger,
                 });
             }
+        }
+    }
+
+    fn disturb_stored(&self, stored: Stored) {
+        let cluster = &self.sky.cluster;
+        match stored {
+            Stored::DamageObject => cluster.damage_object(),
+            Stored::DamageShard {
+                shard,
+                is_checkpoint,
+                style,
+            } => cluster.damage_shard(shard, is_checkpoint, style),
+            Stored::Mend => cluster.mend(),
+            Stored::CopyDatabase => cluster.copy_database(),
+            Stored::BringCopyBack { style } => cluster.bring_copy_back(style),
+            Stored::ForgetFlush => cluster.let_a_flush_be_forgotten(),
         }
     }
 
@@ -463,7 +481,7 @@ impl Run {
 
     fn crash(&self, style: CrashStyle, trigger: PlannedTrigger) {
         match trigger {
-            PlannedTrigger::Now => self.sky.cluster.kill(style, &self.sky.model),
+            PlannedTrigger::Now => self.sky.cluster.kill(style),
             PlannedTrigger::Later(trigger) => self.world().plan_death(Doom { style, trigger }),
         }
     }
@@ -475,7 +493,7 @@ impl Run {
         };
         if !broker.life.is_dead() {
             audit::check_bounds(self.world(), &broker);
-            audit::check_shards(self.world(), &broker, 2 * GROUPS);
+            audit::check_shards(&self.sky.cluster, &broker, 2 * GROUPS);
         }
     }
 
@@ -490,7 +508,7 @@ impl Run {
             if world.first_breach().is_some() {
                 return;
             }
-            self.sky.cluster.kill(style, &self.sky.model);
+            self.sky.cluster.kill(style);
             self.heal();
             self.pass(Duration::from_secs(5));
         }
@@ -508,6 +526,12 @@ impl Run {
         cluster.ground.bucket.set_down(false);
         cluster.disk().clear_fault();
         cluster.disk().set_room(None);
+        cluster.end_zombies();
+        cluster.mend();
+        if cluster.ground.database.forgotten().is_some() {
+            // What the database forgot comes to light at the next start at the latest.
+            cluster.kill(CrashStyle::Kill);
+        }
     }
 
     fn audit(&self) {

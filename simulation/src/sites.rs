@@ -54,6 +54,12 @@ sites! {
     SpareSync = "wal/spare/sync", halves false;
     SpareRename = "wal/spare/rename", halves false;
     SpareSyncFolder = "wal/spare/sync-folder", halves false;
+    AsideCreate = "wal/aside/create", halves false;
+    AsideReserve = "wal/aside/reserve", halves false;
+    AsideWrite = "wal/aside/write", halves true;
+    AsideSync = "wal/aside/sync", halves false;
+    AsideRename = "wal/aside/rename", halves false;
+    AsideSyncFolder = "wal/aside/sync-folder", halves false;
     RecoverySync = "recovery/wal/sync-before-read", halves false;
     RecoveryCreate = "recovery/wal/create", halves false;
     RecoveryReserve = "recovery/wal/reserve", halves false;

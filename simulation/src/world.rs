@@ -9,6 +9,7 @@ use streamhouse_runtime::{Ambient, Chance, Clock, Tasks};
 use streamhouse_storage::wal::crash::CrashStyle;
 
 use crate::chance::{WorldChance, mix};
+use crate::encounters::{Encounter, EncounterCounts};
 use crate::executor::{Executor, ProcessId, SimulatedClock};
 use crate::invariant::{Invariant, Violation};
 use crate::sites::{Moment, Site, SiteCounts};
@@ -64,8 +65,8 @@ pub struct Counts {
     pub offsets_committed: u64,
     /// Generations of groups that were seen.
     pub generations: u64,
-    /// Damaged WAL files that a start refused.
-    pub damage_noticed: u64,
+    /// Rare faults and what followed.
+    pub encounters: EncounterCounts,
 }
 
 impl Counts {
@@ -84,7 +85,7 @@ impl Counts {
         self.deleted += other.deleted;
         self.offsets_committed += other.offsets_committed;
         self.generations += other.generations;
-        self.damage_noticed += other.damage_noticed;
+        self.encounters.add(&other.encounters);
     }
 }
 
@@ -130,6 +131,7 @@ pub(crate) struct Life {
     pub(crate) process: ProcessId,
     is_dead: AtomicBool,
     is_opening: AtomicBool,
+    is_zombie: AtomicBool,
     death: Mutex<Option<CrashStyle>>,
 }
 
@@ -139,6 +141,7 @@ impl Life {
             process,
             is_dead: AtomicBool::new(false),
             is_opening: AtomicBool::new(true),
+            is_zombie: AtomicBool::new(false),
             death: Mutex::new(None),
         }
     }
@@ -153,6 +156,16 @@ impl Life {
 
     pub(crate) fn opened(&self) {
         self.is_opening.store(false, Ordering::Release);
+    }
+
+    /// Whether another life has taken its place while it goes on: its clients cannot reach it, its database and its
+    /// object store can.
+    pub(crate) fn is_zombie(&self) -> bool {
+        self.is_zombie.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn become_zombie(&self) {
+        self.is_zombie.store(true, Ordering::Release);
     }
 
     /// From now on nothing that the process does reaches anything.
@@ -208,6 +221,10 @@ impl World {
     pub(crate) fn cross(&self, life: &Life, site: Site, moment: Moment) -> bool {
         if life.is_dead() {
             return false;
+        }
+        if life.is_zombie() {
+            // Deaths are planned for the life that serves.
+            return true;
         }
         let mut shared = self.shared.lock();
         if moment == Moment::Before {
@@ -306,6 +323,11 @@ impl World {
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Counts)) {
         count(&mut self.shared.lock().counts);
+    }
+
+    pub(crate) fn met(&self, encounter: Encounter) {
+        self.tell(|| format!("# {encounter}"));
+        self.count(|counts| counts.encounters.met(encounter));
     }
 
     pub(crate) fn begin_operation(&self, number: usize) {

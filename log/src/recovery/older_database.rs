@@ -19,6 +19,7 @@ use futures::future::join_all;
 use streamhouse_metadata::store::{
     Incarnation, MetadataStore, Revision, RevisionCheck, ShardRow, StoreError,
 };
+use streamhouse_runtime::planted;
 use streamhouse_storage::l0::L0Index;
 use streamhouse_storage::objects::{GetError, ObjectClass, ObjectId, ObjectKind, Objects};
 
@@ -195,6 +196,9 @@ impl Seen {
 /// # Errors
 /// If it is older, or does not answer. Nothing was changed.
 pub(crate) async fn check_note(store: &dyn MetadataStore, note: Bytes) -> Result<(), RecoverError> {
+    if planted::bug("older_database_unnoticed") {
+        return Ok(());
+    }
     let seen = match Seen::decode(note) {
         Ok(Some(seen)) => seen,
         Ok(None) => return Ok(()),
@@ -261,6 +265,9 @@ impl Recovery {
     /// Probes the next objects of the lives before for manifests that were committed and that the database lacks.
     pub(crate) async fn check_next_objects(&self, objects: &Objects) -> Result<(), RecoverError> {
         for incarnation in &self.predecessors {
+            if planted::bug("older_database_unnoticed") {
+                continue;
+            }
             let found = self.next_objects(objects, *incarnation).await;
             if let Some(older) = found {
                 return Err(RecoverError::OlderDatabase(older));

@@ -128,6 +128,7 @@ impl Recovering {
             (None, Some(loss)) if positions == Some(loss.positions) => {
                 return Ok((self.inner, Some(loss)));
             }
+            (None, Some(_)) if planted::bug("loss_passed_over") => return Ok((self.inner, None)),
             (None, Some(loss)) => refused(loss.to_string())?,
         };
         self.inner.stop(reason);

@@ -268,8 +268,8 @@ impl TopicShelf for DoubtfulStore {
     async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError> {
         self.inner.delete_topic(topic).await
     }
-    async fn drop_recorded(&self, topic: TopicId, shard: ShardId) -> Result<Revision, StoreError> {
-        self.inner.drop_recorded(topic, shard).await
+    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
+        self.inner.drop_recorded(drop).await
     }
 }
 

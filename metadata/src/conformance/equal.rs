@@ -15,7 +15,7 @@ use super::{House, SHARDS, object, object_id};
 use crate::store::{
     AddPartitions, BrokerRow, CheckpointRow, Commit, ConfigChange, ConfigTarget, CoordinationWrite,
     GrantRequest, GroupChange, GroupRow, Incarnation, Lsn, ManifestCommit, MetadataStore,
-    OffsetKey, OffsetRow, SetCheckpoint, ShardId, ShardRow, WalEnd,
+    OffsetKey, OffsetRow, RecordedDrop, SetCheckpoint, ShardId, ShardRow, WalEnd,
 };
 
 /// How many sequences are tried, times `STREAMHOUSE_TEST_SCALE`.
@@ -100,6 +100,8 @@ enum TopicsAsk {
     Dropped {
         id: u128,
         shard: u32,
+        epoch: i32,
+        life: u128,
     },
 }
 
@@ -216,7 +218,8 @@ fn topics_ask() -> impl Strategy<Value = TopicsAsk> {
         2 => (target(), vec(config_change(), 0..4))
             .prop_map(|(target, changes)| TopicsAsk::Configs { target, changes }),
         1 => id().prop_map(|id| TopicsAsk::Delete { id }),
-        2 => (id(), shard()).prop_map(|(id, shard)| TopicsAsk::Dropped { id, shard }),
+        2 => (id(), shard(), 0..4, 10..13_u128)
+            .prop_map(|(id, shard, epoch, life)| TopicsAsk::Dropped { id, shard, epoch, life }),
     ]
 }
 
@@ -421,10 +424,20 @@ async fn ask_topics(store: &dyn MetadataStore, ask: TopicsAsk) -> String {
             format!("{:?}", store.set_configs(target, changes).await)
         }
         TopicsAsk::Delete { id } => format!("{:?}", store.delete_topic(TopicId(id)).await),
-        TopicsAsk::Dropped { id, shard } => format!(
-            "{:?}",
-            store.drop_recorded(TopicId(id), ShardId(shard)).await
-        ),
+        TopicsAsk::Dropped {
+            id,
+            shard,
+            epoch,
+            life,
+        } => {
+            let drop = RecordedDrop {
+                topic: TopicId(id),
+                shard: ShardId(shard),
+                epoch: LeaderEpoch(epoch),
+                incarnation: Incarnation(life),
+            };
+            format!("{:?}", store.drop_recorded(drop).await)
+        }
     }
 }
 

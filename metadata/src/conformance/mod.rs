@@ -217,6 +217,7 @@ macro_rules! metadata_conformance {
                 a_name_belongs_to_one_topic,
                 names_that_differ_only_in_dot_and_underscore_collide,
                 a_deleted_topic_frees_its_name_and_stays_until_every_shard_dropped_it,
+                a_drop_noted_under_an_earlier_grant_changes_nothing,
                 an_id_is_never_used_twice,
                 partitions_are_added_behind_the_others,
                 configurations_change_in_order,

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use streamhouse_protocol::ids::{BrokerId, TopicId};
 use streamhouse_protocol::names::TopicName;
 
-use super::{House, NOW_MS};
+use super::{House, NOW_MS, lead};
 use crate::store::{
     AddPartitions, AddPartitionsError, Class, ConfigChange, ConfigTarget, Configs,
-    CreateTopicError, DeleteTopicError, NewTopic, SetConfigsError, ShardId, TopicRow,
-    TopicTombstone, Topics,
+    CreateTopicError, DeleteTopicError, Incarnation, NewTopic, RecordedDrop, SetConfigsError,
+    ShardId, ShardRow, TopicRow, TopicTombstone, Topics,
 };
 
 pub(super) fn name(text: &str) -> TopicName {
@@ -131,18 +131,52 @@ pub(super) async fn a_deleted_topic_frees_its_name_and_stays_until_every_shard_d
     let topics = store.topics().await.unwrap();
     assert_eq!(topics.tombstones, [tombstone(&[0, 3])]);
     assert_eq!(topics.topics, [row(topic(2, "a", &[1]))]);
-    let noted = store.drop_recorded(TopicId(1), ShardId(3)).await.unwrap();
+    let dropped = |row: &ShardRow| RecordedDrop {
+        topic: TopicId(1),
+        shard: row.shard,
+        epoch: row.epoch,
+        incarnation: Incarnation(10),
+    };
+    let (first, third) = (lead(&*store, 10, 0).await, lead(&*store, 10, 3).await);
+    let noted = store.drop_recorded(dropped(&third)).await.unwrap();
     assert_eq!(noted.number, topics.revision.number + 1);
     assert_eq!(
-        store.drop_recorded(TopicId(1), ShardId(3)).await.unwrap(),
+        store.drop_recorded(dropped(&third)).await.unwrap(),
         noted,
         "nothing new"
     );
     assert_eq!(store.topics().await.unwrap().tombstones, [tombstone(&[0])]);
     let store = house.reopen(store).await;
-    store.drop_recorded(TopicId(1), ShardId(0)).await.unwrap();
+    store.drop_recorded(dropped(&first)).await.unwrap();
     assert_eq!(store.topics().await.unwrap().tombstones, []);
-    store.drop_recorded(TopicId(1), ShardId(0)).await.unwrap();
+    store.drop_recorded(dropped(&first)).await.unwrap();
+}
+
+/// It got through because nothing in the tests went on after another life had taken its shards.
+pub(super) async fn a_drop_noted_under_an_earlier_grant_changes_nothing(house: House) {
+    let store = house.started().await;
+    store.create_topic(topic(1, "a", &[3])).await.unwrap();
+    let before = lead(&*store, 10, 3).await;
+    let after = lead(&*store, 11, 3).await;
+    store.delete_topic(TopicId(1)).await.unwrap();
+    let topics = store.topics().await.unwrap();
+    let dropped = |row: &ShardRow, life| RecordedDrop {
+        topic: TopicId(1),
+        shard: row.shard,
+        epoch: row.epoch,
+        incarnation: Incarnation(life),
+    };
+    for stale in [
+        dropped(&before, 10),
+        dropped(&after, 10),
+        dropped(&before, 11),
+    ] {
+        let answer = store.drop_recorded(stale).await.unwrap();
+        assert_eq!(answer, topics.revision);
+        assert_eq!(store.topics().await.unwrap(), topics);
+    }
+    store.drop_recorded(dropped(&after, 11)).await.unwrap();
+    assert_eq!(store.topics().await.unwrap().tombstones, []);
 }
 
 pub(super) async fn an_id_is_never_used_twice(house: House) {

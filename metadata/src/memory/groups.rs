@@ -1,6 +1,7 @@
 //! The groups shelf in memory.
 
 use async_trait::async_trait;
+use streamhouse_runtime::planted;
 
 use super::{Facts, MemoryStore, Shard};
 use crate::store::{
@@ -33,10 +34,9 @@ impl Facts {
             return CoordinationOutcome::Refused;
         };
         let fence = &mut shard.coordination;
-        if fence.epoch != write.epoch
-            || fence.incarnation != Some(write.incarnation)
-            || fence.seq != write.seq
-        {
+        let is_granted = fence.epoch == write.epoch && fence.incarnation == Some(write.incarnation)
+            || planted::bug("groups_without_fence");
+        if !is_granted || fence.seq != write.seq {
             return CoordinationOutcome::Refused;
         }
         fence.seq += 1;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use streamhouse_runtime::planted;
 
 use super::{Facts, MemoryStore};
 use crate::store::laws::{accepts, by_shard, check_checkpoint};
@@ -89,7 +90,8 @@ impl Facts {
         let Some(row) = self.shards.get(&request.shard).map(|shard| shard.row) else {
             return Err(fenced);
         };
-        if row.epoch != request.epoch || row.incarnation != Some(request.incarnation) {
+        let is_granted = row.epoch == request.epoch && row.incarnation == Some(request.incarnation);
+        if !is_granted && !planted::bug("checkpoint_without_fence") {
             return Err(fenced);
         }
         check_checkpoint(&row, request)?;

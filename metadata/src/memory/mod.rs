@@ -36,7 +36,7 @@ pub struct MemoryStore {
 }
 
 /// All that is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Facts {
     cluster: Option<Cluster>,
     next_producer_id: i64,
@@ -57,7 +57,7 @@ struct StampedTag {
 }
 
 /// A shard row, and the rows of other tables that belong to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shard {
     row: ShardRow,
     coordination: Coordination,
@@ -68,14 +68,14 @@ struct Shard {
 }
 
 /// The fence of a shard's groups: its own copy of the grant, so that it can be a row of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Coordination {
     epoch: streamhouse_protocol::ids::LeaderEpoch,
     incarnation: Option<Incarnation>,
     seq: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Life {
     broker: BrokerRow,
     died_ms: Option<i64>,
@@ -100,6 +100,23 @@ impl MemoryStore {
             closed: Arc::default(),
             ambient: self.ambient.clone(),
         }
+    }
+
+    /// A copy of all facts as they are now: a backup, which later writes do not change.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            facts: Arc::new(Mutex::new(self.facts.lock().clone())),
+            closed: Arc::default(),
+            ambient: self.ambient.clone(),
+        }
+    }
+
+    /// Takes the facts of a [`MemoryStore::copy`] for its own, as somebody does who brings an older file back. Every store
+    /// on the same facts sees them.
+    pub fn bring_back(&self, copy: &Self) {
+        let facts = copy.facts.lock().clone();
+        *self.facts.lock() = facts;
     }
 
     fn facts(&self, operation: &'static str) -> Result<MutexGuard<'_, Facts>, StoreError> {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use streamhouse_protocol::ids::TopicId;
+use streamhouse_runtime::planted;
 
 use super::{Facts, MemoryStore};
 use crate::store::laws::{bug, check_added, check_topic};
 use crate::store::{
     AddPartitions, AddPartitionsError, ConfigChange, ConfigTarget, Configs, CreateTopicError,
-    DeleteTopicError, NewTopic, Revision, SetConfigsError, ShardId, StoreError, TopicRow,
-    TopicShelf, TopicTombstone, Topics,
+    DeleteTopicError, NewTopic, RecordedDrop, Revision, SetConfigsError, ShardId, StoreError,
+    TopicRow, TopicShelf, TopicTombstone, Topics,
 };
 
 impl Facts {
@@ -163,13 +164,20 @@ impl TopicShelf for MemoryStore {
         Ok(facts.revise(&self.ambient))
     }
 
-    async fn drop_recorded(&self, topic: TopicId, shard: ShardId) -> Result<Revision, StoreError> {
+    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
+        let topic = drop.topic;
         let mut facts = self.facts("note a dropped topic")?;
+        let is_granted = facts.shards.get(&drop.shard).is_some_and(|shard| {
+            shard.row.epoch == drop.epoch && shard.row.incarnation == Some(drop.incarnation)
+        });
+        if !is_granted && !planted::bug("drop_without_fence") {
+            return Ok(facts.revision());
+        }
         let Some(tombstone) = facts.topic_tombstones.get_mut(&topic) else {
             return Ok(facts.revision());
         };
         let before = tombstone.pending.len();
-        tombstone.pending.retain(|pending| *pending != shard);
+        tombstone.pending.retain(|pending| *pending != drop.shard);
         if tombstone.pending.len() == before {
             return Ok(facts.revision());
         }

@@ -14,8 +14,8 @@ use super::fault::{Failure, Fallible, Fault};
 use crate::store::laws::{bug, check_added, check_topic};
 use crate::store::{
     AddPartitions, AddPartitionsError, ConfigChange, ConfigTarget, Configs, CreateTopicError,
-    DeleteTopicError, NewTopic, Revision, SetConfigsError, ShardId, StoreError, TopicRow,
-    TopicShelf, TopicTombstone, Topics,
+    DeleteTopicError, NewTopic, RecordedDrop, Revision, SetConfigsError, ShardId, StoreError,
+    TopicRow, TopicShelf, TopicTombstone, Topics,
 };
 
 /// `broker_configs.broker_id` of what is set for all brokers. On disk: never change.
@@ -347,10 +347,19 @@ fn delete_topic(
 }
 
 /// Whether there was anything to note.
-fn drop_recorded(transaction: &Transaction<'_>, topic: TopicId, shard: ShardId) -> Fallible<bool> {
+fn drop_recorded(transaction: &Transaction<'_>, drop: &RecordedDrop) -> Fallible<bool> {
+    let topic = drop.topic;
     let noted = transaction
-        .prepare_cached("DELETE FROM topic_tombstone_shards WHERE topic_id = ?1 AND shard = ?2")?
-        .execute(params![topic.0.to_be_bytes(), shard.0])?;
+        .prepare_cached(
+            "DELETE FROM topic_tombstone_shards WHERE topic_id = ?1 AND shard = ?2
+                 AND EXISTS (SELECT 1 FROM shards WHERE shard = ?2 AND epoch = ?3 AND incarnation = ?4)",
+        )?
+        .execute(params![
+            topic.0.to_be_bytes(),
+            drop.shard.0,
+            drop.epoch.0,
+            drop.incarnation.0.to_be_bytes()
+        ])?;
     transaction
         .prepare_cached(
             "DELETE FROM topic_tombstones WHERE topic_id = ?1
@@ -410,11 +419,11 @@ impl TopicShelf for SqliteStore {
             .await
     }
 
-    async fn drop_recorded(&self, topic: TopicId, shard: ShardId) -> Result<Revision, StoreError> {
+    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
         let ambient = self.ambient.clone();
         self.worker
             .write("note a dropped topic", move |transaction| {
-                let noted = drop_recorded(transaction, topic, shard)?;
+                let noted = drop_recorded(transaction, &drop)?;
                 Ok(if noted {
                     revise(transaction, &ambient)?
                 } else {

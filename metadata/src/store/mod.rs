@@ -46,7 +46,8 @@ pub use shards::{
 };
 pub use topics::{
     AddPartitions, AddPartitionsError, ConfigChange, ConfigTarget, Configs, CreateTopicError,
-    DeleteTopicError, NewTopic, SetConfigsError, TopicRow, TopicShelf, TopicTombstone, Topics,
+    DeleteTopicError, NewTopic, RecordedDrop, SetConfigsError, TopicRow, TopicShelf,
+    TopicTombstone, Topics,
 };
 
 /// All shelves of one cluster.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use streamhouse_protocol::ids::{BrokerId, TopicId};
+use streamhouse_protocol::ids::{BrokerId, LeaderEpoch, TopicId};
 use streamhouse_protocol::names::TopicName;
 
 use super::cluster::Revision;
 use super::error::{Class, Outcome, StoreError};
-use super::shards::ShardId;
+use super::shards::{Incarnation, ShardId};
 
 /// Configuration keys and values that somebody set; defaults are not in it.
 pub type Configs = BTreeMap<String, String>;
@@ -217,6 +217,19 @@ answers!(AddPartitionsError { Self::UnknownTopic { .. } => Class::NotFound, Self
 answers!(SetConfigsError { Self::UnknownTopic { .. } => Class::NotFound });
 answers!(DeleteTopicError { Self::UnknownTopic { .. } => Class::NotFound });
 
+/// A shard has recorded the drop of a deleted topic's partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedDrop {
+    /// The deleted topic.
+    pub topic: TopicId,
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch under which the caller leads it.
+    pub epoch: LeaderEpoch,
+    /// The caller's incarnation.
+    pub incarnation: Incarnation,
+}
+
 /// The facts about topics and configurations.
 ///
 /// Promises: a name belongs to at most one topic, an id is never used twice, every write makes one revision and returns
@@ -248,6 +261,7 @@ pub trait TopicShelf: fmt::Debug + Send + Sync {
     async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError>;
 
     /// Notes that a shard has recorded the drop of a deleted topic's partitions; after the last one the tombstone goes.
-    /// Noting it again changes nothing and returns the newest revision.
-    async fn drop_recorded(&self, topic: TopicId, shard: ShardId) -> Result<Revision, StoreError>;
+    /// Noting it again changes nothing and returns the newest revision, and so does noting it under a grant that is not
+    /// the shard's: whoever leads it now may hold records of the topic, and must find the tombstone.
+    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError>;
 }

@@ -13,6 +13,7 @@ use streamhouse_protocol::record_batch::{RecordBatch, sequence_after};
 
 use super::Sky;
 use super::producer::id_of;
+use crate::encounters::Encounter;
 use crate::executor::ProcessId;
 use crate::invariant::{Invariant, Violation};
 use crate::model::{Corners, ReadRecord};
@@ -30,6 +31,8 @@ struct Place {
     epoch: Option<LeaderEpoch>,
     /// The sequence that would follow, by producer: what is read is read from the beginning or from there on.
     sequences: BTreeMap<ProducerId, i32>,
+    /// How often the end of the partition was lost until then.
+    losses: u64,
 }
 
 /// What a fetch came to.
@@ -64,14 +67,25 @@ impl Consumer {
         at: TopicPartition,
         bytes_max: usize,
     ) -> Progress {
-        let from = self.places.entry(at).or_default().next;
         let floor = sky.model.lock().floor(at);
+        let place = self.places.entry(at).or_default();
+        if place.losses != floor.losses() {
+            // As a consumer that learns of it by the leader epoch (KIP-320).
+            *place = Place {
+                losses: floor.losses(),
+                ..Place::default()
+            };
+        }
+        let from = place.next;
         let read = move |broker: std::sync::Arc<crate::broker::Broker>| {
             async move { broker.read(at, from, bytes_max).await }.boxed()
         };
         let Ok((answer, life)) = sky.cluster.call(read).await else {
             return Progress::TryAgain;
         };
+        if sky.model.lock().floor(at).losses() != floor.losses() {
+            return Progress::TryAgain;
+        }
         match answer {
             Ok(fetched) => {
                 let offsets = corners(fetched.offsets);
@@ -118,6 +132,10 @@ impl Consumer {
                 Progress::More
             }
             ReadError::UnknownPartition | ReadError::Stopped(_) | ReadError::Storage(_) => {
+                let is_damage = error.to_string().contains("is damaged");
+                if is_damage && sky.cluster.ground.bucket.has_rot() {
+                    sky.world().met(Encounter::ObjectRefused);
+                }
                 sky.world()
                     .tell(|| format!("a fetch of {at} from {from} failed: {error}"));
                 Progress::TryAgain

@@ -1,6 +1,7 @@
 //! Producers: idempotent ones, which send again what has no answer, and plain ones, which do not.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -29,6 +30,10 @@ struct Batch {
 /// What an idempotent producer knows of a partition.
 #[derive(Debug)]
 struct Line {
+    /// The producer id: another one after a loss, since the broker may have forgotten what this one sent.
+    id: i64,
+    /// How often the end of the partition was lost until then.
+    losses: u64,
     next_sequence: i32,
     /// Sent, and not acknowledged yet, in order.
     open: VecDeque<Batch>,
@@ -86,11 +91,21 @@ impl Producer {
         }
     }
 
-    fn line(&mut self, at: TopicPartition) -> &mut Line {
-        // One of them comes to the end of the numbers.
-        let next_sequence = if self.id % 2 == 0 { i32::MAX - 12 } else { 0 };
+    fn line(&mut self, sky: &Sky, at: TopicPartition) -> &mut Line {
+        let losses = sky.model.lock().floor(at).losses();
+        if self
+            .lines
+            .get(&at)
+            .is_some_and(|line| line.losses != losses)
+        {
+            self.lines.remove(&at);
+        }
+        let id = self.id + 1000 * i64::try_from(losses).unwrap_or(0);
         self.lines.entry(at).or_insert_with(|| Line {
-            next_sequence,
+            id,
+            losses,
+            // One of them comes to the end of the numbers.
+            next_sequence: if id % 2 == 0 { i32::MAX - 12 } else { 0 },
             open: VecDeque::new(),
             done: VecDeque::new(),
         })
@@ -108,8 +123,8 @@ impl Producer {
 
     /// Sends what has no answer yet, or else up to `burst` new batches at once.
     pub(crate) async fn produce(&mut self, sky: &Sky, at: TopicPartition, records: u64, burst: u8) {
-        let id = self.id;
-        let line = self.line(at);
+        let line = self.line(sky, at);
+        let (id, losses) = (line.id, line.losses);
         if line.open.is_empty() {
             for _ in 0..burst {
                 let ids = sky.model.lock().send(at, records, true);
@@ -127,18 +142,24 @@ impl Producer {
         }
         let sent: Vec<Batch> = line.open.iter().cloned().collect();
         let answers = send(sky, at, &sent, Acks::All).await;
-        self.settle(sky, at, answers);
+        if sky.model.lock().floor(at).losses() == losses {
+            self.settle(sky, at, answers);
+        }
     }
 
     /// Sends a batch again that was acknowledged.
     pub(crate) async fn resend(&mut self, sky: &Sky, at: TopicPartition) {
-        let line = self.line(at);
+        let line = self.line(sky, at);
+        let losses = line.losses;
         if line.done.is_empty() || !line.open.is_empty() {
             return;
         }
         let batch = line.done[sky.world().chance.place(line.done.len())].clone();
         let known = batch.base_offset;
         let answers = send(sky, at, &[batch], Acks::All).await;
+        if sky.model.lock().floor(at).losses() != losses {
+            return;
+        }
         for answer in answers {
             match answer {
                 Ok((Answer::Done { base_offset }, _)) if Some(base_offset) != known => {
@@ -179,7 +200,7 @@ impl Producer {
         for answer in answers {
             match answer {
                 Ok((Answer::Done { base_offset }, life)) if is_first => {
-                    let line = self.line(at);
+                    let line = self.line(sky, at);
                     let Some(mut batch) = line.open.pop_front() else {
                         return;
                     };
@@ -219,8 +240,10 @@ pub(crate) async fn produce_plain(sky: &Sky, at: TopicPartition, records: u64, a
         ids,
         base_offset: None,
     };
+    let losses = sky.model.lock().floor(at).losses();
     let answers = send(sky, at, std::slice::from_ref(&batch), acks).await;
-    if acks == Acks::None {
+    let is_lost = sky.model.lock().floor(at).losses() != losses;
+    if acks == Acks::None || is_lost {
         return;
     }
     for answer in answers {
@@ -255,7 +278,8 @@ async fn send(
     let world = sky.world().clone();
     let sent = sky.cluster.send(move |broker| {
         async move {
-            let process = broker.life.process;
+            let life = Arc::clone(&broker.life);
+            let process = life.process;
             let staged: Vec<_> = bytes
                 .iter()
                 .map(|batch| broker.stage(at, batch, acks))
@@ -271,7 +295,7 @@ async fn send(
                         Err(_) => Answer::Lost,
                     },
                 };
-                if !world.chance.hits(world.weather().network_per_mille) {
+                if !life.is_zombie() && !world.chance.hits(world.weather().network_per_mille) {
                     // A client that gave up does not hear it.
                     let _ = tell.send((answer, process));
                 }

@@ -31,6 +31,7 @@ fn no_history_breaks_an_invariant_and_a_broker_died_everywhere() {
         [],
         "no broker ever died at these places"
     );
+    assert_eq!(report.never_met(), [], "no world met these");
 }
 
 #[test]
