@@ -2,7 +2,7 @@
 //! notice can be seen to notice.
 //!
 //! Without the feature `planted-bugs` the question is answered with a constant `false`, and nothing of a bug is
-//! compiled. The list of all bugs, each with the invariant that must turn red, is in `simulation/src/bugs.rs`.
+//! compiled. The lists of all bugs, each with what must notice, are in `simulation/src/bugs.rs` and `fuzz/src/bugs.rs`.
 
 #[cfg(feature = "planted-bugs")]
 use std::cell::{Cell, RefCell};

@@ -3,6 +3,7 @@
 //! Run as `cargo xtask <command>`. Knows nothing of the product's crates: it reads files and runs commands.
 
 mod capabilities;
+mod fuzz;
 mod planted;
 mod run;
 mod test;
@@ -11,12 +12,14 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <command>
 
   test            build, lint and run every test that this machine can run; lists what it left out
                   (with CI=true a missing capability is a failure)
+  fuzz TARGET [--seconds N]
+                  fuzzing guided by coverage: one target, or all, for 60 seconds or N each
   tidy            check the rules of the house: floors, headers, lengths, words, maps
 ";
 
@@ -35,6 +38,12 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test"] => test::run(&root()),
+        ["fuzz", name] => fuzz::run(&root(), name, 60),
+        ["fuzz", name, "--seconds", seconds] => fuzz::run(
+            &root(),
+            name,
+            seconds.parse().context("a number of seconds")?,
+        ),
         ["tidy"] => {
             let problems = tidy::problems(&root())?;
             for problem in &problems {

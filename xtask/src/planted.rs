@@ -13,18 +13,23 @@ const FEATURE: &str = "planted-bugs";
 /// What `streamhouse_runtime::planted::MARKER` says, in halves, so that this tool does not hold it.
 const MARKER: [&str; 2] = ["streamhouse: this binary holds", " planted bugs"];
 
-/// Fails if a broker as it is released could hold a planted bug. The simulation must have been built with them just
-/// before: it shows that the search finds what it looks for.
+/// Fails if a broker as it is released could hold a planted bug. The simulation and the fuzzer must have been built with
+/// them just before: they show that the search finds what it looks for.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let simulation = ["--package", "streamhouse-simulation", "--features", FEATURE];
-    if planted(root, &simulation)?.is_none() {
-        bail!("the simulation with planted bugs shows no such feature: the search proves nothing");
+    for (package, binary) in [
+        ("streamhouse-simulation", "simulation"),
+        ("streamhouse-fuzz", "fuzz"),
+    ] {
+        let with_bugs = ["--package", package, "--features", FEATURE];
+        if planted(root, &with_bugs)?.is_none() {
+            bail!("{package} with planted bugs shows no such feature: the search proves nothing");
+        }
+        if !holds_marker(&built(root, binary))? {
+            bail!("{package} with planted bugs lacks their marker: the search proves nothing");
+        }
     }
     if let Some(line) = planted(root, &["--package", "streamhouse-broker"])? {
         bail!("the broker is built with planted bugs: {line}");
-    }
-    if !holds_marker(&built(root, "simulation"))? {
-        bail!("the simulation with planted bugs lacks their marker: the search proves nothing");
     }
     if holds_marker(&built(root, "streamhouse"))? {
         bail!("the broker's binary holds planted bugs");

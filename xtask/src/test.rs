@@ -73,8 +73,15 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
                 "streamhouse-compat-tests",
                 "--exclude",
                 "streamhouse-simulation",
+                "--exclude",
+                "streamhouse-fuzz",
             ],
         )
+    })?;
+    shares.part("tests: fuzzing", || {
+        let package = ["test", "--locked", "--package", "streamhouse-fuzz"];
+        let arguments = [&package[..], &["--", "--nocapture"]].concat();
+        run::check(root, "cargo", &arguments)
     })?;
     simulation(root, shares)?;
     shares.part("tests: real clients", || {
@@ -102,8 +109,9 @@ fn simulation(root: &Path, shares: &mut Shares) -> Result<()> {
         run::check(root, "cargo", &arguments)
     })?;
     shares.part("tests: planted bugs", || {
-        let with_bugs = ["--features", "planted-bugs", "bugs", "--", "--nocapture"];
-        run::check(root, "cargo", &[&test[..], &with_bugs].concat())?;
+        let both = ["--package", "streamhouse-fuzz"];
+        let with_bugs = ["--features", "planted-bugs", "bug", "--", "--nocapture"];
+        run::check(root, "cargo", &[&test[..], &both, &with_bugs].concat())?;
         planted::check(root)
     })
 }

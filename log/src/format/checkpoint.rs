@@ -19,6 +19,7 @@ use streamhouse_metadata::store::{Lsn, ObjectId, ShardId};
 use streamhouse_protocol::ids::{
     LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition,
 };
+use streamhouse_runtime::planted;
 
 use super::bytes::{FormatError, Reader, Writer};
 use super::entry::{Point, decode_bounds, encode_bounds};
@@ -131,7 +132,8 @@ fn decode_head(
         let crc = reader.u32("page crc")?;
         let end = first.checked_add(length).filter(|end| *end <= pages.len());
         let page = pages.slice(first..end.ok_or(FormatError::Short("page"))?);
-        if crc32c::crc32c(&page) != crc {
+        let is_sound = crc32c::crc32c(&page) == crc;
+        if !is_sound && !planted::bug("checkpoint_page_not_checked") {
             return Err(FormatError::Checksum("a checkpoint page"));
         }
         decode_page(page, run_stamp, &mut locations)?;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use streamhouse_runtime::planted;
 
 use super::{
     CRC_BLOCK_BYTES, DATA_BYTES_MAX, FOOTER_BYTES_MAX, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC,
@@ -169,7 +170,8 @@ impl L0Index {
         let mut footer = end.slice(..footer_len);
         let header = decode_header(&mut footer)?;
         let data_end = footer.try_get_u64().map_err(|_| "its footer ends early")?;
-        if data_end != object_bytes - TRAILER_BYTES - footer_bytes {
+        let is_elsewhere = data_end != object_bytes - TRAILER_BYTES - footer_bytes;
+        if is_elsewhere && !planted::bug("l0_data_end_not_compared") {
             return Err("its data ends elsewhere".into());
         }
         if !(HEADER_BYTES..=DATA_BYTES_MAX).contains(&data_end) {
@@ -363,7 +365,7 @@ fn decode_sums(footer: &mut Bytes, data_end: u64) -> Result<Vec<u32>, Refusal> {
 fn bounded_count(footer: &mut Bytes, bytes_each: usize) -> Result<usize, Refusal> {
     let count = footer.try_get_u32().map_err(|_| "its footer ends early")?;
     let count = usize::try_from(count).map_err(|_| "its footer ends early")?;
-    if count > footer.remaining() / bytes_each {
+    if count > footer.remaining() / bytes_each && !planted::bug("l0_count_not_bounded") {
         return Err("its footer ends early".into());
     }
     Ok(count)
