@@ -190,6 +190,7 @@ impl Replay {
     ) -> Result<(), WalOpenError> {
         let handle = std::sync::Arc::clone(&found.file);
         let base = header.base.0;
+        self.is_behind_others(&found, base, accept);
         let mut scan = FileScan::new(handle.as_ref(), header.salt, base, found.len);
         let (mut at, mut records, mut synced_upto) = (base, 0, None);
         while end.is_none_or(|end| at < end) {
@@ -253,6 +254,18 @@ impl Replay {
             records,
         });
         Ok(())
+    }
+
+    /// A file begins where the one before it ends, or later: else a position would name bytes of two files.
+    fn is_behind_others(&mut self, found: &FoundFile, base: u64, accept: Option<WalLoss>) {
+        if self.damage.is_none() && base < self.end {
+            self.damaged(
+                found.name.clone(),
+                "it begins before the end of another",
+                range(base, self.end),
+                accept,
+            );
+        }
     }
 
     fn record(&mut self, replayed: Replayed, on_record: OnRecord<'_>) {
