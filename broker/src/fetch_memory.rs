@@ -1,6 +1,6 @@
 //! The memory of Fetch answers whose records were read from the WAL or from objects (`listener.fetch_memory`).
 //!
-//! Records of the hot tail are shared with it and cost nothing. Others are reserved here before they are read, and let
+//! Records of the hot tail are shared with it and cost nothing, but for batches so small that they are copied. Others are reserved here before they are read, and let
 //! go as their bytes are written, or when the answer is dropped.
 //!
 //! Invariants: one partition of an answer gets a quarter of what is free, so that the first who ask leave something to
@@ -262,16 +262,38 @@ impl Reserved {
         let mut charge = self.charge;
         charge.resize(records.iter().map(Bytes::len).sum());
         let mut held = Vec::with_capacity(records.len());
-        let mut step = Step::default();
-        for piece in records {
-            step.push(piece);
-            if step.bytes >= STEP_BYTES {
-                std::mem::take(&mut step).finish(&mut charge, &mut held);
-            }
-        }
-        step.finish(&mut charge, &mut held);
+        charge.hold(records, &mut held);
         held
     }
+
+    /// As [`Reserved::hold`], for records that are shared with the hot tail: only those that are copied count.
+    #[must_use]
+    pub fn hold_copies(self, records: &[Bytes]) -> Vec<Bytes> {
+        let mut charge = self.charge;
+        charge.resize(copied_bytes(records));
+        let mut held = Vec::with_capacity(records.len());
+        for alike in records.chunk_by(|one, next| is_copied(one) == is_copied(next)) {
+            if alike.iter().all(is_copied) {
+                charge.hold(alike.to_vec(), &mut held);
+            } else {
+                held.extend_from_slice(alike);
+            }
+        }
+        held
+    }
+}
+
+/// Whether a piece is so small that an answer copies it instead of sharing it.
+#[must_use]
+pub fn is_copied(piece: &Bytes) -> bool {
+    piece.len() < PIECE_BYTES_MIN
+}
+
+/// How many bytes of `records` an answer copies.
+#[must_use]
+pub fn copied_bytes(records: &[Bytes]) -> usize {
+    let copied = records.iter().filter(|piece| is_copied(piece));
+    copied.map(Bytes::len).sum()
 }
 
 /// Consecutive pieces that are let go together.
@@ -286,7 +308,7 @@ struct Step {
 impl Step {
     fn push(&mut self, piece: Bytes) {
         self.bytes += piece.len();
-        if piece.len() < PIECE_BYTES_MIN {
+        if is_copied(&piece) {
             self.small.extend_from_slice(&piece);
         } else {
             self.end_small();
@@ -332,6 +354,18 @@ struct Charge {
 }
 
 impl Charge {
+    /// Gives the memory of `records` to them.
+    fn hold(&mut self, records: Vec<Bytes>, held: &mut Vec<Bytes>) {
+        let mut step = Step::default();
+        for piece in records {
+            step.push(piece);
+            if step.bytes >= STEP_BYTES {
+                std::mem::take(&mut step).finish(self, held);
+            }
+        }
+        step.finish(self, held);
+    }
+
     fn resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
             let more = bytes - self.bytes;

@@ -89,6 +89,20 @@ fn small_pieces_become_one_whose_copy_is_counted() {
 }
 
 #[test]
+fn of_shared_records_only_the_copies_are_counted() {
+    let (memory, reader) = (FetchMemory::new(1 << 20), reader());
+    let pieces = [300, 400, 5000, 6000, 500].map(|length| Bytes::from(vec![7; length]));
+    let reserved = memory.try_reserve(&reader, share(1 << 18)).unwrap();
+    let held = reserved.hold_copies(&pieces);
+    let lengths: Vec<usize> = held.iter().map(Bytes::len).collect();
+    assert_eq!(lengths, [700, 5000, 6000, 500]);
+    assert_eq!(held[1].as_ptr(), pieces[2].as_ptr());
+    assert_eq!(memory.free_bytes(), (1 << 20) - 1200);
+    drop(held);
+    assert_eq!(memory.free_bytes(), 1 << 20);
+}
+
+#[test]
 fn each_gets_a_quarter_of_what_the_others_left() {
     let memory = FetchMemory::new(1 << 20);
     let mut held = Vec::new();

@@ -23,12 +23,13 @@ use streamhouse_protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
+use streamhouse_protocol::record_batch::BatchHeader;
 use streamhouse_protocol::response::FetchAnswer;
 use streamhouse_runtime::{Monotonic, deadline};
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, Refusal};
-use crate::fetch_memory::{FetchReader, Share};
+use crate::fetch_memory::{FetchReader, Share, copied_bytes, is_copied};
 use crate::partitions::Partitions;
 use crate::security::{Operation, ResourceKind};
 
@@ -39,6 +40,9 @@ pub struct Fetch;
 /// The epochs of a fetch that names all of its partitions: it wants a new session, or none (KIP-227). Whatever session
 /// it names beside them is to be closed, and here none is open.
 const FULL_FETCH_EPOCHS: [i32; 2] = [0, -1];
+
+/// Copies of small batches that an answer may hold without memory for them.
+const COPIES_FREE_BYTES: usize = 16 * 1024;
 
 /// How long any fetch waits for memory, if it must, as it would for a slow disk: a client that does not want to wait for
 /// new records does want the old ones, and would ask again at once.
@@ -303,7 +307,7 @@ impl Wanted {
                 take.at_least_one,
             );
             return match read.await {
-                Ok(fetched) => Found::of(fetched, false),
+                Ok(fetched) => Found::hot(fetched, partitions, plan, take),
                 Err(error) => Found::Refused(Refusal::from(&error)),
             };
         }
@@ -392,6 +396,39 @@ enum Checked {
 }
 
 impl Found {
+    /// Records of the hot tail. Small batches are copied into the answer, which needs memory; without any the first
+    /// partition gives a few of them.
+    fn hot(mut fetched: Fetched, partitions: &Partitions, plan: &Plan, take: Take) -> Self {
+        let copied = copied_bytes(&fetched.pieces);
+        let free = COPIES_FREE_BYTES * usize::from(take.at_least_one);
+        if copied <= free {
+            return Self::of(fetched, false);
+        }
+        let share = Share {
+            bytes: copied,
+            batch_bytes: 0,
+        };
+        let reserved = partitions.memory.try_reserve(&plan.reader, share);
+        let granted = reserved.as_ref().map_or(free, |reserved| reserved.bytes);
+        let mut copied = 0;
+        let cut = fetched.pieces.iter().position(|piece| {
+            copied += piece.len() * usize::from(is_copied(piece));
+            copied > granted
+        });
+        // Every piece of the hot tail is a batch.
+        if let Some(cut) = cut
+            && let Ok(header) = BatchHeader::parse(&fetched.pieces[cut])
+        {
+            fetched.next_offset = header.base_offset();
+            fetched.pieces.truncate(cut);
+        }
+        let holds_memory = reserved.is_some();
+        if let Some(reserved) = reserved {
+            fetched.pieces = reserved.hold_copies(&fetched.pieces);
+        }
+        Self::of(fetched, holds_memory)
+    }
+
     fn of(fetched: Fetched, holds_memory: bool) -> Self {
         Self::Records {
             offsets: fetched.offsets,

@@ -246,6 +246,39 @@ async fn a_fetch_that_gets_no_memory_is_answered_in_time_and_served_when_it_asks
 }
 
 #[tokio::test]
+async fn small_batches_of_the_hot_tail_are_copied_within_the_memory_and_all_arrive() {
+    let bench = Bench::with(Wanted {
+        fetch_memory: 64 << 10,
+        ..Wanted::default()
+    })
+    .await;
+    let mut client = bench.connect();
+    create(&mut client, "a", 2).await;
+    let size = batch_of(600).len();
+    for _ in 0..100 {
+        for index in [0, 1] {
+            append(&mut client, "a", index, &batch_of(600)).await;
+        }
+    }
+    let mut next = [0, 0];
+    let mut answers = 0;
+    while next != [100, 100] {
+        answers += 1;
+        let parts = vec![wanted(0, next[0]), wanted(1, next[1])];
+        let found = partitions(client.call(FETCH, &fetching("a", parts)).await);
+        for (data, next) in found.iter().zip(&mut next) {
+            let offsets = base_offsets(data);
+            assert!(offsets.len() * size <= 16 << 10, "a quarter at most");
+            for offset in offsets {
+                assert_eq!(offset, *next);
+                *next += 1;
+            }
+        }
+    }
+    assert!(answers < 10, "{answers}");
+}
+
+#[tokio::test]
 async fn a_topic_that_is_deleted_under_a_waiting_fetch_ends_as_unknown() {
     let bench = Bench::new().await;
     let (mut consumer, mut other) = (bench.connect(), bench.connect());
