@@ -24,7 +24,7 @@ const WINDOW: u64 = 300;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Without an event for so long, something is stuck.
-const STUCK_MS: i64 = 90_000;
+const STUCK_MS: i64 = 60_000;
 
 /// How often a question is asked, in acknowledgements.
 const WATCH_EVERY: u64 = 40;
@@ -139,6 +139,11 @@ impl<'a> Run<'a> {
     /// Plays it; the history is there even if something got stuck.
     pub(super) fn play(mut self) -> (History, Result<()>) {
         let played = self.play_middle().and_then(|()| self.play_last_act());
+        if played.is_err() {
+            // What is there is read all the same, and judged.
+            self.busy.clear();
+            self.heard_ms = wall_ms();
+        }
         let read = self.resume().and_then(|()| self.read_everything());
         let outcome = played.and(read);
         let outcome = outcome.map_err(|error| error.context(self.cast.last_words()));
