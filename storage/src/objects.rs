@@ -34,7 +34,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions,
+    PutOptions, PutPayload,
+};
 use streamhouse_runtime::Ambient;
 
 pub use self::again::BlamesObject;
@@ -406,6 +409,24 @@ impl Objects {
             key: *key,
             source: Arc::new(source),
         })
+    }
+
+    async fn begin_upload(&self, key: ObjectKey) -> object_store::Result<Box<dyn MultipartUpload>> {
+        let Some(folder) = self.inner.folder.clone() else {
+            let options = PutMultipartOptions::default();
+            let path = key.path();
+            return self.inner.store.put_multipart_opts(&path, options).await;
+        };
+        let tasks = self.inner.guard.ambient().tasks.clone();
+        let beginning = self
+            .inner
+            .guard
+            .ambient()
+            .tasks
+            .blocking(move || folder.begin_upload(&key, tasks));
+        let begun = beginning.await;
+        let begun = begun.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+        Ok(Box::new(begun.map_err(folder::store_error)?))
     }
 
     /// Runs `work` where waiting for the disk is allowed; nothing to do for a store that is not a folder.

@@ -1,13 +1,16 @@
 //! A folder as object store: what `object_store` leaves open for an object to survive a power cut.
 //!
 //! With `with_fsync(true)` the crate makes the file, its folder and folders that *this* upload created durable before
-//! an upload succeeds, for single and for multipart uploads. Three things are left, and are done here:
+//! an upload succeeds. Four things are left, and are done here:
+//! - Uploads in parts go past the page cache (`folder/upload.rs`).
 //! - A folder that another upload created a moment ago, or that an earlier process created before it was killed, is
 //!   taken as it is: its entry in the folder above may not be durable. So the folders of a key are made and fsynced
 //!   here first, once per process.
 //! - A deletion is not fsynced: a deleted object would come back after a power cut, without the row that names it.
 //! - An upload that was cut off leaves its staging file `<name>#<number>`; these are removed at start, with folders
 //!   that became empty.
+
+mod upload;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,7 +21,9 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
+use streamhouse_runtime::Tasks;
 
+pub(super) use self::upload::{FolderUpload, store_error};
 use super::{ObjectKey, OpenFolderError, StoreError};
 
 /// Names of folders known to be durable that are remembered; a broker uses one per key shard and incarnation.
@@ -93,10 +98,10 @@ impl Folder {
         }
     }
 
-    /// The file into which the upload of `key` is being written, if there is one. Waits for the disk.
-    pub(super) fn staged_file(&self, key: &ObjectKey) -> io::Result<Option<File>> {
-        let staged = self.staged_paths(key)?.into_iter().next();
-        staged.map(File::open).transpose()
+    /// Begins an upload in parts, of which all but the last have a size that is a multiple of 4 KiB. Its folder exists.
+    /// Waits for the disk.
+    pub(super) fn begin_upload(&self, key: &ObjectKey, tasks: Tasks) -> io::Result<FolderUpload> {
+        FolderUpload::begin(self.root.join(key.to_string()), tasks)
     }
 
     /// Removes what a failed upload of `key` left. Harmless while such an upload still runs: its last step, the

@@ -1,21 +1,14 @@
 //! Storing an object in pieces: a flush of any size goes up in memory bounded by one part.
 
-use std::fs::File;
-use std::io;
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
-use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
-use streamhouse_runtime::{Ambient, Monotonic, Running, deadline};
+use object_store::{MultipartUpload, PutPayload};
+use streamhouse_runtime::{Ambient, Monotonic, deadline};
 
 use super::guard::Repeat;
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
 const PIECE_BYTES_MIN: usize = 8 * 1024;
-/// After this many bytes what went into a folder is synced. Left to the end, the sync of a whole object would fill the
-/// disk's queue, and the WAL's small syncs, for which producers wait, would stand behind it.
-const SETTLE_BYTES: u64 = 1024 * 1024;
 /// How long giving up an upload may take; what is left then, the store's own clean-up removes.
 const ABORT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -31,10 +24,6 @@ pub struct ObjectWriter {
     buffered: usize,
     written: u64,
     upload: Option<Box<dyn MultipartUpload>>,
-    /// The sync that runs, where the store is a folder, and the file of the upload. Nobody has to wait for the last one:
-    /// the store syncs the whole file before it shows the object.
-    settling: Option<Running<io::Result<Option<Arc<File>>>>>,
-    unsettled: u64,
     failed: Option<PutError>,
 }
 
@@ -49,8 +38,6 @@ impl ObjectWriter {
             buffered: 0,
             written: 0,
             upload: None,
-            settling: None,
-            unsettled: 0,
             failed: None,
         }
     }
@@ -177,13 +164,7 @@ impl ObjectWriter {
         let guard = &objects.inner.guard;
         if self.upload.is_none() {
             objects.make_parents(&key).await?;
-            let path = key.path();
-            let begin = || {
-                objects
-                    .inner
-                    .store
-                    .put_multipart_opts(&path, PutMultipartOptions::default())
-            };
+            let begin = || objects.begin_upload(key);
             // A second upload of the same key disturbs nothing: only a completed one is visible.
             let begun = guard.run(class, 0, Repeat::Always, begin).await;
             self.upload = Some(begun.map_err(|failure| did_not_happen(key, failure.source))?);
@@ -199,38 +180,7 @@ impl ObjectWriter {
             async move { sending.expect("a part is sent once").await }
         };
         let sent = guard.run(class, bytes, Repeat::Never, send).await;
-        sent.map_err(|failure| did_not_happen(key, failure.source))?;
-        self.unsettled += bytes;
-        if self.unsettled < SETTLE_BYTES {
-            return Ok(());
-        }
-        self.unsettled = 0;
-        let settled = self.settle().await;
-        settled.map_err(|error| did_not_happen(key, Arc::new(error)))
-    }
-
-    /// Begins to sync what went into a folder so far, after the sync before it is done; nothing to do for other stores.
-    async fn settle(&mut self) -> io::Result<()> {
-        let Some(folder) = self.objects.inner.folder.clone() else {
-            return Ok(());
-        };
-        let known = match self.settling.take() {
-            Some(before) => before
-                .await
-                .unwrap_or_else(|stopped| Err(io::Error::other(stopped)))?,
-            None => None,
-        };
-        let key = self.key;
-        let tasks = &self.objects.inner.guard.ambient().tasks;
-        self.settling = Some(tasks.blocking(move || {
-            let found = match known {
-                Some(file) => Some(file),
-                None => folder.staged_file(&key)?.map(Arc::new),
-            };
-            found.as_ref().map_or(Ok(()), |file| file.sync_data())?;
-            Ok(found)
-        }));
-        Ok(())
+        sent.map_err(|failure| did_not_happen(key, failure.source))
     }
 
     /// Lets a task tell the store, if tasks can still run; a folder's file goes with the upload itself.
