@@ -16,6 +16,7 @@ use streamhouse_metadata::store::{CommitError, StoreError};
 use streamhouse_storage::wal::WalPosition;
 
 use crate::Log;
+use collect::{Cut, ShardPart};
 use streamhouse_runtime::planted;
 
 /// Why a flush did not record what it took. Nothing is lost: the WAL still holds it.
@@ -46,7 +47,7 @@ pub enum FlushError {
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// Shards that had something to record.
+    /// Shards that had something to record, at most in any step.
     pub shards: usize,
     /// Bytes of record batches.
     pub bytes: u64,
@@ -54,29 +55,68 @@ pub struct Flushed {
     pub runs: usize,
 }
 
+impl Flushed {
+    fn add(&mut self, step: Self) {
+        self.shards = self.shards.max(step.shards);
+        self.bytes += step.bytes;
+        self.runs += step.runs;
+    }
+}
+
 impl Log {
-    /// Records every entry that is durable now.
+    /// Records every entry that is durable now; if that is much, in several steps, each of which lets its part of the WAL
+    /// go.
     ///
     /// # Errors
-    /// See [`FlushError`].
+    /// See [`FlushError`]. What earlier steps recorded stays recorded.
     pub async fn flush(&self) -> Result<Flushed, FlushError> {
         let _one_at_a_time = self.flush_lock.lock().await;
-        self.settle_commit().await?;
-        let cut = WalPosition(self.published.load(Ordering::Acquire));
-        let entries = self.unflushed_entries.load(Ordering::Acquire);
-        if planted::bug("wal_recycled_before_commit") {
-            self.wal().recycle_to(cut);
+        let end = self.published.load(Ordering::Acquire);
+        let mut flushed = Flushed::default();
+        loop {
+            let cut = self.next_cut();
+            flushed.add(self.flush_to(cut).await?);
+            if cut.position.0 >= end {
+                return Ok(flushed);
+            }
         }
-        let flushed = self.flush_below(cut).await?;
-        self.flushed.fetch_max(cut.0, Ordering::AcqRel);
+    }
+
+    /// Everything, unless that is more than two windows hold: whoever waits for room in the WAL should not wait for all of
+    /// it.
+    fn next_cut(&self) -> Cut {
+        let end = WalPosition(self.published.load(Ordering::Acquire));
+        let from = WalPosition(self.flushed.load(Ordering::Acquire));
+        let bounded = self.flush_window.end_of_next(from);
+        Cut {
+            position: bounded.min(end),
+            is_end: end <= bounded,
+        }
+    }
+
+    async fn flush_to(&self, cut: Cut) -> Result<Flushed, FlushError> {
+        self.settle_commit().await?;
+        let all_entries = self.unflushed_entries.load(Ordering::Acquire);
+        if planted::bug("wal_recycled_before_commit") {
+            self.wal().recycle_to(cut.position);
+        }
+        let parts = self.collect(cut);
+        let taken: usize = parts.iter().map(ShardPart::wal_records).sum();
+        let flushed = self.flush_parts(parts).await?;
+        self.flushed.fetch_max(cut.position.0, Ordering::AcqRel);
+        // With the last step go those that stopped shards hold back, too.
+        let entries = if cut.is_end {
+            all_entries
+        } else {
+            taken as u64
+        };
         self.unflushed_entries.fetch_sub(entries, Ordering::AcqRel);
-        self.recycle(cut);
+        self.recycle(cut.position);
         self.checkpoint_due().await;
         Ok(flushed)
     }
 
-    async fn flush_below(&self, cut: WalPosition) -> Result<Flushed, FlushError> {
-        let parts = self.collect(cut);
+    async fn flush_parts(&self, parts: Vec<ShardPart>) -> Result<Flushed, FlushError> {
         if parts.is_empty() {
             return Ok(Flushed::default());
         }
@@ -110,7 +150,7 @@ impl Log {
         let usage = self.wal().usage();
         let published = self.published.load(Ordering::Acquire);
         let bytes = published.saturating_sub(self.flushed.load(Ordering::Acquire));
-        let due = bytes >= self.settings.flush_bytes.min(usage.cap_bytes / 2)
+        let due = bytes >= self.flush_window.bytes()
             || self.unflushed_entries.load(Ordering::Acquire) >= usage.entries_max / 2;
         if due {
             self.flush_due.notify_one();

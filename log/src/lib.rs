@@ -45,6 +45,7 @@ use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
 use shard::Shard;
+use shard::unrecorded::FlushWindow;
 use streamhouse_runtime::planted;
 use tail::TailBudget;
 
@@ -105,6 +106,8 @@ pub struct Core {
     /// Shards in which somebody waits for the mere write (acks=1).
     written_due: DirtyShards,
     pub(crate) producer_bounds: Mutex<ProducerBounds>,
+    /// What a flush takes at most, and as much as starts one.
+    pub(crate) flush_window: FlushWindow,
     /// Everything in the WAL below this was published.
     pub(crate) published: AtomicU64,
     /// Everything in the WAL below this was taken by a flush, and how many entries came behind it.

@@ -20,6 +20,7 @@ use crate::recovery::loss::{AcceptedLoss, Loss};
 use crate::recovery::older_database::{Seen, check_note};
 use crate::recovery::{KnownTopics, RecoverError, Recovered, Recovery};
 use crate::shard::Shard;
+use crate::shard::unrecorded::FlushWindow;
 use crate::tail::TailBudget;
 use crate::{Core, DirtyShards, Log, LogSettings};
 
@@ -47,6 +48,17 @@ pub struct LogParts {
     pub settings: LogSettings,
     /// Called once when the WAL fails: nothing may be acknowledged any more, the process must end with exit code 74.
     pub on_wal_failure: Box<dyn Fn(&WalFailure) + Send + Sync>,
+}
+
+impl LogParts {
+    /// Half of the WAL at most: the other half is for what comes meanwhile.
+    fn flush_window(&self) -> FlushWindow {
+        FlushWindow::of(
+            self.settings
+                .flush_bytes
+                .min(self.wal_settings.cap_bytes / 2),
+        )
+    }
 }
 
 impl fmt::Debug for LogParts {
@@ -113,6 +125,7 @@ impl Log {
             incarnation: parts.incarnation.0,
         };
         let mut recovery = load_recorded(&parts, &identity, accepted).await?;
+        recovery.join_runs_within(parts.flush_window());
         let seen = Seen::read(&*parts.store)
             .await
             .map_err(RecoverError::from)?;
@@ -162,6 +175,7 @@ impl Log {
         }
         // Some may have stopped before anybody listened.
         shard_stopped.notify_one();
+        let flush_window = parts.flush_window();
         let core = Core {
             dirty: DirtyShards::new(shards.len()),
             written_due: DirtyShards::new(shards.len()),
@@ -173,6 +187,7 @@ impl Log {
             shard_stopped,
             published: AtomicU64::new(resumed_at),
             tail: TailBudget::new(parts.settings.tail_bytes),
+            flush_window,
             flush_due: Notify::new(),
             flush_lock: tokio::sync::Mutex::new(()),
             settings: parts.settings,

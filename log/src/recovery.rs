@@ -29,6 +29,7 @@ use crate::format::checkpoint;
 use crate::format::manifest::Manifest;
 use crate::format::wal_record::WalHead;
 use crate::read::gather::object_id;
+use crate::shard::unrecorded::FlushWindow;
 use crate::shard::{Flushing, Inner, Shard};
 use crate::state::recorded::{RecordError, Recorded};
 pub use error::RecoverError;
@@ -131,6 +132,13 @@ impl Recovery {
             recovery.shards.push(recovering);
         }
         Ok(recovery)
+    }
+
+    /// Runs that the replay joins end where windows do.
+    pub(crate) fn join_runs_within(&mut self, window: FlushWindow) {
+        for recovering in &mut self.shards {
+            recovering.inner.flushing.window = window;
+        }
     }
 
     /// The recorded state of a shard, and what its flushes remember.

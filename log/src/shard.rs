@@ -29,6 +29,7 @@ use crate::state::ShardState;
 use crate::state::recorded::Recorded;
 use partition::PartitionLog;
 use pending::Pending;
+use unrecorded::FlushWindow;
 
 /// How long a committed manifest stays in the database, checkpointed or not: 10 minutes.
 const PRUNE_AGE_MS: i64 = 600_000;
@@ -73,6 +74,8 @@ pub(crate) struct Inner {
 /// What a shard remembers between flushes.
 #[derive(Debug, Default)]
 pub(crate) struct Flushing {
+    /// Where a flush that is behind may stop.
+    pub(crate) window: FlushWindow,
     /// Flushes of this epoch so far.
     pub(crate) flush_seq: u64,
     /// Bodies of manifests without an object since the last section, oldest first: the next section takes them along.
@@ -220,7 +223,7 @@ impl Inner {
             .map_or(0, |partition| partition.next_offset);
         self.partitions
             .entry(at)
-            .or_insert_with(|| PartitionLog::new(end))
+            .or_insert_with(|| PartitionLog::new(end, self.flushing.window))
     }
 
     /// The first WAL position that holds an entry of this shard which no manifest names.

@@ -35,7 +35,23 @@ pub(crate) struct ShardPart {
     pub(crate) partitions: Vec<(TopicPartition, Taken)>,
 }
 
+/// Up to where a flush takes entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Everything durable below it is taken.
+    pub(crate) position: WalPosition,
+    /// Whether nothing durable lay behind it when it was drawn: then what became durable since comes along. Otherwise it
+    /// is the end of a window, and what lies behind is for the next flush.
+    pub(crate) is_end: bool,
+}
+
 impl ShardPart {
+    /// How many WAL records it comes from.
+    pub(crate) fn wal_records(&self) -> usize {
+        let partitions = self.partitions.iter();
+        partitions.map(|(_, taken)| taken.wal_records()).sum()
+    }
+
     pub(crate) fn has_batches(&self) -> bool {
         self.partitions.iter().any(|(_, taken)| taken.batches > 0)
     }
@@ -48,8 +64,8 @@ struct Found {
 }
 
 impl Log {
-    /// Everything durable, shard by shard: at least all that lies below `cut`. Shards without anything are left out.
-    pub(crate) fn collect(&self, cut: WalPosition) -> Vec<ShardPart> {
+    /// What a flush takes up to `cut`, shard by shard. Shards without anything are left out.
+    pub(crate) fn collect(&self, cut: Cut) -> Vec<ShardPart> {
         self.shards()
             .iter()
             .filter_map(|shard| shard.lock().collect(shard.id, cut))
@@ -86,19 +102,21 @@ impl Log {
 }
 
 impl Inner {
-    fn collect(&mut self, shard: ShardId, cut: WalPosition) -> Option<ShardPart> {
+    fn collect(&mut self, shard: ShardId, cut: Cut) -> Option<ShardPart> {
         if self.stopped.is_some() {
             return None;
         }
         let mut partitions = Vec::new();
         let mut stamp = Timestamp::NONE;
-        let mut wal_end = cut;
+        let mut wal_end = cut.position;
+        let below = (!cut.is_end).then_some(cut.position);
         for (at, partition) in &mut self.partitions {
-            let Some(taken) = partition.unrecorded.take() else {
+            let Some(taken) = partition.unrecorded.take(below) else {
                 continue;
             };
             stamp = stamp.max(taken.stamp);
-            // What the WAL made durable since the cut was drawn comes along: entries of a shard become durable in order.
+            // A record may begin below the cut and end behind it. And entries of a shard become durable in order: what came
+            // along lies before all that did not.
             wal_end = wal_end.max(taken.wal_end);
             partitions.push((*at, taken));
         }

@@ -9,7 +9,7 @@ use streamhouse_storage::wal::WalPosition;
 use crate::append::stored::StoredBatch;
 use crate::format::entry::Entry;
 use crate::read::waiters::Waiter;
-use crate::shard::unrecorded::Unrecorded;
+use crate::shard::unrecorded::{FlushWindow, Unrecorded};
 use crate::state::ProducerState;
 use streamhouse_runtime::planted;
 
@@ -48,12 +48,12 @@ pub(crate) struct TailBatch {
 }
 
 impl PartitionLog {
-    pub(crate) fn new(end: i64) -> Self {
+    pub(crate) fn new(end: i64, window: FlushWindow) -> Self {
         Self {
             staged_end: end,
             staged_entries: 0,
             staged_producers: BTreeMap::new(),
-            unrecorded: Unrecorded::default(),
+            unrecorded: Unrecorded::in_windows(window),
             tail: VecDeque::new(),
             waiters: Vec::new(),
         }

@@ -19,9 +19,46 @@ use crate::format::wal_record::HEAD_BYTES;
 /// Room for this many places is kept even if fewer are used.
 const PLACES_KEPT: usize = 4096;
 
+/// The WAL by stretches of this many bytes. No run reaches from one into the next, so that a flush that is behind can stop
+/// between any two of them, and what they held is recycled before all the rest is uploaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushWindow(u64);
+
+impl FlushWindow {
+    /// Windows of `bytes`, at least one.
+    pub(crate) fn of(bytes: u64) -> Self {
+        Self(bytes.max(1))
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn holds_both(self, one: WalPosition, other: WalPosition) -> bool {
+        one.0 / self.0 == other.0 / self.0
+    }
+
+    /// The end of the window behind the one in which `position` lies.
+    pub(crate) fn end_of_next(self, position: WalPosition) -> WalPosition {
+        WalPosition(
+            (position.0 / self.0)
+                .saturating_add(2)
+                .saturating_mul(self.0),
+        )
+    }
+}
+
+impl Default for FlushWindow {
+    /// One window that never ends.
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
 /// Durable entries that no manifest names, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Unrecorded {
+    window: FlushWindow,
     entries: VecDeque<Joined>,
     /// The places of all batches of all runs among the entries, in order.
     batches: VecDeque<BatchPlace>,
@@ -98,6 +135,15 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// How many WAL records it comes from.
+    pub(crate) fn wal_records(&self) -> usize {
+        let others = self.entries.iter();
+        self.batches
+            + others
+                .filter(|entry| !matches!(entry, Entry::Run(_)))
+                .count()
+    }
+
     /// Bytes of all its batches.
     pub(crate) fn bytes(&self) -> u64 {
         self.entries
@@ -111,6 +157,13 @@ impl Taken {
 }
 
 impl Unrecorded {
+    pub(crate) fn in_windows(window: FlushWindow) -> Self {
+        Self {
+            window,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -136,6 +189,9 @@ impl Unrecorded {
         self.bytes += run.bytes;
         if let (Some(open), Some(last)) = (&mut self.open, self.entries.back_mut())
             && let Entry::Run(joined) = &mut last.entry
+            && self
+                .window
+                .holds_both(last.first.position, location.position)
             && open.joins(joined, run)
         {
             open.add(joined, run, batch);
@@ -157,17 +213,28 @@ impl Unrecorded {
         });
     }
 
-    /// Everything there is now. It stays until [`Unrecorded::recorded`]; batches that come later join other runs.
-    pub(crate) fn take(&mut self) -> Option<Taken> {
-        self.open = None;
-        let last = self.entries.back()?;
+    /// Everything there is now, or what lies below a position at which no run is open: the end of a window. It stays until
+    /// [`Unrecorded::recorded`]; batches that come later join other runs.
+    pub(crate) fn take(&mut self, below: Option<WalPosition>) -> Option<Taken> {
+        let (entries, batches) = match below {
+            None => (self.entries.len(), self.batches.len()),
+            Some(cut) => (
+                self.entries
+                    .partition_point(|joined| joined.first.position < cut),
+                self.batches.partition_point(|batch| batch.position < cut),
+            ),
+        };
+        if entries == self.entries.len() {
+            self.open = None;
+        }
+        let last = self.entries.get(entries.checked_sub(1)?)?;
         Some(Taken {
             stamp: last.stamp,
             wal_end: last.wal_end,
-            batches: self.batches.len(),
+            batches,
             entries: self
                 .entries
-                .iter()
+                .range(..entries)
                 .map(|joined| joined.entry.clone())
                 .collect(),
         })

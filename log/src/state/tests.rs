@@ -89,7 +89,7 @@ fn merged(entries: &[Entry], cuts: &[bool]) -> Vec<Entry> {
     let mut unrecorded = Unrecorded::default();
     for (index, entry) in entries.iter().enumerate() {
         if cuts.get(index).copied().unwrap_or(false) {
-            unrecorded.take();
+            unrecorded.take(None);
         }
         let location = WalLocation {
             position: WalPosition(index as u64 * 1000),
@@ -99,7 +99,7 @@ fn merged(entries: &[Entry], cuts: &[bool]) -> Vec<Entry> {
         unrecorded.push(entry, Timestamp(1), location, Some(&bytes));
     }
     unrecorded
-        .take()
+        .take(None)
         .map(|taken| taken.entries)
         .unwrap_or_default()
 }

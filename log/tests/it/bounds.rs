@@ -291,3 +291,50 @@ async fn a_full_wal_holds_producers_up_and_takes_them_again_when_a_flush_has_mad
     flushed.unwrap();
     world.append(0, &large).await;
 }
+
+#[tokio::test]
+async fn a_flush_that_is_behind_lets_the_wal_go_piece_by_piece() {
+    let mut world = World::new().await;
+    world.settings.flush_bytes = 1 << 20;
+    world.start().await;
+    world.faults.set_down(true);
+    let value = "x".repeat(100_000);
+    let mut written = 0;
+    while world.log().wal_usage().files < 6 {
+        for partition in 0..3 {
+            world.append(partition, &batch(&[&value])).await;
+        }
+        written += 1;
+    }
+    let files = world.log().wal_usage().files;
+    world.faults.set_down(false);
+    let flush = world.log().flush();
+    let watch = async {
+        // The first object is all that gets through.
+        while world
+            .store
+            .inner
+            .objects(None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            tokio::task::yield_now().await;
+        }
+        world.faults.set_down(true);
+    };
+    let (flushed, ()) = world.turning(async { tokio::join!(flush, watch) }).await;
+    assert!(flushed.is_err(), "everything went up at once");
+    let left = world.log().wal_usage().files;
+    assert!(left < files, "{left} of {files} files are left");
+    world.faults.set_down(false);
+    world.turning(world.log().flush()).await.unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        for partition in 0..3 {
+            assert_eq!(world.values(partition, 0).await.len(), written);
+        }
+    }
+}

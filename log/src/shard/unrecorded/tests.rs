@@ -67,7 +67,7 @@ impl Filled {
 #[test]
 fn consecutive_batches_become_one_run() {
     let mut filled = Filled::ten();
-    let taken = filled.unrecorded.take().unwrap();
+    let taken = filled.unrecorded.take(None).unwrap();
     let [Entry::Run(run)] = &taken.entries[..] else {
         panic!("one run, not {:?}", taken.entries);
     };
@@ -81,13 +81,13 @@ fn consecutive_batches_become_one_run() {
 #[test]
 fn what_comes_after_a_flush_has_taken_joins_another_run() {
     let mut filled = Filled::ten();
-    let taken = filled.unrecorded.take().unwrap();
+    let taken = filled.unrecorded.take(None).unwrap();
     filled.push(&batch(100, 10, 100));
     assert_eq!(filled.unrecorded.runs().count(), 2);
     filled
         .unrecorded
         .recorded(taken.entries.len(), taken.batches);
-    let left = filled.unrecorded.take().unwrap();
+    let left = filled.unrecorded.take(None).unwrap();
     assert_eq!(
         left.entries,
         vec![{
@@ -108,15 +108,15 @@ fn what_comes_after_a_flush_has_taken_joins_another_run() {
 #[test]
 fn a_flush_that_failed_is_taken_again_with_what_came_since() {
     let mut filled = Filled::ten();
-    filled.unrecorded.take().unwrap();
+    filled.unrecorded.take(None).unwrap();
     filled.push(&batch(100, 10, 100));
-    let taken = filled.unrecorded.take().unwrap();
+    let taken = filled.unrecorded.take(None).unwrap();
     assert_eq!(taken.entries.len(), 2);
     assert_eq!(taken.batches, 11);
     filled.unrecorded.recorded(2, 11);
     assert!(filled.unrecorded.is_empty());
     assert_eq!(filled.unrecorded.bytes(), 0);
-    assert!(filled.unrecorded.take().is_none());
+    assert!(filled.unrecorded.take(None).is_none());
 }
 
 #[test]
@@ -124,8 +124,41 @@ fn a_run_begun_after_everything_was_recorded_does_not_join_what_is_gone() {
     let mut filled = Filled::ten();
     filled.unrecorded.recorded(1, 10);
     filled.push(&batch(100, 10, 100));
-    let taken = filled.unrecorded.take().unwrap();
+    let taken = filled.unrecorded.take(None).unwrap();
     assert_eq!((taken.entries.len(), taken.batches), (1, 1));
+}
+
+#[test]
+fn no_run_spans_two_windows_so_that_a_flush_may_stop_between_any_two() {
+    let window = FlushWindow::of(300);
+    let filled = || {
+        let mut filled = Filled::new();
+        filled.unrecorded = Unrecorded::in_windows(window);
+        for number in 0..10 {
+            filled.push(&batch(number * 10, 10, 100));
+        }
+        filled
+    };
+    let places = filled().places;
+    let mut cuts = vec![window.end_of_next(WalPosition(0))];
+    while cuts.last().is_some_and(|cut| *cut < places[9].position) {
+        cuts.extend(cuts.last().map(|cut| WalPosition(cut.0 + 300)));
+    }
+    assert!(cuts.len() > 3, "several windows: {cuts:?}");
+    for cut in cuts {
+        let mut filled = filled();
+        let below = places.iter().filter(|place| place.position < cut).count();
+        let taken = filled.unrecorded.take(Some(cut)).unwrap();
+        assert_eq!(taken.batches, below, "{cut:?}");
+        assert_eq!(taken.bytes(), 100 * below as u64);
+        assert_eq!(taken.wal_records(), below);
+        assert_eq!(taken.wal_end, places[below - 1].end());
+        filled
+            .unrecorded
+            .recorded(taken.entries.len(), taken.batches);
+        let left = filled.unrecorded.take(None);
+        assert_eq!(left.map_or(0, |left| left.batches), 10 - below);
+    }
 }
 
 #[test]
@@ -140,7 +173,7 @@ fn entries_between_batches_keep_their_order() {
     filled.push(&batch(10, 10, 100));
     let kinds: Vec<bool> = filled
         .unrecorded
-        .take()
+        .take(None)
         .unwrap()
         .entries
         .iter()
