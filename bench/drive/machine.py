@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import socket
+import tempfile
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -12,6 +13,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # how long that is waited for.
 QUIET_BYTES = 8 << 20
 QUIET_SECONDS = 20
+
+# A disk counts as calm when no small sync took longer than this for so many seconds, and how long that is waited for.
+CALM_SYNC_SECONDS = 0.01
+CALM_SECONDS = 3
+CALM_WAIT_SECONDS = 60
 
 
 def description():
@@ -39,9 +45,9 @@ def resident_bytes(pid):
     return int(dict(_fields(f"/proc/{pid}/status"))["VmRSS"].split()[0]) * 1024
 
 
-def settle(pid=None):
-    """Waits until a broker has done what the last load left it to do, and all is on the disk: the next load does not pay
-    for the last one."""
+def settle(folder, pid=None):
+    """Waits until a broker has done what the last load left it to do, all is on the disk, and the disk has calmed down:
+    the next load does not pay for the last one. Says how many seconds the disk took."""
     if pid:
         written = file_bytes(pid)
         for _ in range(QUIET_SECONDS * 2):
@@ -50,6 +56,26 @@ def settle(pid=None):
             if written - before < QUIET_BYTES:
                 break
     os.sync()
+    return calm(folder)
+
+
+def calm(folder):
+    """Waits until small syncs have been quick for a while. A disk that is shared, or that belongs to a virtual machine,
+    goes on writing (and discarding what was removed) after it said that all is written, and then a sync of a few bytes may
+    take a second, whoever asks for it."""
+    begun = time.monotonic()
+    quick_since = begun
+    with tempfile.TemporaryFile(dir=folder) as file:
+        while True:
+            before = time.monotonic()
+            os.pwrite(file.fileno(), bytes(4096), 0)
+            os.fdatasync(file.fileno())
+            now = time.monotonic()
+            if now - before > CALM_SYNC_SECONDS:
+                quick_since = now
+            if now - quick_since > CALM_SECONDS or now - begun > CALM_WAIT_SECONDS:
+                return quick_since - begun
+            time.sleep(0.002)
 
 
 def file_bytes(pid):
