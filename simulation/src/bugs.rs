@@ -172,11 +172,6 @@ pub const BUGS: &[Bug] = &[
         "metadata/src/memory/groups.rs",
     ),
     bug(
-        "drop_without_fence",
-        Invariant::Acknowledged,
-        "metadata/src/memory/topics.rs",
-    ),
-    bug(
         "older_database_unnoticed",
         Invariant::Regression,
         "log/src/recovery/older_database.rs",

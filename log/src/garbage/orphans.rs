@@ -117,8 +117,11 @@ impl Log {
         let mut dead = BTreeSet::new();
         for shard in self.shards() {
             let grants = self.store().grants(shard.id).await?;
+            // Whoever took the shard after this life is not dead: this one is, and does not know.
+            let own = shard.lock().epoch;
+            let earlier = grants.iter().rev().filter(|grant| grant.epoch < own);
             let mut newest: Vec<Incarnation> = Vec::new();
-            for grant in grants.iter().rev() {
+            for grant in earlier {
                 let life = grant.incarnation;
                 if newest.len() < LIVES && !alive.contains(&life) && !newest.contains(&life) {
                     newest.push(life);

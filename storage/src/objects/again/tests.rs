@@ -1,3 +1,5 @@
+//! What is read twice, what is not, and what is counted.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
