@@ -75,7 +75,7 @@ impl FromStr for BrokerAddress {
                 None => (text, None),
             },
         };
-        let is_host = |c: char| !c.is_whitespace() && !matches!(c, '/' | ',' | '@');
+        let is_host = |c: char| !c.is_whitespace() && !matches!(c, '/' | ',' | '@' | '[' | ']');
         if host.is_empty() || !host.chars().all(is_host) {
             return Err(refused("it has no host"));
         }

@@ -62,9 +62,9 @@ impl HostPort {
             .parse()
             .map_err(|_| format!("{text:?} needs a port from 0 to 65535"))?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-            Some(Some(inside)) => inside,
+            Some(Some(inside)) if !inside.contains(['[', ']']) => inside,
             None if !host.contains([':', ']']) => host,
-            Some(None) | None => {
+            Some(Some(_) | None) | None => {
                 return Err(format!("{text:?} needs brackets around an IPv6 address"));
             }
         };

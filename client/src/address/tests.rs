@@ -45,3 +45,11 @@ fn a_list_ignores_blanks_and_needs_one_broker() {
             .contains("names no broker")
     );
 }
+
+/// Found by bending addresses: what was shown could not be read again.
+#[test]
+fn a_bracket_is_no_part_of_a_host() {
+    for text in ["[[]", "[[]:9092", "a]:9092"] {
+        assert!(text.parse::<BrokerAddress>().is_err(), "{text}");
+    }
+}

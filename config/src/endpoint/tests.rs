@@ -88,3 +88,11 @@ proptest! {
         }
     }
 }
+
+/// Found by bending addresses: what was written could not be read again, so a dumped configuration was refused.
+#[test]
+fn a_bracket_is_no_part_of_a_host() {
+    for text in ["[]]:9", "[[]:9", "[*s1]]:9092"] {
+        assert!(Option::<HostPort>::read(text).is_err(), "{text}");
+    }
+}

@@ -52,6 +52,8 @@ fn seeds() -> Vec<Vec<u8>> {
             seeds.push([&[compression.id(), 200][..], &packed].concat());
         }
     }
+    // One of the foreign ones unpacks to more than the limits here.
+    seeds.retain(|seed| check(seed) == Verdict::Accepted);
     seeds
 }
 

@@ -96,7 +96,8 @@ impl Recorded {
                 Entry::EvictProducer { .. } => {}
             }
         }
-        self.next_lsn = Lsn(lsn + 1);
+        // No shard comes so far; a number that says so is damaged.
+        self.next_lsn = Lsn(lsn.saturating_add(1));
         if manifest.data.is_some() {
             self.last_flush = manifest.flush_id();
         }
