@@ -8,7 +8,9 @@ fn fuzz(words: &[&str]) -> bool {
     let status = Command::new(env!("CARGO_BIN_EXE_fuzz"))
         .args(words)
         .status();
-    status.expect("the binary was built for this test").success()
+    status
+        .expect("the binary was built for this test")
+        .success()
 }
 
 #[test]
