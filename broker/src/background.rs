@@ -3,6 +3,8 @@
 //! | task | when | what |
 //! |---|---|---|
 //! | `flush` (in the log) | bytes, interval, WAL half full | records what the WAL holds alone |
+//! | `set-aside` (in the log) | a shard stopped | moves what only the WAL holds of it to a file of its own |
+//! | `orphans` (in the log) | once, a while after the start | deletes what dead lives stored and never committed |
 //! | `retention` | `log.retention.check.interval.ms` | trims old runs |
 //! | `producer-expiry` | `producer.id.expiration.check.interval.ms` | forgets idle producers |
 //! | `topic-drops` | a topic was deleted; after each retention pass | drops its partitions, settles its tombstone |

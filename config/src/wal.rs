@@ -21,7 +21,7 @@ section! {
         /// half of it.
         max_entries: u32 = 1_000_000, min 1000, max 100_000_000, since "0.1";
 
-        /// How many empty files are kept ready, zero-filled, so that an append never waits for a new file.
+        /// How many empty files are kept ready, so that an append never waits for a new file.
         pool_files: u32 = 4, min 2, max 64, since "0.1";
 
         /// The most bytes that one fsync covers. Larger raises throughput under load; it does not delay anything
