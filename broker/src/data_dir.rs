@@ -52,7 +52,7 @@ pub enum DataDirError {
         source: std::io::Error,
     },
     /// It holds something else.
-    #[error("data folder {path} is not a data folder of StreamHouse: {reason}; choose an empty folder", path = .path.display())]
+    #[error("data folder {path} is not a data folder of StreamHouse: {reason}; choose an empty folder, or bring back what is missing", path = .path.display())]
     Foreign {
         /// The folder.
         path: PathBuf,

@@ -92,7 +92,9 @@ pub enum AppendError {
         current: ProducerEpoch,
     },
     /// The WAL cannot take more until uploads have caught up. Try again later.
-    #[error("the write-ahead log is full: uploads do not keep pace; try again")]
+    #[error(
+        "the write-ahead log is full: uploads do not keep pace, or the disk has no room; try again"
+    )]
     Full,
     /// The batch does not fit into one WAL file.
     #[error(

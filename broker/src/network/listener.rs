@@ -40,7 +40,9 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// The system refused.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; choose an address of this machine, and a port that this user may open"
+    )]
     System {
         /// Where.
         address: SocketAddr,

@@ -16,7 +16,7 @@ pub enum WalOpenError {
     },
     /// The folder belongs to another cluster or is a mixture of folders: point the broker at its own folder.
     #[error(
-        "WAL file {file} belongs to another {what}: found {found:032x}, expected {expected:032x}"
+        "WAL file {file} belongs to another {what}: found {found:032x}, expected {expected:032x}; bring database and WAL files back that belong together, or name another data folder"
     )]
     Foreign {
         /// The file.
@@ -30,7 +30,7 @@ pub enum WalOpenError {
     },
     /// Records that were acknowledged cannot be read. A human decides: restore the file, or accept exactly this loss.
     #[error(
-        "WAL file {file} is damaged ({reason}): acknowledged positions {lost} are lost; restore the file or accept this loss"
+        "WAL file {file} is damaged ({reason}): acknowledged positions {lost} cannot be read; restore the file"
     )]
     Corrupt {
         /// The damaged or missing file.
@@ -57,7 +57,9 @@ pub enum WalOpenError {
         problem: &'static str,
     },
     /// The file system failed: repair it and start again.
-    #[error("cannot {operation} {file} in WAL folder: {source}")]
+    #[error(
+        "cannot {operation} {file} in WAL folder: {source}; check the rights of the data folder and the space on its disk"
+    )]
     Io {
         /// What was tried.
         operation: &'static str,
