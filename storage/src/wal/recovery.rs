@@ -101,9 +101,11 @@ impl Opening {
             salt: file.header.salt,
             end: WalPosition(file.end),
         });
-        // The newest file has the highest base of all, used or not.
+        // The newest file has the highest base of all, used or not. What follows lies behind a loss that was accepted:
+        // accepting that once more never passes over anything of it.
         let bases = replayed.files.iter().map(|file| file.header.base.0);
-        let highest = bases.fold(replayed.end.max(aside_end), u64::max);
+        let lost_to = replayed.accepted_loss.map_or(0, |lost| lost.to.0);
+        let highest = bases.fold(replayed.end.max(aside_end).max(lost_to), u64::max);
         let base = match folder.newest_number {
             0 if aside_end == 0 => 0,
             _ => highest.saturating_add(POSITION_GAP),

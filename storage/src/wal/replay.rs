@@ -58,8 +58,8 @@ struct Damage {
 
 type OnRecord<'a> = &'a mut dyn FnMut(Replayed) -> ReplayVerdict;
 
-/// Replays the files of `folder`, but not the records at the positions `aside`. With `accept`, exactly that loss is
-/// passed over.
+/// Replays the files of `folder`, but not the records at the positions `aside`. With `accept`, damage in that range is
+/// passed over; see [`Replay::judge`].
 pub(super) fn replay(
     folder: &mut Folder,
     aside: Vec<u64>,
@@ -78,6 +78,10 @@ pub(super) fn replay(
         .collect();
     let ends = ends.into_iter().chain([None]);
     let newest = chain.last().map(|file| file.number);
+    let newest_base = chain
+        .last()
+        .and_then(|file| file.header.as_ref())
+        .map(|header| header.base);
     let mut before: Option<u64> = None;
     for (found, end) in chain.into_iter().zip(ends) {
         if let (Some(missing), Some(before)) = (folder.missing, before)
@@ -104,7 +108,7 @@ pub(super) fn replay(
             None => replay.unreadable(found, end, accept),
         }
     }
-    replay.judge(accept)?;
+    replay.judge(accept, newest_base)?;
     Ok(replay)
 }
 
@@ -122,13 +126,24 @@ fn range(from: u64, to: u64) -> WalLoss {
 }
 
 impl Replay {
-    /// Fails unless there was no damage, or all of it is the loss that was accepted.
-    fn judge(&mut self, accept: Option<WalLoss>) -> Result<(), WalOpenError> {
+    /// Fails unless there was no damage, or all of it is the loss that was accepted, or what is left of that.
+    ///
+    /// A loss shrinks while the files that name it go: the newest file is measured by its length only until another one
+    /// follows, and files are recycled one by one. What was appended since lies behind the loss. So a range that reaches
+    /// into the newest file was not named by an earlier start, and must be what is lost now.
+    fn judge(
+        &mut self,
+        accept: Option<WalLoss>,
+        newest_base: Option<WalPosition>,
+    ) -> Result<(), WalOpenError> {
         let Some(damage) = self.damage.take() else {
             return Ok(());
         };
-        if damage.is_accepted && accept == Some(damage.lost) {
-            self.accepted_loss = accept;
+        let is_named = accept.is_some_and(|accept| {
+            accept == damage.lost || newest_base.is_some_and(|base| accept.to <= base)
+        });
+        if damage.is_accepted && is_named {
+            self.accepted_loss = Some(damage.lost);
             return Ok(());
         }
         Err(WalOpenError::Corrupt {

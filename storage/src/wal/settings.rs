@@ -32,7 +32,8 @@ pub struct WalSettings {
     /// How long after the last group the seal is written that makes damage to that group detectable. Default 20 ms.
     pub seal_after: Duration,
     /// The loss that an operator accepts: exactly the range that `WalOpenError::Corrupt` named. Must be given at every
-    /// start until the damaged file is recycled. Default none.
+    /// start until the damaged file is recycled; what is left of the loss by then lies in it. Damage outside of it is
+    /// never passed over. Default none.
     pub accept_loss: Option<WalLoss>,
     /// What the headers of files carry from this start on; at most 2048 bytes, the rest is cut. Default: what the newest
     /// file carries.

@@ -268,6 +268,99 @@ fn another_loss_than_the_one_that_was_named_is_not_accepted() {
     assert_eq!(accepting(&io, lost).unwrap().replayed.len(), 7);
 }
 
+/// Accepts the loss that the next start names, and then starts again and again with the same value: each replays what the
+/// first one did, and what was appended in between.
+fn accepted_at_every_start(io: &CrashIo) -> WalLoss {
+    let (_, lost) = loss(io);
+    let first = accepting(io, lost).unwrap();
+    assert_eq!(first.recovery.accepted_loss, Some(lost));
+    let mut expected = first.replayed.clone();
+    drop(first);
+    for n in 0..3u8 {
+        let broker = accepting(io, lost).unwrap();
+        assert_eq!(broker.replayed, expected, "start {n}");
+        let location = broker.append(&[n; 60]);
+        assert!(location.position >= lost.to);
+        broker.write_all();
+        drop(broker);
+        let again = accepting(io, lost).unwrap();
+        let appended = again.replayed.last().unwrap();
+        assert_eq!(appended.location, location);
+        expected.push(appended.clone());
+    }
+    lost
+}
+
+/// Found by bending files: once another file follows, the wrong length is not looked at, so the range was a smaller one.
+#[test]
+fn a_loss_that_a_wrong_length_widened_is_accepted_at_every_start() {
+    let (io, locations) = sealed();
+    io.flip_bit(FIRST, (offset(locations[1]) + 45) * 8);
+    let mut cut = io.contents(FIRST);
+    cut.truncate(cut.len() - 8);
+    io.set_contents(FIRST, cut);
+    let lost = accepted_at_every_start(&io);
+    assert_eq!(lost.from, locations[1].position);
+    assert!(lost.to > locations[4].end());
+}
+
+#[test]
+fn a_loss_with_a_last_file_of_which_nothing_is_left_is_accepted_at_every_start() {
+    for bit in [20 * 8, (4096 + 4) * 8] {
+        let (io, locations) = three_files();
+        io.flip_bit(FIRST, (offset(locations[0]) + 50) * 8);
+        let third = "00000000000000000003.wal";
+        io.flip_bit(third, bit);
+        if bit > 4096 * 8 {
+            let mut cut = io.contents(third);
+            cut.truncate(4096 + 1000);
+            io.set_contents(third, cut);
+        }
+        let lost = accepted_at_every_start(&io);
+        assert_eq!(lost.from, locations[0].position);
+        assert!(lost.to >= locations[8].end());
+    }
+}
+
+#[test]
+fn a_loss_in_two_files_is_accepted_when_one_of_them_was_recycled() {
+    let (io, locations) = three_files();
+    let second = "00000000000000000002.wal";
+    io.flip_bit(FIRST, (offset(locations[0]) + 50) * 8);
+    io.flip_bit(second, (4096 + 50) * 8);
+    let (_, lost) = loss(&io);
+    drop(accepting(&io, lost).unwrap());
+    io.remove(FIRST).unwrap();
+    let broker = accepting(&io, lost).unwrap();
+    assert_eq!(broker.replayed.len(), 5);
+    let left = WalLoss {
+        from: locations[3].position,
+        to: locations[3].end(),
+    };
+    assert_eq!(broker.recovery.accepted_loss, Some(left));
+}
+
+#[test]
+fn damage_behind_an_accepted_loss_is_not_accepted_with_it() {
+    let (io, locations) = sealed();
+    io.flip_bit(FIRST, (offset(locations[1]) + 45) * 8);
+    let mut cut = io.contents(FIRST);
+    cut.truncate(cut.len() - 8);
+    io.set_contents(FIRST, cut);
+    let (_, lost) = loss(&io);
+    let broker = accepting(&io, lost).unwrap();
+    broker.append(&[7; 60]);
+    broker.write_all();
+    broker.seal();
+    drop(broker);
+    let second = "00000000000000000002.wal";
+    io.flip_bit(second, (4096 + 45) * 8);
+    for to in [lost.to, WalPosition(u64::MAX)] {
+        let refused = accepting(&io, WalLoss { to, ..lost });
+        assert!(matches!(refused, Err(WalOpenError::Corrupt { .. })));
+    }
+}
+
 #[test]
 fn a_missing_file_in_the_middle_is_named() {
     let (io, locations) = three_files();
