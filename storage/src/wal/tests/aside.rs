@@ -385,7 +385,7 @@ fn a_position_that_no_file_can_follow_is_damage() {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&record[40..]), &record[..36]);
     record[36..40].copy_from_slice(&crc.to_le_bytes());
     io.set_contents(&name, file);
-    let refused = try_open(Arc::new(io.clone()), small(), 7).map(|_| ());
+    let refused = try_open(Arc::new(io), small(), 7).map(|_| ());
     assert!(
         matches!(refused, Err(WalOpenError::Corrupt { .. })),
         "{refused:?}"

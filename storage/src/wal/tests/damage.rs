@@ -542,7 +542,7 @@ fn files_that_overlap_are_damage() {
     let crc = crc32c::crc32c(&file[..4092]);
     file[4092..4096].copy_from_slice(&crc.to_le_bytes());
     io.set_contents(&logs[0], file);
-    let refused = try_open(Arc::new(io.clone()), small(), 7).map(|_| ());
+    let refused = try_open(Arc::new(io), small(), 7).map(|_| ());
     assert!(
         matches!(refused, Err(WalOpenError::Corrupt { .. })),
         "{refused:?}"
