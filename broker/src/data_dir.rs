@@ -36,7 +36,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process runs on it.
-    #[error("data folder {path} is in use by another broker process; stop it or choose another folder with --data", path = .path.display())]
+    #[error("data folder {path} is in use by another broker process; stop it or choose another folder with --data (serve: storage.data_dir)", path = .path.display())]
     InUse {
         /// The folder.
         path: PathBuf,

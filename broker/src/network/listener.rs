@@ -34,7 +34,7 @@ static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another process listens there.
-    #[error("port {} of {} is taken by another process; stop it or choose another with --port", address.port(), address.ip())]
+    #[error("port {} of {} is taken by another process; stop it or choose another with --port (serve: listener.listeners)", address.port(), address.ip())]
     Taken {
         /// Where.
         address: SocketAddr,

@@ -51,7 +51,7 @@ pub(super) struct Produce {
     /// How batches are compressed
     #[arg(short = 'z', long, value_enum, default_value_t = CompressionArg::None)]
     compression: CompressionArg,
-    /// When a batch counts as written: `all` or `1`
+    /// When a batch counts as written: `all` or `1`; `0` is refused, because it has no answers to measure
     #[arg(short, long, value_enum, default_value_t = AcksArg::All)]
     acks: AcksArg,
     /// Make each connection an idempotent producer; batches are then encoded as they are sent
