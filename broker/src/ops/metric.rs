@@ -128,6 +128,16 @@ pub const METRICS: &[Metric] = &[
         "bytes of objects that were written or read, by who asked; catch_up_read and tail_read are what consumers read",
     ),
     counter(
+        "streamhouse_storage_object_reads_condemned_total",
+        &["class"],
+        "answers of the object store that an object, or a part of it, is gone or damaged, given twice: it is lost",
+    ),
+    counter(
+        "streamhouse_storage_object_reads_doubted_total",
+        &["class"],
+        "answers of the object store that an object is gone or damaged, which were not believed but asked for once more",
+    ),
+    counter(
         "streamhouse_storage_object_requests_failed_total",
         &["class"],
         "requests to the object store that failed for good",

@@ -32,6 +32,10 @@ impl Watched {
                 .absolute(counts.failed);
             counter!("streamhouse_storage_object_bytes_total", "class" => class)
                 .absolute(counts.bytes);
+            counter!("streamhouse_storage_object_reads_doubted_total", "class" => class)
+                .absolute(counts.doubted);
+            counter!("streamhouse_storage_object_reads_condemned_total", "class" => class)
+                .absolute(counts.condemned);
         }
     }
 
