@@ -180,13 +180,17 @@ impl Inner {
         }
     }
 
-    /// Stops the shard. Those who wait for what is staged hear that it may or may not have happened.
+    /// Stops the shard. Those who wait for what is staged hear that it may or may not have happened, and parked fetches
+    /// that there is nothing to wait for.
     pub(crate) fn stop(&mut self, reason: String) {
         self.stopped.get_or_insert(reason);
         self.on_stop.notify_one();
         self.wait_for_write = 0;
         for pending in &mut self.pending {
             pending.waiters.clear();
+        }
+        for partition in self.partitions.values_mut() {
+            partition.wake(usize::MAX);
         }
     }
 

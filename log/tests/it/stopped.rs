@@ -1,7 +1,10 @@
 //! Shards that stop: the others serve, the log is recycled, nothing of the stopped one is lost before somebody accepts it.
 
+use std::sync::Arc;
+
 use streamhouse_log::append::AppendError;
 use streamhouse_log::open::OpenError;
+use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, ReadError};
 use streamhouse_log::recovery::RecoverError;
 use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
@@ -226,6 +229,32 @@ async fn a_shard_that_stops_while_the_broker_runs_lets_go_of_the_log() {
     let stopped = world.log().stopped_shards();
     assert!(stopped[0].1.contains("offsets 1..2"), "{stopped:?}");
     assert_eq!(world.values(1, 0).await.len(), 40);
+}
+
+#[tokio::test]
+async fn a_parked_fetch_hears_at_once_that_its_shard_stopped() {
+    let world = World::started().await;
+    world.append(0, &batch(&["a"])).await;
+    // One of a partition with records, and one of a partition that nobody wrote to.
+    let waiters = [0, NEIGHBOUR, 1].map(|partition| {
+        let waiter = Arc::new(Waiter::wanting(1 << 20));
+        world.log().park(address(partition), &waiter).unwrap();
+        waiter
+    });
+    world.store.script([Doubt::Forgotten]);
+    world.log().flush().await.unwrap();
+    world.append(0, &batch(&["b"])).await;
+    assert!(world.log().flush().await.is_err());
+    assert_eq!(world.log().stopped_shards().len(), 1);
+    for waiter in &waiters[..2] {
+        assert!(futures::poll!(Box::pin(waiter.enough())).is_ready());
+    }
+    let other = Box::pin(waiters[2].enough());
+    assert!(futures::poll!(other).is_pending(), "its shard serves");
+    let read = world
+        .log()
+        .read(address(NEIGHBOUR), 0, Isolation::ReadUncommitted, 100, true);
+    assert!(matches!(read.await, Err(ReadError::Stopped(_))));
 }
 
 #[tokio::test]
