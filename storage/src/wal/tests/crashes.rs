@@ -103,7 +103,7 @@ fn a_disk_that_ignores_syncs_is_caught() {
         let (mut life, broker) = Life::begin(&io, *case);
         life.live(&io, &broker, 60, &chance);
         let judged = judge_states(&life, &io.history(), STATES_PER_HISTORY, &chance);
-        judged.is_err_and(|error| error.contains("are lost"))
+        judged.is_err_and(|error| error.contains("are lost") || error.contains("cannot be read"))
     });
     let losses = losses.count();
     assert!(losses >= 95, "only {losses} of 100 lying disks were caught");
@@ -124,7 +124,8 @@ fn a_disk_that_loses_one_sync_is_caught() {
         let lost = |moment| {
             let state = history.crash_at(moment, CrashStyle::Forget, &chance);
             let judged = recovered(&state).and_then(|replayed| life.judge(moment, &replayed));
-            judged.is_err_and(|error| error.contains("are lost"))
+            judged
+                .is_err_and(|error| error.contains("are lost") || error.contains("cannot be read"))
         };
         (since..=history.len()).any(lost)
     });
