@@ -157,7 +157,7 @@ async fn start(
     let began = ambient.clock.monotonic();
     let settings = &loaded.settings;
     let path = &settings.storage.data_dir;
-    let data_dir = DataDir::open(
+    let mut data_dir = DataDir::open(
         path,
         settings.broker.cluster_id.as_deref(),
         &*ambient.chance,
@@ -166,6 +166,7 @@ async fn start(
     let ops_socket = bind_ops(settings, mode).await?;
     let stores = Stores::open(settings, &data_dir, &ambient).await?;
     let (log, recovered) = open_log(settings, &data_dir, &ambient, &stores).await?;
+    data_dir.complete()?;
     let watched = Watched {
         log: log.clone(),
         objects: stores.objects.clone(),

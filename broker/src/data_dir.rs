@@ -1,7 +1,7 @@
 //! The data folder of a broker: one process at a time, of one cluster, of one format.
 //!
 //! ```text
-//! meta.properties   what the folder is; written once
+//! meta.properties   what the folder is; written when it is made, and again when all of it is there
 //! .lock             held while a broker runs on it
 //! wal/              the write-ahead log
 //! objects/          the object store, unless it lies elsewhere
@@ -20,6 +20,10 @@ use streamhouse_runtime::Chance;
 /// The layout of the folder that this release writes and reads.
 const VERSION: &str = "1";
 
+/// What a folder holds that was opened as a whole once. Without one of them a start would take the rest for an empty
+/// broker's, and make a new one in its place.
+const PARTS: [&str; 3] = ["metadata.db", "wal", "objects"];
+
 /// An opened data folder. The lock is let go with it.
 #[derive(Debug)]
 pub struct DataDir {
@@ -29,6 +33,8 @@ pub struct DataDir {
     pub cluster_id: String,
     /// The id of the WAL folder.
     pub wal_dir: u128,
+    /// Whether parts of it may not have been made yet: nothing was ever acknowledged from it.
+    is_new: bool,
     _lock: File,
 }
 
@@ -58,6 +64,14 @@ pub enum DataDirError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A part of it is gone.
+    #[error("data folder {path} lacks {part}, without which its records cannot be found; nothing was changed: bring {part} back as it was when the broker last ran, or choose an empty folder", path = .path.display())]
+    Incomplete {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        part: &'static str,
     },
     /// Another release wrote it.
     #[error("data folder {path} has version {found}, this release knows version {VERSION}; start the release that wrote it", path = .path.display())]
@@ -108,16 +122,15 @@ impl DataDir {
                     None => URL_SAFE_NO_PAD.encode(chance.next_u128().to_be_bytes()),
                 };
                 let wal_dir = chance.next_u128();
-                let text = format!(
-                    "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\n"
-                );
-                write_durably(path, &meta, &text).map_err(unusable("write meta.properties"))?;
-                Ok(Self {
+                let opened = Self {
                     path: path.to_path_buf(),
                     cluster_id,
                     wal_dir,
+                    is_new: true,
                     _lock: lock,
-                })
+                };
+                opened.write().map_err(unusable("write meta.properties"))?;
+                Ok(opened)
             }
             Err(error) => Err(unusable("read meta.properties")(error)),
         }
@@ -159,12 +172,47 @@ impl DataDir {
         }
         let wal_dir = value("wal.dir.id").and_then(|id| u128::from_str_radix(id, 16).ok());
         let wal_dir = wal_dir.ok_or_else(|| foreign("meta.properties names no wal.dir.id"))?;
+        let is_new = value("state") == Some("new");
+        let missing = PARTS.iter().find(|part| !path.join(part).exists());
+        if let Some(part) = missing.filter(|_| !is_new) {
+            return Err(DataDirError::Incomplete {
+                path: path.to_path_buf(),
+                part,
+            });
+        }
         Ok(Self {
             path: path.to_path_buf(),
             cluster_id: cluster_id.to_owned(),
             wal_dir,
+            is_new,
             _lock: lock,
         })
+    }
+
+    /// Notes that all parts are there: from now on one that is missing was lost. To be called before anything is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`].
+    pub fn complete(&mut self) -> Result<(), DataDirError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        self.is_new = false;
+        self.write().map_err(|source| DataDirError::Unusable {
+            path: self.path.clone(),
+            what: "write meta.properties",
+            source,
+        })
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let (cluster_id, wal_dir) = (&self.cluster_id, self.wal_dir);
+        let state = if self.is_new { "state=new\n" } else { "" };
+        let text = format!(
+            "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\n{state}"
+        );
+        write_durably(&self.path, &self.path.join("meta.properties"), &text)
     }
 }
 

@@ -4,6 +4,8 @@ use std::io;
 
 use streamhouse_client::{ClientError, ErrorKind};
 use streamhouse_config::Problems;
+use streamhouse_log::open::OpenError;
+use streamhouse_storage::wal::WalOpenError;
 
 use super::exit_code::Exit;
 use crate::assembly::StartError;
@@ -87,7 +89,12 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::WalDir { .. }
         | StartError::Objects(_) => Exit::CannotCreate,
         StartError::Listen(_) | StartError::MetricsAddress { .. } => Exit::Unavailable,
-        StartError::DataDir(DataDirError::Foreign { .. } | DataDirError::OtherVersion { .. })
+        StartError::Log(OpenError::Wal(WalOpenError::Io { .. })) => Exit::Io,
+        StartError::DataDir(
+            DataDirError::Foreign { .. }
+            | DataDirError::Incomplete { .. }
+            | DataDirError::OtherVersion { .. },
+        )
         | StartError::MetadataOpen(_)
         | StartError::Metadata(_)
         | StartError::Initialise(_)

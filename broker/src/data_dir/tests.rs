@@ -58,6 +58,34 @@ fn another_version_and_another_cluster_are_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_part_that_was_there_once_is_missed_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let chance = SeededChance::new(1);
+    let open = || DataDir::open(folder.path(), None, &chance);
+    let identity = |opened: &DataDir| (opened.cluster_id.clone(), opened.wal_dir);
+    let first = identity(&open().unwrap());
+    // A first start that was cut off anywhere is simply repeated.
+    for part in super::PARTS {
+        assert_eq!(identity(&open().unwrap()), first);
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+    }
+    let mut opened = open().unwrap();
+    opened.complete().unwrap();
+    drop(opened);
+    for part in super::PARTS {
+        let aside = folder.path().join("aside");
+        std::fs::rename(folder.path().join(part), &aside).unwrap();
+        let error = open().unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("lacks {part}")),
+            "{error}"
+        );
+        std::fs::rename(&aside, folder.path().join(part)).unwrap();
+        assert_eq!(identity(&open().unwrap()), first);
+    }
+}
+
+#[test]
 fn an_unwritable_place_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
