@@ -49,6 +49,7 @@ pub use self::guard::ObjectCounts;
 pub use self::key::{KEY_SHARDS, ObjectId, ObjectKey, ObjectKind, ParseKeyError};
 pub use self::writer::ObjectWriter;
 
+use self::again::Condemned;
 use self::class::Patience;
 use self::folder::Folder;
 use self::guard::{Cause, Failure, Guard, Repeat};
@@ -73,6 +74,7 @@ struct Inner {
     guard: Guard,
     folder: Option<Arc<Folder>>,
     part_bytes: usize,
+    condemned: Condemned,
 }
 
 /// One object of a listing.
@@ -101,6 +103,7 @@ impl Objects {
             guard,
             folder: Some(folder),
             part_bytes: PART_BYTES_FOLDER,
+            condemned: Condemned::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -127,6 +130,7 @@ impl Objects {
             guard,
             folder: None,
             part_bytes,
+            condemned: Condemned::default(),
         };
         Self {
             inner: Arc::new(inner),

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use streamhouse_runtime::{Clock, ManualClock};
+
+use super::{Condemned, NAMED_AGAIN, NAMED_MAX};
 use crate::objects::rig::{Rig, key, pattern};
 use crate::objects::{Fault, GetError, ObjectClass};
 
@@ -54,4 +57,20 @@ fn a_store_that_is_out_of_reach_does_not_blame_the_object() {
     let (read, asked, rig) = read_with(&[Fault::FailBefore; 40]);
     assert!(matches!(read, Err(GetError::Unavailable { .. })));
     assert_eq!((asked, rig.objects.counts(CLASS).doubted), (1, 0));
+}
+
+#[test]
+fn an_object_that_stays_wrong_is_named_now_and_then() {
+    let clock = ManualClock::default();
+    let condemned = Condemned::default();
+    let is_named = || !condemned.was_named(&key(1), clock.monotonic());
+    assert!(is_named());
+    condemned.note(&key(1), clock.monotonic());
+    assert!(!is_named());
+    clock.advance(NAMED_AGAIN);
+    assert!(is_named());
+    for number in 0..3 * NAMED_MAX as u64 {
+        condemned.note(&key(number), clock.monotonic());
+        assert!(condemned.named.lock().len() <= NAMED_MAX);
+    }
 }
