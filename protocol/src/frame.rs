@@ -42,7 +42,7 @@ pub enum FrameError {
     },
     /// The frame is longer than this listener allows.
     #[error(
-        "a frame of {size} bytes is longer than {limit}; raise socket.request.max.bytes if it is meant"
+        "a frame of {size} bytes is longer than {limit}; {}", remedy(*.size)
     )]
     TooLong {
         /// The size as sent, in bytes.
@@ -50,6 +50,20 @@ pub enum FrameError {
         /// The limit, in bytes.
         limit: usize,
     },
+}
+
+/// What to do about a frame that is too long: most are no frames, but the first bytes of another protocol.
+fn remedy(size: usize) -> &'static str {
+    let prefix = u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes();
+    match &prefix {
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"DELE" | b"OPTI" | b"PRI " => {
+            "it begins as HTTP does, and this port speaks the kafka protocol"
+        }
+        [0x16, 0x03, ..] => {
+            "it begins as TLS does, and this port speaks plaintext: set security.protocol=PLAINTEXT in the client"
+        }
+        _ => "raise socket.request.max.bytes if it is meant",
+    }
 }
 
 impl FrameLimit {

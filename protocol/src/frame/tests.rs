@@ -158,3 +158,16 @@ fn lengths_in_a_header_are_not_believed() {
         );
     }
 }
+
+#[test]
+fn a_prefix_of_another_protocol_is_named() {
+    let refused = |prefix: &[u8; 4]| {
+        FrameLimit::new(1 << 20)
+            .size(*prefix)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused(b"GET ").contains("HTTP"));
+    assert!(refused(&[0x16, 3, 1, 2]).contains("TLS"));
+    assert!(refused(&[0x10, 0, 0, 0]).contains("socket.request.max.bytes"));
+}
