@@ -1,4 +1,4 @@
-//! The reference page of the APIs, made from the one table of them.
+//! The reference page of the APIs, and their line in the README, made from the one table of them.
 
 use std::fmt::Write as _;
 
@@ -34,6 +34,21 @@ pub fn reference_markdown() -> String {
         );
     }
     page
+}
+
+/// How the line of the README begins that names the APIs.
+#[cfg(test)]
+const README_LINE: &str = "| APIs and versions |";
+
+/// That line.
+#[cfg(test)]
+fn readme_line() -> String {
+    let apis = APIS.iter().map(|api| {
+        let (name, versions) = (api.name, &api.versions);
+        format!("{name} {}-{}", versions.start(), versions.end())
+    });
+    let apis = apis.collect::<Vec<_>>().join(", ");
+    format!("{README_LINE} {apis}: [docs/reference/apis.md](docs/reference/apis.md) |")
 }
 
 #[cfg(test)]

@@ -1,18 +1,34 @@
-//! The committed page is the one that the table makes.
+//! The committed page and the line of the README are those that the table makes.
 
 use std::path::Path;
 
 #[test]
 fn the_committed_page_is_fresh() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/apis.md");
-    let made = super::reference_markdown();
+    is_fresh("docs/reference/apis.md", |_| super::reference_markdown());
+}
+
+#[test]
+fn the_readme_names_every_api_and_its_versions() {
+    is_fresh("README.md", |committed| {
+        let mut lines: Vec<String> = committed.lines().map(str::to_owned).collect();
+        let mut ours = lines
+            .iter_mut()
+            .filter(|line| line.starts_with(super::README_LINE));
+        *ours.next().expect("the README has a line for them") = super::readme_line();
+        lines.join("\n") + "\n"
+    });
+}
+
+fn is_fresh(file: &str, make: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let read = || std::fs::read_to_string(&path).unwrap_or_default();
     if std::env::var("STREAMHOUSE_BLESS").is_ok_and(|value| value == "1") {
-        std::fs::write(&path, &made).unwrap();
+        std::fs::write(&path, make(&read())).unwrap();
     }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let committed = read();
     assert!(
-        committed == made,
-        "docs/reference/apis.md is stale: run the test again with STREAMHOUSE_BLESS=1"
+        committed == make(&committed),
+        "{file} is stale: run the test again with STREAMHOUSE_BLESS=1"
     );
 }
 
