@@ -209,7 +209,7 @@ fn or_unknown(offset: Option<i64>) -> String {
 fn places(bytes: &[DescribedBytes]) -> String {
     let places = bytes.iter().map(|bytes| {
         let count = u64::try_from(bytes.bytes).map_or_else(|_| "?".to_owned(), table::bytes);
-        format!("{count} in {} of {}", bytes.place, bytes.broker)
+        format!("{count} in {} (broker {})", bytes.place, bytes.broker)
     });
     places.collect::<Vec<_>>().join("; ")
 }

@@ -46,7 +46,7 @@ fn a_topic_is_shown_with_offsets_places_and_configs() {
          Id          AAAAAAAAAAAAAAAAAAAAAQ\n\
          Partitions  2\n\
          \n\
-         PARTITION  LEADER  EPOCH  REPLICAS  ISR  START   END  BYTES\n        0       1      3  1         1        5  1200  2.0 KiB in /data of 1\n        1    none     -1  1,2                ?     ?\n\
+         PARTITION  LEADER  EPOCH  REPLICAS  ISR  START   END  BYTES\n        0       1      3  1         1        5  1200  2.0 KiB in /data (broker 1)\n        1    none     -1  1,2                ?     ?\n\
          \n\
          CONFIG        VALUE  FROM\n\
          retention.ms  60000  topic\n"
