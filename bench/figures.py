@@ -84,7 +84,7 @@ class Figures:
         return loads.one_record(self.tools, server, self.plan, self.plan.latency_seconds)
 
     def with_server(self, server, work):
-        machine.settle()
+        machine.settle(self.plan.folders)
         folder = self.plan.folder("broker")
         try:
             work(server.start(folder))
@@ -95,7 +95,7 @@ class Figures:
 
     def add(self, server, work, load):
         if server.process.poll() is None:
-            machine.settle(server.pid)
+            machine.settle(self.plan.folders, server.pid)
         report = self.results.attempt(self.number, server.name, work, load) or {}
         shown = {name: report[name] for name in SHOWN if name in report}
         print(f"round {self.number}  {server.name:<12} {work:<44} {shown}", flush=True)

@@ -21,9 +21,9 @@ BROKERS = [FLOOR, KAFKA, SYNCING, OURS]
 # What they are called on the command line.
 WORDS = {"floor": FLOOR, "kafka": KAFKA, "kafka-syncing": SYNCING, "streamhouse": OURS}
 
-# What makes checkpoints and retention fall into the latency load; flushes come by themselves.
-# Objects are kept, so that they can be counted.
-BUSY = {"log.checkpoint_manifests": 2, "log.retention_check_interval": "5s", "storage.object_grace": "10m"}
+# What makes flushes, checkpoints and retention fall into the latency load, more often than a broker at its defaults has
+# them. Objects are kept, so that they can be counted.
+BUSY = {"log.flush_bytes": "16MiB", "log.checkpoint_manifests": 2, "log.retention_check_interval": "5s", "storage.object_grace": "10m"}
 
 RATE, CPU = "megabytes_per_second", "broker/cpu_seconds_per_gigabyte"
 P99 = "latency_us/p99"
@@ -116,7 +116,7 @@ class Race:
         return not self.plan.works or work in self.plan.works
 
     def with_broker(self, name, settings, work):
-        machine.settle()
+        machine.settle(self.plan.folders)
         folder = self.plan.folder("broker")
         server = self.broker(name, settings)
         try:
@@ -137,7 +137,7 @@ class Race:
             self.tools.delete(server, topic)
 
     def measure(self, server, work, load):
-        machine.settle(server.pid)
+        machine.settle(self.plan.folders, server.pid)
         report = self.results.attempt(self.number, server.name, work, load)
         if report is None:
             return
