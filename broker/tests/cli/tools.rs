@@ -38,7 +38,7 @@ fn describe_tells_when_records_have_moved_from_the_wal_to_objects() {
     });
     assert!(moved.is_some(), "the records stay in the WAL");
     let shown = said(&broker.tool(&["topic", "describe", "t"]));
-    let place = format!("in {} of 1", data.path().join("objects").display());
+    let place = format!("in {} (broker 1)", data.path().join("objects").display());
     assert!(shown.contains(&place), "{shown}");
 }
 
