@@ -21,14 +21,15 @@ FIXED = {
     "bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "float64": 8, "uuid": 16,
 }
 # API keys per generated file, so that none grows beyond what one likes to open.
-FILES = [("data", 0, 3), ("groups", 8, 16), ("topics", 17, 29), ("security", 30, 43), ("cluster", 44, 59),
-         ("brokers", 60, 75), ("share", 76, 82), ("state", 83, 999)]
+FILES = [("data", 0, 3), ("groups", 8, 16), ("topics", 17, 29), ("security", 30, 43), ("cluster", 44, 51),
+         ("quorum", 52, 59), ("brokers", 60, 75), ("share", 76, 82), ("state", 83, 999)]
 ABOUT = {
     "data": "produce, fetch, list offsets and metadata",
     "groups": "consumer groups of the classic protocol",
     "topics": "handshakes, topics, producer ids and transactions",
     "security": "ACLs, configurations, log folders, delegation tokens and elections",
-    "cluster": "reassignments, quotas, SCRAM credentials and the quorum",
+    "cluster": "reassignments, quotas and SCRAM credentials",
+    "quorum": "votes and epochs of the quorum, partitions of brokers and features",
     "brokers": "cluster descriptions, broker registration, KIP-848 groups and telemetry",
     "share": "share groups and voters",
     "state": "the state of share groups, streams groups",

@@ -7,6 +7,7 @@ mod brokers;
 mod cluster;
 mod data;
 mod groups;
+mod quorum;
 mod security;
 mod share;
 mod state;
@@ -64,14 +65,14 @@ pub(super) static SHAPES: [Shape; 89] = [
     cluster::ALTER_CLIENT_QUOTAS,
     cluster::DESCRIBE_USER_SCRAM_CREDENTIALS,
     cluster::ALTER_USER_SCRAM_CREDENTIALS,
-    cluster::VOTE,
-    cluster::BEGIN_QUORUM_EPOCH,
-    cluster::END_QUORUM_EPOCH,
-    cluster::DESCRIBE_QUORUM,
-    cluster::ALTER_PARTITION,
-    cluster::UPDATE_FEATURES,
-    cluster::ENVELOPE,
-    cluster::FETCH_SNAPSHOT,
+    quorum::VOTE,
+    quorum::BEGIN_QUORUM_EPOCH,
+    quorum::END_QUORUM_EPOCH,
+    quorum::DESCRIBE_QUORUM,
+    quorum::ALTER_PARTITION,
+    quorum::UPDATE_FEATURES,
+    quorum::ENVELOPE,
+    quorum::FETCH_SNAPSHOT,
     brokers::DESCRIBE_CLUSTER,
     brokers::DESCRIBE_PRODUCERS,
     brokers::BROKER_REGISTRATION,
