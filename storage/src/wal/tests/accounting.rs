@@ -139,3 +139,29 @@ fn usage_counts_bytes_from_append_to_recycling() {
     assert_eq!(open(&io).wal.usage().bytes, record);
     assert_eq!(first.end(), second.position);
 }
+
+#[test]
+fn spares_are_filled_only_while_the_log_rests() {
+    let settings = WalSettings {
+        pool_files: 6,
+        ..small()
+    };
+    let open = || try_open(Arc::new(CrashIo::new()), settings.clone(), 7).unwrap();
+    let filled = |broker: &Broker| {
+        broker.keep_up();
+        let mut files = broker.wal.shared.files.lock();
+        let spares = std::iter::from_fn(|| files.take_spare());
+        spares.filter(|spare| spare.is_filled).count()
+    };
+    let at_rest = open();
+    assert!(filled(&at_rest) > 0);
+    let written_to = open();
+    written_to.append(b"a");
+    written_to.write_all();
+    assert_eq!(filled(&written_to), 0, "zeros beside a load");
+    let sealed = open();
+    sealed.append(b"a");
+    sealed.write_all();
+    sealed.seal();
+    assert!(filled(&sealed) > 0);
+}
