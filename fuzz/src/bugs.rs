@@ -30,6 +30,11 @@ pub const BUGS: &[Bug] = &[
         "fuzz/src/targets/batches.rs",
     ),
     bug("skip_on_crc_error", "wal", "storage/src/wal/replay.rs"),
+    bug(
+        "acceptance_wider_than_the_damage",
+        "wal",
+        "storage/src/wal/replay.rs",
+    ),
     bug("l0_count_not_bounded", "l0", "storage/src/l0/index.rs"),
     bug("l0_data_end_not_compared", "l0", "storage/src/l0/index.rs"),
     bug(

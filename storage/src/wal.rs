@@ -18,7 +18,8 @@
 //! 7. **Damage is named.** If bytes of a record that was durable are damaged or missing, `open` fails with the file
 //!    and the range; the log never becomes silently shorter. The residue: damage to the *last* group looks like a
 //!    torn write until a later record follows it, which is 20 ms later at most, when its seal is written. Damage to a
-//!    closing seal loses nothing.
+//!    closing seal loses nothing. A log that ends before `WalSettings::covered_to` has lost its newest files, and is
+//!    damaged in the same way.
 //! 8. **Recycling.** Only whole files below `recycle_to` go, in order, never one that a read has pinned, never the one
 //!    that is being written.
 //! 9. **Reads.** `read` gives exactly the payload that was appended at that location, or an error.
@@ -79,7 +80,9 @@ use driver::Threads;
 use queue::Gate;
 use shared::Shared;
 
-pub use error::{AppendError, NoteTooLong, SetAsideError, WalFailure, WalOpenError, WalReadError};
+pub use error::{
+    AppendError, NoteTooLong, SetAsideError, WalDamage, WalFailure, WalOpenError, WalReadError,
+};
 pub use io::{WalDirEntry, WalDirLock, WalFile, WalIo};
 pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
 pub use settings::WalSettings;
@@ -241,6 +244,19 @@ impl Wal {
         identity: &WalIdentity,
     ) -> Result<LastWritten, WalOpenError> {
         recovery::last_written(io, settings, identity)
+    }
+
+    /// Looks for all damage that [`Wal::open`] would name one after the other, whatever `settings.accept_loss` says; empty if
+    /// there is none. Reads everything, as an opening does, and changes no record and no file that holds any.
+    ///
+    /// # Errors
+    /// As [`Wal::open`], but never [`WalOpenError::Corrupt`].
+    pub fn damage(
+        io: &dyn WalIo,
+        settings: &WalSettings,
+        identity: &WalIdentity,
+    ) -> Result<Vec<WalDamage>, WalOpenError> {
+        recovery::damage(io, settings, identity)
     }
 
     /// Starts the WAL thread and the upkeep thread (spare files, recycling). Call once; a second call does nothing.

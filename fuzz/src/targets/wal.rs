@@ -2,7 +2,7 @@
 //!
 //! What is replayed was written: every record stands in a file with a CRC that is true, and none is missing between two of a
 //! file. Opening again replays the same, every record can be read, what is appended then is there after the next start, and
-//! a loss that was named can be accepted, at every start with the same value.
+//! a loss that was named can be accepted, at every start with the same value, and no wider one.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn settings(accept_loss: Option<WalLoss>) -> WalSettings {
         cap_bytes: 8 * 8192,
         entries_max: 1000,
         pool_files: 2,
-        accept_loss,
+        accept_loss: accept_loss.into_iter().collect(),
         ..WalSettings::new("wal")
     }
 }
@@ -256,12 +256,25 @@ pub(super) fn open_or_accept(io: &CrashIo) -> Option<(Opened, Option<WalLoss>)> 
             Ok(opened) => return Some((opened, accepted)),
             Err(WalOpenError::Corrupt { lost, .. }) => {
                 assert_ne!(accepted, Some(lost), "a loss that is named can be accepted");
+                only_what_was_named(io, lost);
                 accepted = Some(lost);
             }
             Err(_) => return None,
         }
     }
     None
+}
+
+/// Accepting everything is accepting something that nobody named.
+fn only_what_was_named(io: &CrashIo, lost: WalLoss) {
+    let everything = WalLoss {
+        from: WalPosition(0),
+        to: WalPosition(u64::MAX),
+    };
+    if lost != everything {
+        let opened = open(io, 77, Some(everything));
+        assert!(opened.is_err(), "{everything} was accepted for {lost}");
+    }
 }
 
 fn offset_of(file: &[u8], position: u64) -> Option<usize> {

@@ -28,8 +28,8 @@ use super::queue::Gate;
 use super::scan::FileScan;
 use super::shared::Shared;
 use super::{
-    AppendClass, ReplayVerdict, Replayed, SetAsideError, WalIdentity, WalIo, WalLocation, WalLoss,
-    WalOpenError, WalPosition, names, read,
+    AppendClass, ReplayVerdict, Replayed, SetAsideError, WalDamage, WalIdentity, WalIo,
+    WalLocation, WalLoss, WalOpenError, WalPosition, names, read,
 };
 
 const NOTE_LEN: usize = 12;
@@ -49,16 +49,18 @@ pub(super) struct AsideReplay {
     pub(super) end: u64,
     /// The damage that was accepted.
     pub(super) accepted_loss: Option<WalLoss>,
+    /// The damage that was not.
+    pub(super) damage: Vec<WalDamage>,
     /// Positions of all records, in order: the log's copies of them are not replayed.
     pub(super) positions: Vec<u64>,
 }
 
-/// Replays the files named in `found` (owner, name). Exactly the loss `accept` is passed over.
+/// Replays the files named in `found` (owner, name). Damage that is exactly one of `accept` is passed over.
 pub(super) fn replay(
     io: &dyn WalIo,
     found: Vec<(u32, String)>,
     identity: &WalIdentity,
-    accept: Option<WalLoss>,
+    accept: &[WalLoss],
     on_record: &mut dyn FnMut(Replayed) -> ReplayVerdict,
 ) -> Result<AsideReplay, WalOpenError> {
     let mut replay = AsideReplay::default();
@@ -75,7 +77,7 @@ impl AsideReplay {
         io: &dyn WalIo,
         (owner, name): (u32, String),
         identity: &WalIdentity,
-        accept: Option<WalLoss>,
+        accept: &[WalLoss],
         on_record: &mut dyn FnMut(Replayed) -> ReplayVerdict,
     ) -> Result<(), WalOpenError> {
         if planted::bug("aside_file_forgotten") {
@@ -89,8 +91,11 @@ impl AsideReplay {
             (for_owner == owner).then_some(bytes)
         });
         let (Some(header), Some(bytes)) = (file.header, bytes) else {
-            let (from, to) = (WalPosition(0), WalPosition(file.len));
-            return self.damaged(file.name, WalLoss { from, to }, accept);
+            let (from, to) = (WalPosition(0), WalPosition(file.len.max(1)));
+            self.damaged(file.name.clone(), WalLoss { from, to }, accept);
+            // Nothing of it can be read any more. If that was accepted, it goes, and the acceptance has done its work.
+            self.unneeded.push(file.name);
+            return Ok(());
         };
         let mut aside = Aside::new(file.name, Arc::clone(&file.file), header.salt);
         let mut scan = FileScan::new(file.file.as_ref(), header.salt, 0, file.len);
@@ -103,7 +108,7 @@ impl AsideReplay {
                 // How far they went is not known any more; their bytes are.
                 let to = WalPosition(next.saturating_add(end - at));
                 let from = WalPosition(next);
-                self.damaged(aside.name.clone(), WalLoss { from, to }, accept)?;
+                self.damaged(aside.name.clone(), WalLoss { from, to }, accept);
                 break;
             };
             let location = WalLocation {
@@ -136,21 +141,16 @@ impl AsideReplay {
         Ok(())
     }
 
-    fn damaged(
-        &mut self,
-        file: String,
-        lost: WalLoss,
-        accept: Option<WalLoss>,
-    ) -> Result<(), WalOpenError> {
-        if accept == Some(lost) {
-            self.accepted_loss = accept;
-            return Ok(());
+    fn damaged(&mut self, file: String, lost: WalLoss, accept: &[WalLoss]) {
+        if accept.contains(&lost) {
+            self.accepted_loss = Some(lost);
+            return;
         }
-        Err(WalOpenError::Corrupt {
+        self.damage.push(WalDamage {
             file,
             lost,
             reason: "records that were set aside are unreadable",
-        })
+        });
     }
 }
 

@@ -5,6 +5,28 @@ use std::sync::Arc;
 
 use super::{WalLoss, WalPosition};
 
+/// Records that were acknowledged and cannot be read: restore the file, or accept exactly this loss.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WAL file {file} is damaged ({reason}): acknowledged positions {lost} cannot be read")]
+pub struct WalDamage {
+    /// The damaged or missing file: the first one, if there are several.
+    pub file: String,
+    /// What the damage looks like.
+    pub reason: &'static str,
+    /// The range that [`super::WalSettings::accept_loss`] must name to go on without it: from the first damage to the last.
+    pub lost: WalLoss,
+}
+
+impl From<WalDamage> for WalOpenError {
+    fn from(damage: WalDamage) -> Self {
+        Self::Corrupt {
+            file: damage.file,
+            lost: damage.lost,
+            reason: damage.reason,
+        }
+    }
+}
+
 /// Why the WAL could not be opened. Nothing was changed that a later start would miss.
 #[derive(Debug, thiserror::Error)]
 pub enum WalOpenError {

@@ -72,6 +72,14 @@ pub struct WalLoss {
     pub to: WalPosition,
 }
 
+impl WalLoss {
+    /// Whether all of `other` lies in it.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.from <= other.from && other.to <= self.to
+    }
+}
+
 impl fmt::Display for WalLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}..{}", self.from, self.to)

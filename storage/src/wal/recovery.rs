@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::{Condvar, Mutex};
 use streamhouse_runtime::Ambient;
 
-use super::aside;
+use super::aside::{self, AsideReplay};
 use super::chain::{Folder, FoundFile, io_error, read_folder};
 use super::files::{Files, LiveFile, SpareFile};
 use super::format::{FILE_HEADER_BYTES, FileHeader, POSITION_MAX, Predecessor};
@@ -20,8 +20,8 @@ use super::shared::Shared;
 use super::upkeep::make_spare;
 use super::writer::{Writer, enter_log};
 use super::{
-    Bytes, LastWritten, Recovery, ReplayVerdict, Replayed, WalDirLock, WalIdentity, WalIo,
-    WalOpenError, WalPosition, WalSettings, names,
+    Bytes, LastWritten, Recovery, ReplayVerdict, Replayed, WalDamage, WalDirLock, WalIdentity,
+    WalIo, WalOpenError, WalPosition, WalSettings, names,
 };
 
 /// Spares that exist when `open` returns, below the cap.
@@ -45,12 +45,17 @@ impl Opening {
         }
         let lock = lock(self.io.as_ref(), &self.settings)?;
         let mut folder = read_folder(self.io.as_ref(), &self.identity)?;
-        let accept = self.settings.accept_loss;
-        let asides = std::mem::take(&mut folder.asides);
-        let io = self.io.as_ref();
-        let mut aside = aside::replay(io, asides, &self.identity, accept, on_record)?;
-        let positions = std::mem::take(&mut aside.positions);
-        let mut replayed = replay(&mut folder, positions, accept, on_record)?;
+        let (mut aside, mut replayed) = replay_all(
+            self.io.as_ref(),
+            &mut folder,
+            &self.settings,
+            &self.identity,
+            on_record,
+        )?;
+        let damage = std::mem::take(&mut aside.damage).into_iter();
+        if let Some(damage) = damage.chain(replayed.judge()).next() {
+            return Err(damage.into());
+        }
         replayed.records += aside.records;
         replayed.payload_bytes += aside.payload_bytes;
         replayed.accepted_loss = replayed.accepted_loss.or(aside.accepted_loss);
@@ -107,7 +112,7 @@ impl Opening {
         let lost_to = replayed.accepted_loss.map_or(0, |lost| lost.to.0);
         let highest = bases.fold(replayed.end.max(aside_end).max(lost_to), u64::max);
         let base = match folder.newest_number {
-            0 if aside_end == 0 => 0,
+            0 if highest == 0 => 0,
             _ => highest.saturating_add(POSITION_GAP),
         };
         if base > POSITION_MAX {
@@ -262,6 +267,41 @@ fn lock(io: &dyn WalIo, settings: &WalSettings) -> Result<Box<dyn WalDirLock>, W
             io_error("lock", "the folder")(error)
         }
     })
+}
+
+/// Replays what was set aside, and then the log.
+fn replay_all(
+    io: &dyn WalIo,
+    folder: &mut Folder,
+    settings: &WalSettings,
+    identity: &WalIdentity,
+    on_record: &mut dyn FnMut(Replayed) -> ReplayVerdict,
+) -> Result<(AsideReplay, Replay), WalOpenError> {
+    let accept = &settings.accept_loss;
+    let asides = std::mem::take(&mut folder.asides);
+    let mut aside = aside::replay(io, asides, identity, accept, on_record)?;
+    let mut begun = Replay::new(accept.clone());
+    begun.pass_over(std::mem::take(&mut aside.positions));
+    let replayed = replay(folder, begun, settings.covered_to, on_record)?;
+    Ok((aside, replayed))
+}
+
+/// See [`super::Wal::damage`].
+pub(super) fn damage(
+    io: &dyn WalIo,
+    settings: &WalSettings,
+    identity: &WalIdentity,
+) -> Result<Vec<WalDamage>, WalOpenError> {
+    let _lock = lock(io, settings)?;
+    let mut folder = read_folder(io, identity)?;
+    let nothing_accepted = WalSettings {
+        accept_loss: Vec::new(),
+        ..settings.clone()
+    };
+    let on_record = &mut |_| ReplayVerdict::Keep;
+    let (aside, mut replayed) =
+        replay_all(io, &mut folder, &nothing_accepted, identity, on_record)?;
+    Ok(aside.damage.into_iter().chain(replayed.judge()).collect())
 }
 
 /// See [`super::Wal::last_written`].

@@ -8,8 +8,12 @@ use streamhouse_runtime::planted;
 
 use super::chain::{Folder, FoundFile, io_error};
 use super::format::{FILE_HEADER_BYTES, FileHeader, RecordKind};
+use super::queue::SEAL_BYTES;
 use super::scan::FileScan;
-use super::{Bytes, ReplayVerdict, Replayed, WalLocation, WalLoss, WalOpenError, WalPosition};
+use super::{
+    Bytes, ReplayVerdict, Replayed, WalDamage, WalLocation, WalLoss, WalOpenError, WalPosition,
+    names,
+};
 
 /// One restart leaves this many positions unused: far more than can be queued, so that a position which was given to a
 /// record that a crash lost never names another record.
@@ -44,32 +48,30 @@ pub(super) struct Replay {
     pub(super) accepted_loss: Option<WalLoss>,
     /// Positions of the records that were set aside, in order.
     aside: Vec<u64>,
+    /// The losses that an operator accepts.
+    accept: Vec<WalLoss>,
     damage: Option<Damage>,
+    /// Where the newest file begins, if its header says so.
+    newest_base: Option<WalPosition>,
     has_needed: bool,
 }
 
 #[derive(Debug)]
 struct Damage {
-    file: String,
-    reason: &'static str,
-    lost: WalLoss,
-    is_accepted: bool,
+    named: WalDamage,
+    /// The accepted losses in which all of it lies.
+    accepted_by: Vec<WalLoss>,
 }
 
 type OnRecord<'a> = &'a mut dyn FnMut(Replayed) -> ReplayVerdict;
 
-/// Replays the files of `folder`, but not the records at the positions `aside`. With `accept`, damage in that range is
-/// passed over; see [`Replay::judge`].
+/// Replays the files of `folder`. Damage does not end it; see [`Replay::judge`].
 pub(super) fn replay(
     folder: &mut Folder,
-    aside: Vec<u64>,
-    accept: Option<WalLoss>,
+    mut replay: Replay,
+    covered_to: WalPosition,
     on_record: OnRecord<'_>,
 ) -> Result<Replay, WalOpenError> {
-    let mut replay = Replay {
-        aside,
-        ..Replay::default()
-    };
     let chain = std::mem::take(&mut folder.chain);
     // Where each file ends according to the one behind it.
     let ends: Vec<Option<u64>> = chain
@@ -78,10 +80,8 @@ pub(super) fn replay(
         .collect();
     let ends = ends.into_iter().chain([None]);
     let newest = chain.last().map(|file| file.number);
-    let newest_base = chain
-        .last()
-        .and_then(|file| file.header.as_ref())
-        .map(|header| header.base);
+    let newest_header = chain.last().and_then(|file| file.header.clone());
+    replay.newest_base = newest_header.map(|header| header.base);
     let mut before: Option<u64> = None;
     for (found, end) in chain.into_iter().zip(ends) {
         if let (Some(missing), Some(before)) = (folder.missing, before)
@@ -93,22 +93,17 @@ pub(super) fn replay(
                 .as_ref()
                 .map_or(replay.end, |header| header.base.0);
             let lost = range(replay.end, to.max(replay.end + 1));
-            replay.damaged(
-                super::names::log_file(missing),
-                "it is missing",
-                lost,
-                accept,
-            );
+            replay.damaged(names::log_file(missing), "it is missing", lost);
             replay.end = replay.end.max(lost.to.0);
         }
         before = Some(found.number);
         let is_newest = newest == Some(found.number);
         match found.header.clone() {
-            Some(header) => replay.file(found, header, (end, is_newest), accept, on_record)?,
-            None => replay.unreadable(found, end, accept),
+            Some(header) => replay.file(found, header, (end, is_newest), on_record)?,
+            None => replay.unreadable(found, end),
         }
     }
-    replay.judge(accept, newest_base)?;
+    replay.reaches(covered_to);
     Ok(replay)
 }
 
@@ -126,71 +121,91 @@ fn range(from: u64, to: u64) -> WalLoss {
 }
 
 impl Replay {
-    /// Fails unless there was no damage, or all of it is the loss that was accepted, or what is left of that.
+    /// Nothing is replayed yet; `accept` are the losses that are passed over.
+    pub(super) fn new(accept: Vec<WalLoss>) -> Self {
+        Self {
+            accept,
+            ..Self::default()
+        }
+    }
+
+    /// Records at these positions, which are in order, were replayed from elsewhere.
+    pub(super) fn pass_over(&mut self, aside: Vec<u64>) {
+        self.aside = aside;
+    }
+
+    /// The damage, unless there was none, or all of it is a loss that was accepted, or what is left of that.
     ///
     /// A loss shrinks while the files that name it go: the newest file is measured by its length only until another one
     /// follows, and files are recycled one by one. What was appended since lies behind the loss. So a range that reaches
     /// into the newest file was not named by an earlier start, and must be what is lost now.
-    fn judge(
-        &mut self,
-        accept: Option<WalLoss>,
-        newest_base: Option<WalPosition>,
-    ) -> Result<(), WalOpenError> {
-        let Some(damage) = self.damage.take() else {
-            return Ok(());
+    pub(super) fn judge(&mut self) -> Option<WalDamage> {
+        let Damage { named, accepted_by } = self.damage.take()?;
+        let was_named = |accepted: &WalLoss| {
+            *accepted == named.lost
+                || self.newest_base.is_some_and(|base| accepted.to <= base)
+                || planted::bug("acceptance_wider_than_the_damage")
         };
-        let is_named = accept.is_some_and(|accept| {
-            accept == damage.lost || newest_base.is_some_and(|base| accept.to <= base)
-        });
-        if damage.is_accepted && is_named {
-            self.accepted_loss = Some(damage.lost);
-            return Ok(());
+        if accepted_by.iter().any(was_named) {
+            self.accepted_loss = Some(named.lost);
+            return None;
         }
-        Err(WalOpenError::Corrupt {
-            file: damage.file,
-            lost: damage.lost,
-            reason: damage.reason,
-        })
+        Some(named)
     }
 
-    fn damaged(
-        &mut self,
-        file: String,
-        reason: &'static str,
-        lost: WalLoss,
-        accept: Option<WalLoss>,
-    ) {
+    fn damaged(&mut self, file: String, reason: &'static str, lost: WalLoss) {
         if planted::bug("skip_on_crc_error") {
             return;
         }
-        let is_accepted =
-            accept.is_some_and(|accept| accept.from <= lost.from && lost.to <= accept.to);
         match &mut self.damage {
             None => {
-                self.damage = Some(Damage {
-                    file,
-                    reason,
-                    lost,
-                    is_accepted,
-                })
+                let accept = self.accept.iter().copied();
+                let accepted_by = accept.filter(|accept| accept.contains(lost)).collect();
+                let named = WalDamage { file, reason, lost };
+                self.damage = Some(Damage { named, accepted_by });
             }
             Some(damage) => {
                 // One range names all that is lost, from the first damage to the last.
-                damage.lost.from = damage.lost.from.min(lost.from);
-                damage.lost.to = damage.lost.to.max(lost.to);
-                damage.is_accepted &= is_accepted;
+                let all = &mut damage.named.lost;
+                all.from = all.from.min(lost.from);
+                all.to = all.to.max(lost.to);
+                damage.accepted_by.retain(|accept| accept.contains(lost));
             }
         }
     }
 
-    fn unreadable(&mut self, found: FoundFile, end: Option<u64>, accept: Option<WalLoss>) {
+    /// Others have recorded that the log reached `covered_to`: what is missing up to there was in files that are gone.
+    fn reaches(&mut self, covered_to: WalPosition) {
+        let begins = self.newest_base.unwrap_or_default().0;
+        let end = self.end.max(begins);
+        // A seal may be the last that was durable, and damage to it loses nothing.
+        if covered_to.0 <= end.saturating_add(SEAL_BYTES) {
+            return;
+        }
+        let newest = self.files.last().filter(|file| {
+            let room = file.header.file_bytes.saturating_sub(FILE_HEADER_BYTES);
+            covered_to.0 <= begins.saturating_add(room)
+        });
+        let lost = range(end, covered_to.0);
+        if let Some(name) = newest.map(|newest| newest.found.name.clone()) {
+            let reason = "it ends before what the database has taken from it";
+            self.damaged(name, reason, lost);
+        } else {
+            let newest = self.files.last().map_or(0, |file| file.found.number);
+            let reason = "it is missing: the database has taken records behind the newest file";
+            self.damaged(names::log_file(newest.saturating_add(1)), reason, lost);
+        }
+        self.end = self.end.max(covered_to.0);
+    }
+
+    fn unreadable(&mut self, found: FoundFile, end: Option<u64>) {
         let to = end.unwrap_or(
             self.end
                 .saturating_add(POSITION_GAP)
                 .saturating_add(found.len),
         );
         let lost = range(self.end, to.max(self.end + 1));
-        self.damaged(found.name.clone(), "its header is unreadable", lost, accept);
+        self.damaged(found.name.clone(), "its header is unreadable", lost);
         self.end = lost.to.0;
         self.unreadable.push((found, lost));
     }
@@ -200,12 +215,11 @@ impl Replay {
         found: FoundFile,
         header: FileHeader,
         (end, is_newest): (Option<u64>, bool),
-        accept: Option<WalLoss>,
         on_record: OnRecord<'_>,
     ) -> Result<(), WalOpenError> {
         let handle = std::sync::Arc::clone(&found.file);
         let base = header.base.0;
-        self.is_behind_others(&found, base, accept);
+        self.is_behind_others(&found, base);
         let mut scan = FileScan::new(handle.as_ref(), header.salt, base, found.len);
         let (mut at, mut records, mut synced_upto) = (base, 0, None);
         while end.is_none_or(|end| at < end) {
@@ -248,18 +262,12 @@ impl Replay {
                 found.name.clone(),
                 "records are unreadable",
                 range(at, resume),
-                accept,
             );
             at = resume;
         }
         let full = base.saturating_add(header.file_bytes.saturating_sub(FILE_HEADER_BYTES));
         if is_newest && found.len != header.file_bytes && at < full {
-            self.damaged(
-                found.name.clone(),
-                "its length is wrong",
-                range(at, full),
-                accept,
-            );
+            self.damaged(found.name.clone(), "its length is wrong", range(at, full));
         }
         self.end = at;
         self.files.push(ReplayedFile {
@@ -272,13 +280,12 @@ impl Replay {
     }
 
     /// A file begins where the one before it ends, or later: else a position would name bytes of two files.
-    fn is_behind_others(&mut self, found: &FoundFile, base: u64, accept: Option<WalLoss>) {
+    fn is_behind_others(&mut self, found: &FoundFile, base: u64) {
         if self.damage.is_none() && base < self.end {
             self.damaged(
                 found.name.clone(),
                 "it begins before the end of another",
                 range(base, self.end),
-                accept,
             );
         }
     }
@@ -288,7 +295,7 @@ impl Replay {
         if self
             .damage
             .as_ref()
-            .is_some_and(|damage| !damage.is_accepted)
+            .is_some_and(|damage| damage.accepted_by.is_empty())
         {
             return;
         }

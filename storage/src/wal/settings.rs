@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::WalLoss;
 use super::format::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use super::queue::SEAL_BYTES;
+use super::{WalLoss, WalPosition};
 
 /// The limits of one WAL. [`WalSettings::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -31,10 +31,13 @@ pub struct WalSettings {
     pub queue_bytes_max: u64,
     /// How long after the last group the seal is written that makes damage to that group detectable. Default 20 ms.
     pub seal_after: Duration,
-    /// The loss that an operator accepts: exactly the range that `WalOpenError::Corrupt` named. Must be given at every
-    /// start until the damaged file is recycled; what is left of the loss by then lies in it. Damage outside of it is
+    /// The losses that an operator accepts, each exactly a range that `WalOpenError::Corrupt` named. Must be given at every
+    /// start until the damaged file is recycled; what is left of a loss by then lies in its range. Damage outside of them is
     /// never passed over. Default none.
-    pub accept_loss: Option<WalLoss>,
+    pub accept_loss: Vec<WalLoss>,
+    /// How far the log reached as others have recorded it. A log that ends before has lost its newest files, or has older
+    /// ones in their place, which is damage like any other. Default: nobody has recorded anything.
+    pub covered_to: WalPosition,
     /// What the headers of files carry from this start on; at most 2048 bytes, the rest is cut. Default: what the newest
     /// file carries.
     pub note: Option<Bytes>,
@@ -54,7 +57,8 @@ impl WalSettings {
             group_records_max: 1024,
             queue_bytes_max: 64 << 20,
             seal_after: Duration::from_millis(20),
-            accept_loss: None,
+            accept_loss: Vec::new(),
+            covered_to: WalPosition(0),
             note: None,
         }
     }

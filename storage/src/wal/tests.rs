@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod faults;
 mod laws;
+mod missing;
 mod restarts;
 mod workload;
 

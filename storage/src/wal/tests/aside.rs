@@ -173,7 +173,7 @@ fn damage_to_what_was_set_aside_is_named_and_can_be_accepted() {
         };
         assert_eq!(file, name);
         let accepting = WalSettings {
-            accept_loss: Some(lost),
+            accept_loss: vec![lost],
             ..small()
         };
         // Its own copy of the log: the lost ones are still there.

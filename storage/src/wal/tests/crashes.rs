@@ -23,8 +23,12 @@ fn style(chance: &dyn Chance) -> CrashStyle {
 
 /// What recovery finds in a state, without changing it.
 fn recovered(state: &CrashIo) -> Result<Vec<Replayed>, String> {
+    recovered_by(state, small())
+}
+
+fn recovered_by(state: &CrashIo, settings: WalSettings) -> Result<Vec<Replayed>, String> {
     let copy = state.after_kill();
-    try_open(Arc::new(copy), small(), 99)
+    try_open(Arc::new(copy), settings, 99)
         .map(|mut broker| std::mem::take(&mut broker.replayed))
         .map_err(|error| format!("false alarm: {error}"))
 }
@@ -50,7 +54,12 @@ fn judge_states(
         let style = style(chance);
         let state = cursor.crash(style, chance);
         let say = |error: String| format!("{style:?} at {moment} of {}: {error}", history.len());
-        life.judge(moment, &recovered(&state).map_err(say)?)
+        // Others may have recorded that it reached whatever was durable; no crash makes that a loss.
+        let settings = WalSettings {
+            covered_to: life.durable_at(moment),
+            ..small()
+        };
+        life.judge(moment, &recovered_by(&state, settings).map_err(say)?)
             .map_err(say)?;
     }
     Ok(())

@@ -6,10 +6,10 @@ use super::workload::chance;
 use super::*;
 use crate::wal::format::{FileHeader, Predecessor};
 
-const FIRST: &str = "00000000000000000001.wal";
+pub(super) const FIRST: &str = "00000000000000000001.wal";
 
 /// A folder with one used file of five acknowledged, sealed records; with where they lie.
-fn sealed() -> (CrashIo, Vec<WalLocation>) {
+pub(super) fn sealed() -> (CrashIo, Vec<WalLocation>) {
     let io = CrashIo::new();
     let broker = open(&io);
     let mut locations: Vec<WalLocation> = Vec::new();
@@ -25,7 +25,7 @@ fn sealed() -> (CrashIo, Vec<WalLocation>) {
 }
 
 /// A folder with three used files of three records each, the last group sealed.
-fn three_files() -> (CrashIo, Vec<WalLocation>) {
+pub(super) fn three_files() -> (CrashIo, Vec<WalLocation>) {
     let io = CrashIo::new();
     let broker = open(&io);
     let locations = (0..9u8).map(|n| broker.append(&[n; 1200])).collect();
@@ -39,16 +39,16 @@ fn opened(io: &CrashIo) -> Result<Broker, WalOpenError> {
 }
 
 /// The loss that `open` names; panics if it opens or fails otherwise.
-fn loss(io: &CrashIo) -> (String, WalLoss) {
+pub(super) fn loss(io: &CrashIo) -> (String, WalLoss) {
     match opened(io) {
         Err(WalOpenError::Corrupt { file, lost, .. }) => (file, lost),
         other => panic!("expected damage to be named, not {other:?}"),
     }
 }
 
-fn accepting(io: &CrashIo, lost: WalLoss) -> Result<Broker, WalOpenError> {
+pub(super) fn accepting(io: &CrashIo, lost: WalLoss) -> Result<Broker, WalOpenError> {
     let settings = WalSettings {
-        accept_loss: Some(lost),
+        accept_loss: vec![lost],
         ..small()
     };
     try_open(Arc::new(io.clone()), settings, 5)
@@ -220,7 +220,7 @@ fn damage_in_a_large_file_costs_one_record() {
             (locations[hit].position, locations[hit].end())
         );
         let accepting = WalSettings {
-            accept_loss: Some(lost),
+            accept_loss: vec![lost],
             ..settings()
         };
         let broker = try_open(Arc::new(damaged), accepting, 1).unwrap();

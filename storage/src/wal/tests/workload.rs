@@ -142,6 +142,11 @@ impl Life {
         broker.wal.recycle_to(position);
     }
 
+    /// What had been reported durable by then.
+    pub(super) fn durable_at(&self, moment: usize) -> WalPosition {
+        WalPosition(at(&self.durable, moment))
+    }
+
     pub(super) fn bounds(&self, moment: usize) -> Bounds {
         let (durable, recycled) = (at(&self.durable, moment), at(&self.recycled, moment));
         let below = |position: u64| {
