@@ -42,10 +42,12 @@ use crate::topics::{TopicRules, Topics};
 mod accept_loss;
 mod listen;
 mod start_error;
+mod wal_loss;
 
 pub use accept_loss::{AcceptError, accept_loss};
 use listen::{advertised, bind_listeners, bind_ops};
 pub use start_error::StartError;
+pub use wal_loss::{FoundDamage, accept_wal_damage, command as accept_loss_command, wal_damage};
 
 /// The longest that a fetch waits, whatever the client asks for.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -251,7 +253,9 @@ async fn open_log(
     stores: &Stores,
 ) -> Result<(Log, Recovered), StartError> {
     let parts = log_parts(settings, data_dir, ambient, stores)?;
-    let (log, recovered) = Log::open(parts).await?;
+    let parts = wal_loss::with_accepted(parts, data_dir).await?;
+    let opened = Log::open(parts).await;
+    let (log, recovered) = opened.map_err(|error| StartError::of_log(error, &data_dir.path))?;
     log.bound_producers(ProducerBounds {
         per_partition: settings.log.producers_per_partition_max as usize,
         per_shard: settings.log.producers_per_shard_max as usize,
@@ -381,7 +385,6 @@ async fn load_groups(
 ) -> Result<Groups, StartError> {
     let shelves = Shelves {
         groups: Arc::clone(&stores.metadata) as _,
-        shards: Arc::clone(&stores.metadata) as _,
     };
     let groups = Groups::start(
         shelves,

@@ -98,13 +98,8 @@ impl Recovery {
         topics: KnownTopics,
     ) -> Result<Self, RecoverError> {
         let before = store.shards().await?;
-        let shards = before.iter().map(|row| row.shard).collect();
-        let request = GrantRequest {
-            incarnation,
-            wal_dir: Some(wal_dir),
-            timeline: 0,
-            shards,
-        };
+        let shards = before.iter().map(|row| row.shard);
+        let request = GrantRequest::own(incarnation, Some(wal_dir), shards);
         let outcomes = store.grant(request).await?;
         let mut recovery = Self {
             shards: Vec::new(),
@@ -243,12 +238,8 @@ impl Recovery {
             return Err(RecoverError::UnknownShard(shard.0));
         };
         while recovering.row.epoch <= recovering.highest_epoch {
-            let request = GrantRequest {
-                incarnation: recovering.inner.incarnation,
-                wal_dir: Some(self.wal_dir),
-                timeline: 0,
-                shards: vec![shard],
-            };
+            let life = recovering.inner.incarnation;
+            let request = GrantRequest::own(life, Some(self.wal_dir), [shard]);
             let outcomes = store.grant(request).await?;
             let Some(outcome) = outcomes.into_iter().next() else {
                 return Err(RecoverError::UnknownShard(shard.0));
@@ -304,6 +295,18 @@ fn granted(asked: ShardId, outcome: GrantOutcome) -> Result<ShardRow, RecoverErr
         GrantOutcome::WalElsewhere { wal_dir } => Err(RecoverError::WalElsewhere {
             shard: asked.0,
             wal_dir,
+        }),
+        GrantOutcome::Held { by, .. } => Err(RecoverError::NotGranted {
+            shard: asked.0,
+            reason: format!("incarnation {by} leads it and its lease holds"),
+        }),
+        GrantOutcome::Changed { epoch, .. } => Err(RecoverError::NotGranted {
+            shard: asked.0,
+            reason: format!("it is at epoch {} now", epoch.0),
+        }),
+        GrantOutcome::Dead { incarnation } => Err(RecoverError::NotGranted {
+            shard: asked.0,
+            reason: format!("incarnation {incarnation} was declared dead"),
         }),
         GrantOutcome::UnknownShard => Err(RecoverError::UnknownShard(asked.0)),
     }

@@ -198,7 +198,6 @@ impl Broker {
         let log = open_log(&ground, &life, disk, incarnation).await?;
         let shelves = Shelves {
             groups: Arc::new(store.clone()),
-            shards: Arc::new(store.clone()),
         };
         let groups = Groups::start(shelves, ambient, group_settings(), SHARDS);
         load_groups(&log, &groups).await?;

@@ -8,6 +8,7 @@ mod mishaps;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -301,6 +302,11 @@ impl ManifestShelf for LifeStore {
         Ok(rows)
     }
 
+    async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
+        let read = self.database.truth.resolve(names);
+        self.read(Site::ReadBack, "resolve commits", read).await
+    }
+
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
         let set = async {
             let set = self.database.truth.set_checkpoint(request.clone()).await;
@@ -318,6 +324,14 @@ impl ManifestShelf for LifeStore {
 
 #[async_trait]
 impl MetadataStore for LifeStore {
+    fn timeline(&self) -> u32 {
+        self.database.truth.timeline()
+    }
+
+    fn watch_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.database.truth.watch_changes()
+    }
+
     async fn close(&self) {}
 }
 
@@ -459,6 +473,14 @@ impl GroupShelf for LifeStore {
         self.read(Site::FlushSeq, "read a coordination row", read)
             .await
     }
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        let read = self.database.truth.coordination(shards);
+        self.read(Site::GroupsReadShard, "read coordination rows", read)
+            .await
+    }
     async fn write_groups(
         &self,
         writes: Vec<CoordinationWrite>,
@@ -495,8 +517,25 @@ impl GroupShelf for LifeStore {
 
 #[async_trait]
 impl BrokerShelf for LifeStore {
-    async fn register_broker(&self, broker: BrokerRow) -> Result<(), RegisterError> {
-        self.database.truth.register_broker(broker).await
+    async fn register_broker(
+        &self,
+        broker: BrokerRow,
+        lease: Duration,
+    ) -> Result<(), RegisterError> {
+        self.database.truth.register_broker(broker, lease).await
+    }
+    async fn heartbeat(
+        &self,
+        incarnation: Incarnation,
+        lease: Duration,
+    ) -> Result<Beat, HeartbeatError> {
+        self.database.truth.heartbeat(incarnation, lease).await
+    }
+    async fn leave(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        self.database.truth.leave(incarnation).await
+    }
+    async fn living(&self) -> Result<Living, StoreError> {
+        self.database.truth.living().await
     }
     async fn brokers(&self) -> Result<Vec<BrokerRow>, StoreError> {
         self.database.truth.brokers().await

@@ -308,7 +308,6 @@ async fn lead_all(
 ) -> Groups {
     let shelves = Shelves {
         groups: Arc::new(store.clone()),
-        shards: Arc::new(store.clone()),
     };
     let settings = GroupSettings {
         initial_rebalance_delay: Duration::ZERO,

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use streamhouse_metadata::{GroupShelf, Incarnation, ShardId, ShardShelf};
+use streamhouse_metadata::{GroupShelf, Incarnation, ShardId};
 use streamhouse_protocol::ids::{LeaderEpoch, Timestamp};
 use streamhouse_protocol::names::GroupId;
 use streamhouse_runtime::{Ambient, Monotonic};
@@ -76,8 +76,6 @@ pub struct Groups {
 pub struct Shelves {
     /// Groups and offsets.
     pub groups: Arc<dyn GroupShelf>,
-    /// Who leads which shard.
-    pub shards: Arc<dyn ShardShelf>,
 }
 
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamhouse_metadata::{
-    CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, OffsetKey, OffsetRow, Outcome,
-    ShardId, StoreError,
+    Coordination, CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, OffsetKey,
+    OffsetRow, Outcome, ShardId, StoreError,
 };
 use streamhouse_protocol::ids::TopicPartition;
 use streamhouse_protocol::names::GroupId;
@@ -195,22 +195,19 @@ impl Inner {
     }
 
     async fn judge(&self, grant: Grant, write: &CoordinationWrite) -> Verdict {
-        let seq = match self.shelves.groups.coordination_seq(write.shard).await {
-            Ok(seq) => seq,
+        let row = match self.shelves.groups.coordination(&[write.shard]).await {
+            Ok(rows) => rows.into_iter().next().flatten(),
             Err(_) => return Verdict::StillUnknown,
         };
-        // Read after `seq`: if the grant still holds now, then nobody else wrote before.
-        let is_ours = match self.shelves.shards.read_shard(write.shard).await {
-            Ok(row) => row.is_some_and(|row| {
-                row.epoch == grant.epoch && row.incarnation == Some(grant.incarnation)
-            }),
-            Err(_) => return Verdict::StillUnknown,
+        // While the grant holds, nobody else wrote before.
+        let is_ours = |row: &Coordination| {
+            row.epoch == grant.epoch && row.incarnation == Some(grant.incarnation)
         };
-        match seq {
-            _ if !is_ours => Verdict::Fenced,
-            Some(seq) if seq == write.seq => Verdict::DidNotHappen,
-            Some(seq) if seq == write.seq + 1 => Verdict::Happened,
-            Some(_) | None => Verdict::Regressed,
+        match row.filter(is_ours) {
+            None => Verdict::Fenced,
+            Some(row) if row.seq == write.seq => Verdict::DidNotHappen,
+            Some(row) if row.seq == write.seq + 1 => Verdict::Happened,
+            Some(_) => Verdict::Regressed,
         }
     }
 

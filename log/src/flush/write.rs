@@ -233,6 +233,7 @@ impl Log {
             body: manifest.encode(),
             wal_end,
             released: locations.released_by(&manifest.entries, manifest.object()),
+            clears_wal_dir: false,
         };
         SealedPart {
             manifest,

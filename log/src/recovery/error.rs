@@ -24,6 +24,14 @@ pub enum RecoverError {
         /// That folder's id.
         wal_dir: u128,
     },
+    /// A shard may not be led by this life.
+    #[error("shard {shard} was not granted: {reason}; start the broker again")]
+    NotGranted {
+        /// The shard.
+        shard: u32,
+        /// Why.
+        reason: String,
+    },
     /// The metadata store knows no such shard.
     #[error("the metadata store has no shard {0}")]
     UnknownShard(u32),
@@ -121,6 +129,7 @@ impl BlamesObject for RecoverError {
             | Self::Chain { .. }
             | Self::Store(_)
             | Self::WalElsewhere { .. }
+            | Self::NotGranted { .. }
             | Self::UnknownShard(_)
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }
@@ -138,6 +147,7 @@ impl RecoverError {
             Self::Checkpoint { .. } | Self::Manifest { .. } | Self::Chain { .. } => true,
             Self::Store(_)
             | Self::WalElsewhere { .. }
+            | Self::NotGranted { .. }
             | Self::UnknownShard(_)
             | Self::CheckpointUnavailable { .. }
             | Self::WalRecord { .. }

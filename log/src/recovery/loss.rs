@@ -213,6 +213,7 @@ impl Log {
             body: manifest.encode(),
             wal_end,
             released: Vec::new(),
+            clears_wal_dir: false,
         };
         SealedPart {
             manifest,

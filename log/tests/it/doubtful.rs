@@ -154,6 +154,23 @@ impl ManifestShelf for DoubtfulStore {
         rows
     }
 
+    async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
+        {
+            let mut plan = self.plan.lock();
+            if plan.blind_reads > 0 {
+                plan.blind_reads -= 1;
+                return Err(unavailable(Outcome::DidNotHappen));
+            }
+        }
+        let resolved = self.inner.resolve(names).await;
+        let between = self.plan.lock().between_reads.take();
+        if let Some(commit) = between {
+            // Whatever it says, nobody hears it.
+            let _ = self.inner.commit(commit).await;
+        }
+        resolved
+    }
+
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
         match self.next() {
             None => return self.inner.set_checkpoint(request).await,
@@ -170,6 +187,12 @@ impl ManifestShelf for DoubtfulStore {
 
 #[async_trait]
 impl MetadataStore for DoubtfulStore {
+    fn timeline(&self) -> u32 {
+        self.inner.timeline()
+    }
+    fn watch_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.watch_changes()
+    }
     async fn close(&self) {
         self.inner.close().await;
     }
@@ -281,6 +304,12 @@ impl GroupShelf for DoubtfulStore {
     async fn coordination_seq(&self, shard: ShardId) -> Result<Option<u64>, StoreError> {
         self.inner.coordination_seq(shard).await
     }
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        self.inner.coordination(shards).await
+    }
     async fn write_groups(
         &self,
         writes: Vec<CoordinationWrite>,
@@ -291,8 +320,25 @@ impl GroupShelf for DoubtfulStore {
 
 #[async_trait]
 impl BrokerShelf for DoubtfulStore {
-    async fn register_broker(&self, broker: BrokerRow) -> Result<(), RegisterError> {
-        self.inner.register_broker(broker).await
+    async fn register_broker(
+        &self,
+        broker: BrokerRow,
+        lease: std::time::Duration,
+    ) -> Result<(), RegisterError> {
+        self.inner.register_broker(broker, lease).await
+    }
+    async fn heartbeat(
+        &self,
+        incarnation: Incarnation,
+        lease: std::time::Duration,
+    ) -> Result<Beat, HeartbeatError> {
+        self.inner.heartbeat(incarnation, lease).await
+    }
+    async fn leave(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        self.inner.leave(incarnation).await
+    }
+    async fn living(&self) -> Result<Living, StoreError> {
+        self.inner.living().await
     }
     async fn brokers(&self) -> Result<Vec<BrokerRow>, StoreError> {
         self.inner.brokers().await

@@ -225,6 +225,7 @@ async fn an_orphan_is_kept_for_the_grace_and_its_late_commit_fails() {
             body: bytes::Bytes::from_static(b"late"),
             wal_end: None,
             released: Vec::new(),
+            clears_wal_dir: false,
         }],
     };
     let committed: Result<Vec<CommitOutcome>, _> = world.store.inner.commit(late).await;

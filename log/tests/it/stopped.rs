@@ -263,12 +263,9 @@ async fn a_shard_that_another_broker_took_hands_its_entries_to_the_next_start() 
     world.append(0, &sequenced(3, 0, 0, &["a"])).await;
     world.append(NEIGHBOUR, &batch(&["n0"])).await;
     // As a zombie would: the grant is gone.
-    let request = streamhouse_metadata::store::GrantRequest {
-        incarnation: streamhouse_metadata::store::Incarnation(99),
-        wal_dir: Some(0xd1),
-        timeline: 0,
-        shards: vec![address(0).shard],
-    };
+    let zombie = streamhouse_metadata::store::Incarnation(99);
+    let request =
+        streamhouse_metadata::store::GrantRequest::own(zombie, Some(0xd1), [address(0).shard]);
     world.store.inner.grant(request).await.unwrap();
     assert!(world.log().flush().await.is_err());
     until(&world, |world| !asides(world).is_empty()).await;

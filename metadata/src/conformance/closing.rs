@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{House, new_cluster};
-use crate::store::{Class, Outcome};
+use super::brokers::{LEASE, broker, register};
+use super::{House, lead, new_cluster};
+use crate::store::{Class, ConfigTarget, Incarnation, Outcome};
 
 pub(super) async fn a_closed_store_says_that_nothing_happened(house: House) {
     let store = house.started().await;
@@ -50,4 +51,19 @@ pub(super) async fn writers_at_the_same_time_do_not_lose_each_others_writes(hous
     assert_eq!(given.lock().len(), 40);
     assert_eq!(store.allocate_producer_ids(1).await.unwrap(), 120..121);
     assert_eq!(store.revision().await.unwrap().number, 41);
+}
+
+pub(super) async fn changes_wake_whoever_watches(house: House) {
+    let store = house.started().await;
+    let mut changes = store.watch_changes();
+    changes.mark_unchanged();
+    register(&*store, broker(0, 10), LEASE).await;
+    changes.changed().await.unwrap();
+    lead(&*store, 10, 0).await;
+    changes.changed().await.unwrap();
+    let changed = store.set_configs(ConfigTarget::BrokerDefaults, Vec::new());
+    changed.await.unwrap();
+    changes.changed().await.unwrap();
+    store.leave(Incarnation(10)).await.unwrap();
+    changes.changed().await.unwrap();
 }

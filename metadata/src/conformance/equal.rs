@@ -13,9 +13,10 @@ use streamhouse_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 use super::topics::{name, topic};
 use super::{House, SHARDS, object, object_id};
 use crate::store::{
-    AddPartitions, BrokerRow, CheckpointRow, Commit, ConfigChange, ConfigTarget, CoordinationWrite,
-    GrantRequest, GroupChange, GroupRow, Incarnation, Lsn, ManifestCommit, MetadataStore,
-    OffsetKey, OffsetRow, RecordedDrop, SetCheckpoint, ShardId, ShardRow, WalEnd,
+    AddPartitions, AskedShard, BrokerRow, CheckpointRow, Commit, CommitName, ConfigChange,
+    ConfigTarget, CoordinationWrite, GrantRequest, GroupChange, GroupRow, Incarnation, Lsn,
+    ManifestCommit, MetadataStore, OffsetKey, OffsetRow, RecordedDrop, SetCheckpoint, ShardId,
+    ShardRow, WalEnd,
 };
 
 /// How many sequences are tried, times `STREAMHOUSE_TEST_SCALE`.
@@ -45,6 +46,14 @@ enum Ask {
     Register {
         broker: i32,
         life: u128,
+        lease: Duration,
+    },
+    Heartbeat {
+        life: u128,
+        lease: Duration,
+    },
+    Leave {
+        life: u128,
     },
     Producers {
         count: u32,
@@ -55,8 +64,9 @@ enum Ask {
 enum LogAsk {
     Grant {
         life: u128,
+        by: u128,
         wal_dir: Option<u128>,
-        shards: Vec<u32>,
+        shards: Vec<(u32, Option<Slip>)>,
     },
     Commit {
         object: Option<u64>,
@@ -111,6 +121,7 @@ struct Manifest {
     slip: Slip,
     released: Vec<u64>,
     position: Option<u64>,
+    clears_wal_dir: bool,
 }
 
 /// How a fenced request differs from a right one.
@@ -184,19 +195,24 @@ fn group_change() -> impl Strategy<Value = GroupChange> {
 }
 
 fn log_ask() -> impl Strategy<Value = LogAsk> {
-    let manifest = (shard(), slip(), objects(), option::of(0..9_u64)).prop_map(
-        |(shard, slip, released, position)| Manifest {
+    let drain = (option::of(0..9_u64), proptest::bool::weighted(0.1));
+    let manifest = (shard(), slip(), objects(), drain).prop_map(
+        |(shard, slip, released, (position, clears_wal_dir))| Manifest {
             shard,
             slip,
             released,
             position,
+            clears_wal_dir,
         },
     );
-    let wal_dir = prop_oneof![4 => Just(Some(1)), 1 => Just(Some(2)), 1 => Just(None)];
+    let wal_dir = prop_oneof![4 => Just(Some(1)), 1 => Just(Some(2)), 2 => Just(None)];
+    let lives = (10..14_u128, option::weighted(0.3, 10..14_u128));
+    let asked = (shard(), option::weighted(0.3, slip()));
     let checkpoint = (shard(), 8..16_u64, 0..4_u64, 0..4_u64, slip());
     prop_oneof![
-        3 => (10..13_u128, wal_dir, vec(shard(), 1..5))
-            .prop_map(|(life, wal_dir, shards)| LogAsk::Grant { life, wal_dir, shards }),
+        3 => (lives, wal_dir, vec(asked, 1..5)).prop_map(|((life, by), wal_dir, shards)| {
+            LogAsk::Grant { life, by: by.unwrap_or(life), wal_dir, shards }
+        }),
         6 => (option::weighted(0.8, 0..12_u64), vec(manifest, 0..5))
             .prop_map(|(object, manifests)| LogAsk::Commit { object, manifests }),
         2 => checkpoint.prop_map(|(shard, object, back, prune_back, slip)| {
@@ -223,13 +239,21 @@ fn topics_ask() -> impl Strategy<Value = TopicsAsk> {
     ]
 }
 
+/// Over at once, or never: servers have clocks of their own.
+fn lease() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(1 << 32))]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let groups = vec((shard(), slip(), vec(group_change(), 0..4)), 0..4);
     prop_oneof![
         12 => log_ask().prop_map(|ask| Step::Ask(Ask::Log(ask))),
         6 => topics_ask().prop_map(|ask| Step::Ask(Ask::Topics(ask))),
         3 => groups.prop_map(|writes| Step::Ask(Ask::Groups { writes })),
-        1 => (0..2_i32, 10..14_u128).prop_map(|(broker, life)| Step::Ask(Ask::Register { broker, life })),
+        1 => (0..2_i32, 10..14_u128, lease())
+            .prop_map(|(broker, life, lease)| Step::Ask(Ask::Register { broker, life, lease })),
+        1 => (10..14_u128, lease()).prop_map(|(life, lease)| Step::Ask(Ask::Heartbeat { life, lease })),
+        1 => (13..15_u128).prop_map(|life| Step::Ask(Ask::Leave { life })),
         1 => (0..3_u32).prop_map(|count| Step::Ask(Ask::Producers { count })),
         1 => (0..9_u64).prop_map(|days| Step::Wait { days }),
         2 => Just(Step::Reopen),
@@ -283,6 +307,7 @@ async fn commit(store: &dyn MetadataStore, seq: Option<u64>, planned: Vec<Manife
             body: Bytes::from(format!("{lsn}")),
             wal_end: plan.position.map(|position| WalEnd { dir: 1, position }),
             released: plan.released.into_iter().map(object_id).collect(),
+            clears_wal_dir: plan.clears_wal_dir,
         });
     }
     Commit {
@@ -320,6 +345,17 @@ fn object_ids(seqs: Vec<u64>) -> Vec<crate::store::ObjectId> {
     seqs.into_iter().map(object_id).collect()
 }
 
+/// What was answered, without the times of the store's clock.
+fn timeless(answer: &impl std::fmt::Debug) -> String {
+    let answer = format!("{answer:?}");
+    let mut parts = answer.split("_ms: ");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        rest.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-'));
+    }
+    rest
+}
+
 /// Asks and says what was answered.
 async fn ask(store: &dyn MetadataStore, ask: Ask) -> String {
     match ask {
@@ -329,7 +365,11 @@ async fn ask(store: &dyn MetadataStore, ask: Ask) -> String {
             let writes = groups(store, writes).await;
             format!("{:?}", store.write_groups(writes).await)
         }
-        Ask::Register { broker, life } => {
+        Ask::Register {
+            broker,
+            life,
+            lease,
+        } => {
             let (broker, incarnation) = (BrokerId(broker), Incarnation(life));
             let row = BrokerRow {
                 broker,
@@ -338,8 +378,13 @@ async fn ask(store: &dyn MetadataStore, ask: Ask) -> String {
                 port: 1,
                 rack: None,
             };
-            format!("{:?}", store.register_broker(row).await)
+            timeless(&store.register_broker(row, lease).await)
         }
+        Ask::Heartbeat { life, lease } => {
+            let beat = store.heartbeat(Incarnation(life), lease).await;
+            timeless(&beat)
+        }
+        Ask::Leave { life } => format!("{:?}", store.leave(Incarnation(life)).await),
         Ask::Producers { count } => format!("{:?}", store.allocate_producer_ids(count).await),
     }
 }
@@ -348,17 +393,22 @@ async fn ask_log(store: &dyn MetadataStore, ask: LogAsk) -> String {
     match ask {
         LogAsk::Grant {
             life,
+            by,
             wal_dir,
             shards,
         } => {
-            let incarnation = Incarnation(life);
-            let request = GrantRequest {
-                incarnation,
-                wal_dir,
-                timeline: 0,
-                shards: shard_ids(shards),
-            };
-            format!("{:?}", store.grant(request).await)
+            let mut request = GrantRequest::own(Incarnation(life), wal_dir, []);
+            request.by = Incarnation(by);
+            for (shard, slip) in shards {
+                let (row, _) = held(store, shard).await;
+                let (epoch, life) = fence(&row, slip.unwrap_or(Slip::None));
+                let seen = (epoch, row.incarnation.and(Some(life)));
+                request.shards.push(AskedShard {
+                    shard: row.shard,
+                    expecting: slip.map(|_| seen),
+                });
+            }
+            timeless(&store.grant(request).await)
         }
         LogAsk::Commit { object, manifests } => {
             let request = commit(store, object, manifests).await;
@@ -443,6 +493,7 @@ async fn ask_topics(store: &dyn MetadataStore, ask: TopicsAsk) -> String {
 
 /// All that a store knows.
 async fn facts(store: &dyn MetadataStore) -> Vec<String> {
+    let shards: Vec<ShardId> = (0..=SHARDS).map(ShardId).collect();
     let mut facts = vec![
         format!("{:?}", store.cluster().await),
         format!("{:?}", store.revisions_since(0, usize::MAX).await),
@@ -452,8 +503,20 @@ async fn facts(store: &dyn MetadataStore) -> Vec<String> {
         format!("{:?}", store.tombstones_before(3, 3).await),
         format!("{:?}", store.topics().await),
         format!("{:?}", store.brokers().await),
+        timeless(&store.living().await),
+        format!("{:?}", store.coordination(&shards).await),
     ];
-    for shard in (0..=SHARDS).map(ShardId) {
+    for lsn in (0..3).map(Lsn) {
+        let name = |shard: &ShardId| CommitName {
+            shard: *shard,
+            lsn,
+            epoch: LeaderEpoch(1),
+            incarnation: Incarnation(10),
+        };
+        let names = shards.iter().map(name).collect();
+        facts.push(format!("{:?}", store.resolve(names).await));
+    }
+    for shard in shards {
         facts.push(format!("{:?}", store.grants(shard).await));
         facts.push(format!("{:?}", store.manifests(shard, Lsn(1), 5).await));
         facts.push(format!("{:?}", store.load_groups(shard).await));

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
 
-use super::{House, lead};
+use super::{House, epoch, lead};
 use crate::store::CoordinationOutcome::{Committed, Refused};
 use crate::store::{
-    CoordinationWrite, GroupChange, GroupRow, Incarnation, OffsetRow, ShardGroups, ShardId,
-    ShardRow,
+    Coordination, CoordinationWrite, GroupChange, GroupRow, Incarnation, OffsetRow, ShardGroups,
+    ShardId, ShardRow,
 };
 
 fn group(id: &str, blob: &'static [u8]) -> GroupRow {
@@ -213,5 +213,45 @@ pub(super) async fn what_was_removed_stays_removed(house: House) {
             .await
             .unwrap(),
         [Committed { seq: 3 }]
+    );
+}
+
+pub(super) async fn the_coordination_row_tells_whose_write_it_was(house: House) {
+    let store = house.started().await;
+    let first = lead(&*store, 10, 0).await;
+    store
+        .write_groups(vec![write(&first, 0, Vec::new())])
+        .await
+        .unwrap();
+    let store = house.reopen(store).await;
+    let unled = Coordination {
+        epoch: epoch(0),
+        incarnation: None,
+        seq: 0,
+    };
+    let led = Coordination {
+        epoch: epoch(1),
+        incarnation: Some(Incarnation(10)),
+        seq: 1,
+    };
+    let asked = [ShardId(1), ShardId(9), ShardId(0), ShardId(1)];
+    assert_eq!(
+        store.coordination(&asked).await.unwrap(),
+        [Some(unled), None, Some(led), Some(unled)]
+    );
+    let second = lead(&*store, 11, 0).await;
+    store
+        .write_groups(vec![write(&second, 1, Vec::new())])
+        .await
+        .unwrap();
+    let store = house.reopen(store).await;
+    let taken = Coordination {
+        epoch: epoch(2),
+        incarnation: Some(Incarnation(11)),
+        seq: 2,
+    };
+    assert_eq!(
+        store.coordination(&[ShardId(0)]).await.unwrap(),
+        [Some(taken)]
     );
 }

@@ -5,8 +5,9 @@ use streamhouse_protocol::ids::LeaderEpoch;
 use super::{House, epoch, flush, lead, manifest, object, object_id, without_object};
 use crate::store::CommitOutcome::{Committed, Refused};
 use crate::store::{
-    CheckpointError, CheckpointRow, Class, CommitError, Incarnation, Lsn, ManifestRow,
-    MetadataStore, ObjectId, ObjectState, SetCheckpoint, ShardId, ShardRow, WalEnd,
+    CheckpointError, CheckpointRow, Class, CommitError, CommitName, GrantOutcome, GrantRequest,
+    Incarnation, Lsn, ManifestCommit, ManifestRow, MetadataStore, ObjectId, ObjectState,
+    SetCheckpoint, ShardId, ShardRow, WalEnd,
 };
 
 async fn lsns(store: &dyn MetadataStore, shard: u32) -> Vec<u64> {
@@ -450,4 +451,113 @@ pub(super) async fn a_checkpoint_prunes_the_grants_that_it_passed(house: House) 
         .unwrap();
     let store = house.reopen(store).await;
     assert_eq!(epochs(&*store).await, [3], "the one that holds stays");
+}
+
+fn name(manifest: &ManifestCommit) -> CommitName {
+    CommitName {
+        shard: manifest.shard,
+        lsn: manifest.lsn,
+        epoch: manifest.epoch,
+        incarnation: manifest.incarnation,
+    }
+}
+
+pub(super) async fn an_unknown_commit_is_resolved_by_its_name(house: House) {
+    let store = house.started().await;
+    let (row, other) = (lead(&*store, 10, 0).await, lead(&*store, 10, 1).await);
+    let commit = without_object(vec![manifest(&row, 0)]);
+    store.commit(commit).await.unwrap();
+    let store = house.reopen(store).await;
+    let mut foreign = name(&manifest(&row, 0));
+    foreign.incarnation = Incarnation(99);
+    let mut nowhere = foreign;
+    nowhere.shard = ShardId(9);
+    let names = vec![
+        name(&manifest(&other, 0)),
+        name(&manifest(&row, 0)),
+        foreign,
+        name(&manifest(&row, 1)),
+        nowhere,
+    ];
+    let resolved = store.resolve(names.clone()).await.unwrap();
+    let happened: Vec<bool> = names
+        .iter()
+        .zip(&resolved)
+        .map(|(name, each)| each.happened(name))
+        .collect();
+    assert_eq!(happened, [false, true, false, false, false]);
+    let by = Some((epoch(1), Incarnation(10)));
+    let committed_by: Vec<_> = resolved.iter().map(|each| each.committed_by).collect();
+    assert_eq!(committed_by, [None, by, by, None, None]);
+    for (name, each) in names.iter().zip(&resolved) {
+        assert_eq!(each.row, store.read_shard(name.shard).await.unwrap());
+    }
+    assert_eq!(store.resolve(Vec::new()).await.unwrap(), []);
+}
+
+pub(super) async fn a_pruned_manifest_is_resolved_by_the_row(house: House) {
+    let store = house.started().await;
+    let row = lead(&*store, 10, 0).await;
+    let commit = without_object(vec![manifest(&row, 0), manifest(&row, 1)]);
+    store.commit(commit).await.unwrap();
+    let set = store.set_checkpoint(checkpoint(&row, 0, 1, 1)).await;
+    set.unwrap();
+    let store = house.reopen(store).await;
+    let names = vec![name(&manifest(&row, 0)), name(&manifest(&row, 1))];
+    let resolved = store.resolve(names.clone()).await.unwrap();
+    assert_eq!(resolved[0].committed_by, None);
+    assert_eq!(resolved[0].row.unwrap().first_lsn, Lsn(1));
+    assert!(resolved[1].happened(&names[1]));
+}
+
+/// The last manifest of a drain.
+fn drained(row: &ShardRow, lsn: u64) -> ManifestCommit {
+    ManifestCommit {
+        wal_end: Some(WalEnd {
+            dir: 1,
+            position: 7,
+        }),
+        clears_wal_dir: true,
+        ..manifest(row, lsn)
+    }
+}
+
+pub(super) async fn a_drained_shard_lets_its_wal_folder_go(house: House) {
+    let store = house.started().await;
+    let row = lead(&*store, 10, 0).await;
+    let mut fenced = drained(&row, 0);
+    fenced.epoch = LeaderEpoch(7);
+    let commit = without_object(vec![fenced]);
+    assert_eq!(store.commit(commit).await.unwrap(), [Refused]);
+    assert_eq!(row_of(&*store, 0).await.wal_dir, Some(1));
+    let commit = without_object(vec![manifest(&row, 0), drained(&row, 1)]);
+    assert_eq!(store.commit(commit).await.unwrap(), [Committed, Committed]);
+    let store = house.reopen(store).await;
+    let after = row_of(&*store, 0).await;
+    assert_eq!(
+        (after.wal_dir, after.wal_end),
+        (None, drained(&row, 1).wal_end)
+    );
+    let elsewhere = GrantRequest::own(Incarnation(11), Some(2), [ShardId(0)]);
+    let granted = store.grant(elsewhere).await.unwrap()[0];
+    let GrantOutcome::Granted(after) = granted else {
+        panic!("not granted: {granted:?}")
+    };
+    assert_eq!((after.wal_dir, after.wal_since_epoch), (Some(2), epoch(2)));
+}
+
+pub(super) async fn only_the_end_of_a_drain_lets_the_wal_folder_go(house: House) {
+    let store = house.started().await;
+    let row = lead(&*store, 10, 0).await;
+    let mut endless = drained(&row, 0);
+    endless.wal_end = None;
+    for manifests in [
+        vec![endless],
+        vec![drained(&row, 0), manifest(&row, 1)],
+        vec![drained(&row, 0), drained(&row, 1)],
+    ] {
+        let error = store.commit(without_object(manifests)).await.unwrap_err();
+        assert_eq!(error.class(), Class::Bug);
+    }
+    assert_eq!(row_of(&*store, 0).await.next_lsn, Lsn(0));
 }

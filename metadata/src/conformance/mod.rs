@@ -108,12 +108,7 @@ fn new_cluster() -> NewCluster {
 
 /// Grants one shard to a life on the WAL folder 1.
 async fn lead(store: &dyn MetadataStore, life: u128, shard: u32) -> ShardRow {
-    let request = GrantRequest {
-        incarnation: Incarnation(life),
-        wal_dir: Some(1),
-        timeline: 0,
-        shards: vec![ShardId(shard)],
-    };
+    let request = GrantRequest::own(Incarnation(life), Some(1), [ShardId(shard)]);
     match store.grant(request).await.unwrap()[..] {
         [GrantOutcome::Granted(row)] => row,
         ref other => panic!("the shard was not granted: {other:?}"),
@@ -130,6 +125,7 @@ fn manifest(row: &ShardRow, lsn: u64) -> ManifestCommit {
         body: Bytes::from(format!("manifest {lsn} of shard {}", row.shard)),
         wal_end: None,
         released: Vec::new(),
+        clears_wal_dir: false,
     }
 }
 
@@ -185,6 +181,12 @@ macro_rules! metadata_conformance {
                 a_restart_on_the_same_wal_folder_keeps_the_tenure,
                 a_shard_of_another_wal_folder_is_not_granted,
                 a_grant_without_a_wal_folder_starts_a_tenure_each_time,
+                a_shard_is_not_taken_from_a_living_broker,
+                a_shard_is_taken_when_the_lease_is_over,
+                a_holder_hands_its_shard_over,
+                of_two_takers_one_wins,
+                a_dead_life_is_granted_nothing,
+                the_lock_of_the_wal_folder_beats_a_lease,
                 an_unknown_shard_is_answered_alone,
                 grants_remember_where_the_logs_stood,
             }
@@ -198,6 +200,10 @@ macro_rules! metadata_conformance {
                 a_tombstone_makes_a_commit_fail_whole,
                 a_commit_without_a_winner_leaves_no_object,
                 the_last_wal_end_of_a_commit_holds,
+                a_drained_shard_lets_its_wal_folder_go,
+                only_the_end_of_a_drain_lets_the_wal_folder_go,
+                an_unknown_commit_is_resolved_by_its_name,
+                a_pruned_manifest_is_resolved_by_the_row,
                 a_released_object_is_needed_no_more,
                 a_checkpoint_points_prunes_and_releases_the_one_before,
                 a_checkpoint_of_a_fenced_writer_is_refused,
@@ -229,14 +235,20 @@ macro_rules! metadata_conformance {
                 a_grant_fences_the_coordinator_before,
                 writes_of_one_batch_do_not_disturb_each_other,
                 what_was_removed_stays_removed,
+                the_coordination_row_tells_whose_write_it_was,
             }
             brokers {
                 a_restarted_broker_replaces_its_earlier_life,
                 a_dead_life_is_never_revived,
+                a_twin_is_refused_while_the_lease_holds,
+                a_heartbeat_renews_a_lease_that_was_over,
+                a_heartbeat_tells_of_the_newest_revision,
+                a_life_that_left_is_dead_at_once,
             }
             closing {
                 a_closed_store_says_that_nothing_happened,
                 writers_at_the_same_time_do_not_lose_each_others_writes,
+                changes_wake_whoever_watches,
             }
         }
     };

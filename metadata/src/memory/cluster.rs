@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use streamhouse_protocol::ids::LeaderEpoch;
 use streamhouse_runtime::Ambient;
 
-use super::{Coordination, Facts, MemoryStore, Shard, StampedTag};
+use super::{Facts, MemoryStore, Shard, StampedTag};
 use crate::store::laws::{not_initialised, producer_id_block};
 use crate::store::{
-    Cluster, ClusterShelf, FEATURE_LEVEL, InitialiseError, Lsn, NewCluster, REVISION_AGE_MAX_MS,
-    REVISIONS_KEPT_MIN, Revision, RevisionCheck, SHARDS_MAX, ShardId, ShardRow, StoreError,
+    Cluster, ClusterShelf, Coordination, FEATURE_LEVEL, InitialiseError, Lsn, NewCluster,
+    REVISION_AGE_MAX_MS, REVISIONS_KEPT_MIN, Revision, RevisionCheck, SHARDS_MAX, ShardId,
+    ShardRow, StoreError,
 };
 
 impl Facts {
@@ -54,6 +55,7 @@ fn empty_shard(number: u32, cluster: &NewCluster) -> Shard {
             durability: cluster.durability,
             epoch: LeaderEpoch(0),
             incarnation: None,
+            timeline: 0,
             next_lsn: Lsn(0),
             first_lsn: Lsn(0),
             wal_dir: None,
@@ -143,6 +145,7 @@ impl ClusterShelf for MemoryStore {
         let block = producer_id_block(facts.next_producer_id, count)?;
         facts.next_producer_id = block.end;
         facts.revise(&self.ambient);
+        self.wake();
         Ok(block)
     }
 }

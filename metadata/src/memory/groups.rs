@@ -5,8 +5,8 @@ use streamhouse_runtime::planted;
 
 use super::{Facts, MemoryStore, Shard};
 use crate::store::{
-    CoordinationOutcome, CoordinationWrite, GroupChange, GroupShelf, ShardGroups, ShardId,
-    StoreError,
+    Coordination, CoordinationOutcome, CoordinationWrite, GroupChange, GroupShelf, ShardGroups,
+    ShardId, StoreError,
 };
 
 impl Shard {
@@ -68,6 +68,17 @@ impl GroupShelf for MemoryStore {
             .shards
             .get(&shard)
             .map(|shard| shard.coordination.seq))
+    }
+
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        let facts = self.facts("read coordination rows")?;
+        Ok(shards
+            .iter()
+            .map(|shard| facts.shards.get(shard).map(|shard| shard.coordination))
+            .collect())
     }
 
     async fn write_groups(

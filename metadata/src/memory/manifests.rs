@@ -8,8 +8,9 @@ use streamhouse_runtime::planted;
 use super::{Facts, MemoryStore};
 use crate::store::laws::{accepts, by_shard, check_checkpoint};
 use crate::store::{
-    CheckpointError, Commit, CommitError, CommitOutcome, Lsn, ManifestCommit, ManifestRow,
-    ManifestShelf, ObjectId, ObjectRow, ObjectState, SetCheckpoint, ShardId, StoreError,
+    CheckpointError, Commit, CommitError, CommitName, CommitOutcome, Lsn, ManifestCommit,
+    ManifestRow, ManifestShelf, ObjectId, ObjectRow, ObjectState, Resolved, SetCheckpoint, ShardId,
+    StoreError,
 };
 
 impl Facts {
@@ -27,6 +28,9 @@ impl Facts {
         if let Some(shard) = self.shards.get_mut(&manifest.shard) {
             shard.row.next_lsn = Lsn(manifest.lsn.0 + 1);
             shard.row.wal_end = manifest.wal_end.or(shard.row.wal_end);
+            if manifest.clears_wal_dir {
+                shard.row.wal_dir = None;
+            }
             let row = ManifestRow {
                 lsn: manifest.lsn,
                 epoch: manifest.epoch,
@@ -147,6 +151,19 @@ impl ManifestShelf for MemoryStore {
             .take(limit)
             .map(|(_, row)| row.clone())
             .collect())
+    }
+
+    async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
+        let facts = self.facts("resolve commits")?;
+        let resolve = |name: &CommitName| {
+            let shard = facts.shards.get(&name.shard);
+            let manifest = shard.and_then(|shard| shard.manifests.get(&name.lsn));
+            Resolved {
+                row: shard.map(|shard| shard.row),
+                committed_by: manifest.map(|manifest| (manifest.epoch, manifest.incarnation)),
+            }
+        };
+        Ok(names.iter().map(resolve).collect())
     }
 
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {

@@ -19,11 +19,12 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use streamhouse_protocol::ids::{BrokerId, TopicId};
 use streamhouse_runtime::Ambient;
+use tokio::sync::watch;
 
 use crate::store::{
-    BrokerRow, Cluster, Configs, GrantRow, GroupRow, Incarnation, Lsn, ManifestRow, MetadataStore,
-    ObjectId, ObjectRow, OffsetKey, OffsetRow, Outcome, ShardId, ShardRow, StoreError, TopicRow,
-    TopicTombstone,
+    BrokerRow, Cluster, Configs, Coordination, GrantRow, GroupRow, Incarnation, Lsn, ManifestRow,
+    MetadataStore, ObjectId, ObjectRow, OffsetKey, OffsetRow, Outcome, ShardId, ShardRow,
+    StoreError, TopicRow, TopicTombstone,
 };
 
 /// Keeps the facts of a cluster in memory. Clones are one store; [`MemoryStore::reopen`] makes another one on the same
@@ -32,6 +33,7 @@ use crate::store::{
 pub struct MemoryStore {
     facts: Arc<Mutex<Facts>>,
     closed: Arc<AtomicBool>,
+    changes: Arc<watch::Sender<u64>>,
     ambient: Ambient,
 }
 
@@ -39,6 +41,7 @@ pub struct MemoryStore {
 #[derive(Clone, Debug, Default)]
 struct Facts {
     cluster: Option<Cluster>,
+    timeline: u32,
     next_producer_id: i64,
     revisions: BTreeMap<u64, StampedTag>,
     shards: BTreeMap<ShardId, Shard>,
@@ -60,6 +63,7 @@ struct StampedTag {
 #[derive(Clone, Debug)]
 struct Shard {
     row: ShardRow,
+    /// Its own copy of the grant, so that it can be a row of its own.
     coordination: Coordination,
     grants: Vec<GrantRow>,
     manifests: BTreeMap<Lsn, ManifestRow>,
@@ -67,17 +71,10 @@ struct Shard {
     offsets: BTreeMap<OffsetKey, OffsetRow>,
 }
 
-/// The fence of a shard's groups: its own copy of the grant, so that it can be a row of its own.
-#[derive(Clone, Debug)]
-struct Coordination {
-    epoch: streamhouse_protocol::ids::LeaderEpoch,
-    incarnation: Option<Incarnation>,
-    seq: u64,
-}
-
 #[derive(Clone, Debug)]
 struct Life {
     broker: BrokerRow,
+    lease_until_ms: i64,
     died_ms: Option<i64>,
 }
 
@@ -88,6 +85,7 @@ impl MemoryStore {
         Self {
             facts: Arc::default(),
             closed: Arc::default(),
+            changes: Arc::default(),
             ambient,
         }
     }
@@ -98,6 +96,7 @@ impl MemoryStore {
         Self {
             facts: Arc::clone(&self.facts),
             closed: Arc::default(),
+            changes: Arc::clone(&self.changes),
             ambient: self.ambient.clone(),
         }
     }
@@ -108,6 +107,7 @@ impl MemoryStore {
         Self {
             facts: Arc::new(Mutex::new(self.facts.lock().clone())),
             closed: Arc::default(),
+            changes: Arc::default(),
             ambient: self.ambient.clone(),
         }
     }
@@ -117,6 +117,23 @@ impl MemoryStore {
     pub fn bring_back(&self, copy: &Self) {
         let facts = copy.facts.lock().clone();
         *self.facts.lock() = facts;
+    }
+
+    /// Lets a replica take over that stands where a [`MemoryStore::copy`] does: whatever was committed since is lost, and
+    /// the timeline is another. Every store on the same facts sees it; leases go on to be counted by the same clock.
+    pub fn fail_over(&self, replica: &Self) {
+        let mut facts = replica.facts.lock().clone();
+        let mut current = self.facts.lock();
+        facts.timeline = facts.timeline.max(current.timeline).saturating_add(1);
+        *current = facts;
+        drop(current);
+        self.wake();
+    }
+
+    /// Tells whoever watches that something changed.
+    fn wake(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn facts(&self, operation: &'static str) -> Result<MutexGuard<'_, Facts>, StoreError> {
@@ -133,6 +150,14 @@ impl MemoryStore {
 
 #[async_trait]
 impl MetadataStore for MemoryStore {
+    fn timeline(&self) -> u32 {
+        self.facts.lock().timeline
+    }
+
+    fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     async fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }

@@ -4,24 +4,20 @@ use async_trait::async_trait;
 use streamhouse_protocol::ids::LeaderEpoch;
 
 use super::{Facts, MemoryStore, Shard};
-use crate::store::laws::next_epoch;
+use crate::store::laws::{dies_by_grant, next_epoch, refuses_grant};
 use crate::store::{
-    DELETED_SWEEP_MAX, GrantOutcome, GrantRequest, GrantRow, ObjectId, ObjectState, ShardId,
-    ShardRow, ShardShelf, StoreError,
+    AskedShard, DELETED_SWEEP_MAX, GrantOutcome, GrantRequest, GrantRow, Incarnation, ObjectId,
+    ObjectState, ShardId, ShardRow, ShardShelf, StoreError,
 };
 
 impl Shard {
-    fn grant(&mut self, request: &GrantRequest, epoch: LeaderEpoch) -> GrantOutcome {
-        if let Some(wal_dir) = self.row.wal_dir
-            && request.wal_dir != Some(wal_dir)
-        {
-            return GrantOutcome::WalElsewhere { wal_dir };
-        }
+    fn grant(&mut self, request: &GrantRequest, epoch: LeaderEpoch, timeline: u32) -> ShardRow {
         if self.row.wal_dir.is_none() || request.wal_dir.is_none() {
             self.row.wal_since_epoch = epoch;
         }
         self.row.epoch = epoch;
         self.row.incarnation = Some(request.incarnation);
+        self.row.timeline = timeline;
         self.row.wal_dir = request.wal_dir;
         self.coordination.epoch = epoch;
         self.coordination.incarnation = Some(request.incarnation);
@@ -31,9 +27,9 @@ impl Shard {
             incarnation: request.incarnation,
             at_lsn: self.row.next_lsn,
             at_seq: self.coordination.seq,
-            timeline: request.timeline,
+            timeline,
         });
-        GrantOutcome::Granted(self.row)
+        self.row
     }
 }
 
@@ -43,6 +39,31 @@ impl Facts {
         self.shards
             .values()
             .any(|shard| shard.row.incarnation == Some(id.writer()))
+    }
+
+    fn grant(
+        &mut self,
+        request: &GrantRequest,
+        asked: &AskedShard,
+        now: i64,
+    ) -> Result<GrantOutcome, StoreError> {
+        let timeline = self.timeline;
+        let Some(shard) = self.shards.get_mut(&asked.shard) else {
+            return Ok(GrantOutcome::UnknownShard);
+        };
+        let holder = shard.row.incarnation;
+        let life = holder.and_then(|holder| self.brokers.get(&holder));
+        let held = life.and_then(|life| life.held_until(now));
+        if let Some(refusal) = refuses_grant(&shard.row, request, asked, held) {
+            return Ok(refusal);
+        }
+        let epoch = next_epoch(&shard.row)?;
+        let dying = dies_by_grant(&shard.row, request);
+        let row = shard.grant(request, epoch, timeline);
+        if let Some(life) = dying.and_then(|dying| self.brokers.get_mut(&dying)) {
+            life.died_ms.get_or_insert(now);
+        }
+        Ok(GrantOutcome::Granted(row))
     }
 
     fn sweep_deleted(&mut self) {
@@ -81,23 +102,28 @@ impl ShardShelf for MemoryStore {
 
     async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError> {
         let mut facts = self.facts("grant shards")?;
+        let now = self.ambient.clock.wall_ms();
+        let is_dead = |life: &&Incarnation| {
+            let life = facts.brokers.get(*life);
+            life.is_some_and(|life| life.died_ms.is_some())
+        };
+        if let Some(dead) = [request.by, request.incarnation].iter().find(is_dead) {
+            let refusal = GrantOutcome::Dead { incarnation: *dead };
+            return Ok(vec![refusal; request.shards.len()]);
+        }
         for shard in request
             .shards
             .iter()
-            .filter_map(|shard| facts.shards.get(shard))
+            .filter_map(|asked| facts.shards.get(&asked.shard))
         {
             next_epoch(&shard.row)?;
         }
         let mut outcomes = Vec::with_capacity(request.shards.len());
-        for number in &request.shards {
-            let Some(shard) = facts.shards.get_mut(number) else {
-                outcomes.push(GrantOutcome::UnknownShard);
-                continue;
-            };
-            let epoch = next_epoch(&shard.row)?;
-            outcomes.push(shard.grant(&request, epoch));
+        for asked in &request.shards {
+            outcomes.push(facts.grant(&request, asked, now)?);
         }
         facts.sweep_deleted();
+        self.wake();
         Ok(outcomes)
     }
 

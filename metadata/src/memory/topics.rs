@@ -102,7 +102,9 @@ impl TopicShelf for MemoryStore {
                 created_ms,
             },
         );
-        Ok(facts.revise(&self.ambient))
+        let revision = facts.revise(&self.ambient);
+        self.wake();
+        Ok(revision)
     }
 
     async fn add_partitions(&self, request: AddPartitions) -> Result<Revision, AddPartitionsError> {
@@ -119,7 +121,9 @@ impl TopicShelf for MemoryStore {
         }
         check_added(&request, shards)?;
         row.partitions.extend(request.shards);
-        Ok(facts.revise(&self.ambient))
+        let revision = facts.revise(&self.ambient);
+        self.wake();
+        Ok(revision)
     }
 
     async fn set_configs(
@@ -144,7 +148,9 @@ impl TopicShelf for MemoryStore {
         facts
             .broker_configs
             .retain(|_, configs| !configs.is_empty());
-        Ok(facts.revise(&self.ambient))
+        let revision = facts.revise(&self.ambient);
+        self.wake();
+        Ok(revision)
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError> {
@@ -160,7 +166,9 @@ impl TopicShelf for MemoryStore {
             pending: pending.into_iter().collect(),
         };
         facts.topic_tombstones.insert(topic, tombstone);
-        Ok(facts.revise(&self.ambient))
+        let revision = facts.revise(&self.ambient);
+        self.wake();
+        Ok(revision)
     }
 
     async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
@@ -183,6 +191,8 @@ impl TopicShelf for MemoryStore {
         if tombstone.pending.is_empty() {
             facts.topic_tombstones.remove(&topic);
         }
-        Ok(facts.revise(&self.ambient))
+        let revision = facts.revise(&self.ambient);
+        self.wake();
+        Ok(revision)
     }
 }

@@ -217,12 +217,14 @@ impl ClusterShelf for SqliteStore {
     async fn allocate_producer_ids(&self, count: u32) -> Result<Range<i64>, StoreError> {
         const OPERATION: &str = "allocate producer ids";
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write(OPERATION, move |transaction| {
                 let block = allocate(transaction, count, OPERATION)?;
                 revise(transaction, &ambient)?;
                 Ok(block)
             })
-            .await
+            .await;
+        self.wake(written)
     }
 }

@@ -7,11 +7,11 @@ use streamhouse_protocol::ids::{PartitionIndex, TopicId};
 use streamhouse_protocol::names::GroupId;
 
 use super::SqliteStore;
-use super::columns::{epoch, id, integer, number};
+use super::columns::{epoch, id, integer, number, optional_id};
 use super::fault::{Failure, Fallible};
 use crate::store::{
-    CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, GroupShelf, OffsetKey,
-    OffsetRow, ShardGroups, ShardId, StoreError,
+    Coordination, CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, GroupShelf,
+    Incarnation, OffsetKey, OffsetRow, ShardGroups, ShardId, StoreError,
 };
 
 fn seq(transaction: &Transaction<'_>, shard: ShardId) -> Fallible<Option<u64>> {
@@ -19,6 +19,20 @@ fn seq(transaction: &Transaction<'_>, shard: ShardId) -> Fallible<Option<u64>> {
         transaction.prepare_cached("SELECT seq FROM shard_coordination WHERE shard = ?1")?;
     let mut rows = statement.query([shard.0])?;
     rows.next()?.map(|row| number(row, "seq")).transpose()
+}
+
+fn coordination(transaction: &Transaction<'_>, shard: ShardId) -> Fallible<Option<Coordination>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT * FROM shard_coordination WHERE shard = ?1")?;
+    let mut rows = statement.query([shard.0])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(Coordination {
+        epoch: epoch(row, "epoch")?,
+        incarnation: optional_id(row, "incarnation")?.map(Incarnation),
+        seq: number(row, "seq")?,
+    }))
 }
 
 fn load(transaction: &Transaction<'_>, shard: ShardId) -> Fallible<ShardGroups> {
@@ -140,6 +154,19 @@ impl GroupShelf for SqliteStore {
         self.worker
             .read("read a coordination row", move |transaction| {
                 seq(transaction, shard)
+            })
+            .await
+    }
+
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        let shards = shards.to_vec();
+        self.worker
+            .read("read coordination rows", move |transaction| {
+                let rows = shards.iter().map(|shard| coordination(transaction, *shard));
+                rows.collect()
             })
             .await
     }

@@ -13,8 +13,8 @@ use super::objects::release;
 use super::shards::read_shard;
 use crate::store::laws::{by_shard, check_checkpoint};
 use crate::store::{
-    CheckpointError, Commit, CommitError, CommitOutcome, Lsn, ManifestCommit, ManifestRow,
-    ManifestShelf, ObjectId, SetCheckpoint, ShardId, StoreError,
+    CheckpointError, Commit, CommitError, CommitName, CommitOutcome, Lsn, ManifestCommit,
+    ManifestRow, ManifestShelf, ObjectId, Resolved, SetCheckpoint, ShardId, StoreError,
 };
 
 /// Compares and sets the fence of one shard for all its manifests of a commit.
@@ -27,7 +27,8 @@ fn advance(transaction: &Transaction<'_>, manifests: &[&ManifestCommit]) -> Fall
     let advanced = transaction
         .prepare_cached(
             "UPDATE shards SET next_lsn = ?5, wal_end_dir = coalesce(?6, wal_end_dir),
-                 wal_end_position = coalesce(?7, wal_end_position)
+                 wal_end_position = coalesce(?7, wal_end_position),
+                 wal_dir_uuid = CASE WHEN ?8 THEN NULL ELSE wal_dir_uuid END
              WHERE shard = ?1 AND epoch = ?2 AND incarnation = ?3 AND next_lsn = ?4",
         )?
         .execute(params![
@@ -38,6 +39,7 @@ fn advance(transaction: &Transaction<'_>, manifests: &[&ManifestCommit]) -> Fall
             integer(last.lsn.0)?.saturating_add(1),
             wal_end.map(|end| end.dir.to_be_bytes()),
             position,
+            last.clears_wal_dir,
         ])?;
     Ok(advanced == 1)
 }
@@ -136,6 +138,19 @@ fn manifests(
     Ok(manifests)
 }
 
+fn resolve(transaction: &Transaction<'_>, names: &[CommitName]) -> Fallible<Vec<Resolved>> {
+    let mut resolved = Vec::with_capacity(names.len());
+    for name in names {
+        let manifest = manifests(transaction, name.shard, name.lsn, 1)?;
+        let manifest = manifest.first().filter(|row| row.lsn == name.lsn);
+        resolved.push(Resolved {
+            row: read_shard(transaction, name.shard)?,
+            committed_by: manifest.map(|row| (row.epoch, row.incarnation)),
+        });
+    }
+    Ok(resolved)
+}
+
 fn set_checkpoint(
     transaction: &Transaction<'_>,
     request: &SetCheckpoint,
@@ -209,6 +224,14 @@ impl ManifestShelf for SqliteStore {
         self.worker
             .read("read manifests", move |transaction| {
                 manifests(transaction, shard, from, limit)
+            })
+            .await
+    }
+
+    async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
+        self.worker
+            .read("resolve commits", move |transaction| {
+                resolve(transaction, &names)
             })
             .await
     }

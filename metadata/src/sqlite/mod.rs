@@ -20,6 +20,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use streamhouse_runtime::Ambient;
+use tokio::sync::watch;
 
 pub use open::OpenError;
 
@@ -31,6 +32,7 @@ use worker::Worker;
 #[derive(Debug)]
 pub struct SqliteStore {
     worker: Worker,
+    changes: watch::Sender<u64>,
     ambient: Ambient,
 }
 
@@ -41,12 +43,31 @@ impl SqliteStore {
         let connection = open::connect(path)?;
         let worker = Worker::start(connection, &ambient.tasks)
             .map_err(|error| OpenError::Thread { error })?;
-        Ok(Self { worker, ambient })
+        Ok(Self {
+            worker,
+            changes: watch::Sender::default(),
+            ambient,
+        })
+    }
+
+    /// Tells whoever watches that something may have changed, and hands the answer on.
+    fn wake<T>(&self, answer: T) -> T {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+        answer
     }
 }
 
 #[async_trait]
 impl MetadataStore for SqliteStore {
+    fn timeline(&self) -> u32 {
+        0
+    }
+
+    fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     async fn close(&self) {
         self.worker.close().await;
     }

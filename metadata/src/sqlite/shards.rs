@@ -5,12 +5,13 @@ use rusqlite::{Row, Transaction, params};
 use streamhouse_protocol::ids::LeaderEpoch;
 
 use super::SqliteStore;
+use super::brokers::{Lease, declare_dead, lease};
 use super::columns::{
     DELETED, bits, durability, epoch, incarnation, limit, lsn, number, number_u32, object_id,
     optional_id, shard,
 };
 use super::fault::{Failure, Fallible, Fault};
-use crate::store::laws::next_epoch;
+use crate::store::laws::{dies_by_grant, next_epoch, refuses_grant};
 use crate::store::{
     CheckpointRow, DELETED_SWEEP_MAX, GrantOutcome, GrantRequest, GrantRow, Incarnation, ShardId,
     ShardRow, ShardShelf, StoreError, WalEnd,
@@ -38,6 +39,7 @@ fn shard_row(row: &Row<'_>) -> Fallible<ShardRow> {
         durability: durability(row)?,
         epoch: epoch(row, "epoch")?,
         incarnation: optional_id(row, "incarnation")?.map(Incarnation),
+        timeline: number_u32(row, "timeline")?,
         next_lsn: lsn(row, "next_lsn")?,
         first_lsn: lsn(row, "first_lsn")?,
         wal_dir: optional_id(row, "wal_dir_uuid")?,
@@ -69,12 +71,29 @@ fn all_shards(transaction: &Transaction<'_>) -> Fallible<Vec<ShardRow>> {
 fn grant(
     transaction: &Transaction<'_>,
     request: &GrantRequest,
+    now: i64,
 ) -> Result<Vec<GrantOutcome>, Failure<StoreError>> {
+    for life in [request.by, request.incarnation] {
+        if let Some(Lease {
+            died_ms: Some(_), ..
+        }) = lease(transaction, life)?
+        {
+            let refusal = GrantOutcome::Dead { incarnation: life };
+            return Ok(vec![refusal; request.shards.len()]);
+        }
+    }
     let mut outcomes = Vec::with_capacity(request.shards.len());
-    for shard in &request.shards {
-        outcomes.push(match read_shard(transaction, *shard)? {
-            Some(row) => grant_one(transaction, request, row)?,
-            None => GrantOutcome::UnknownShard,
+    for asked in &request.shards {
+        let Some(row) = read_shard(transaction, asked.shard)? else {
+            outcomes.push(GrantOutcome::UnknownShard);
+            continue;
+        };
+        let holder = row.incarnation.map(|life| lease(transaction, life));
+        let lease = holder.transpose()?.flatten();
+        let held = lease.and_then(|lease| lease.held_until(now));
+        outcomes.push(match refuses_grant(&row, request, asked, held) {
+            Some(refusal) => refusal,
+            None => grant_one(transaction, request, row, now)?,
         });
     }
     sweep_deleted(transaction)?;
@@ -85,12 +104,8 @@ fn grant_one(
     transaction: &Transaction<'_>,
     request: &GrantRequest,
     row: ShardRow,
+    now: i64,
 ) -> Fallible<GrantOutcome> {
-    if let Some(wal_dir) = row.wal_dir
-        && request.wal_dir != Some(wal_dir)
-    {
-        return Ok(GrantOutcome::WalElsewhere { wal_dir });
-    }
     let epoch: LeaderEpoch = next_epoch(&row)?;
     let same_tenure = row.wal_dir.is_some() && request.wal_dir.is_some();
     let since = if same_tenure {
@@ -102,10 +117,10 @@ fn grant_one(
     let wal_dir = request.wal_dir.map(u128::to_be_bytes);
     transaction
         .prepare_cached(
-            "UPDATE shards SET epoch = ?2, incarnation = ?3, timeline = ?4, wal_dir_uuid = ?5, wal_since_epoch = ?6
+            "UPDATE shards SET epoch = ?2, incarnation = ?3, timeline = 0, wal_dir_uuid = ?4, wal_since_epoch = ?5
              WHERE shard = ?1",
         )?
-        .execute(params![row.shard.0, epoch.0, incarnation, request.timeline, wal_dir, since.0])?;
+        .execute(params![row.shard.0, epoch.0, incarnation, wal_dir, since.0])?;
     transaction
         .prepare_cached(
             "UPDATE shard_coordination SET epoch = ?2, incarnation = ?3 WHERE shard = ?1",
@@ -118,6 +133,9 @@ fn grant_one(
              FROM shards s JOIN shard_coordination c ON c.shard = s.shard WHERE s.shard = ?1",
         )?
         .execute([row.shard.0])?;
+    if let Some(life) = dies_by_grant(&row, request) {
+        declare_dead(transaction, life, now)?;
+    }
     match read_shard(transaction, row.shard)? {
         Some(row) => Ok(GrantOutcome::Granted(row)),
         None => Err(Fault::Damaged(format!(
@@ -173,11 +191,14 @@ impl ShardShelf for SqliteStore {
     }
 
     async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError> {
-        self.worker
+        let now = self.ambient.clock.wall_ms();
+        let granted = self
+            .worker
             .write("grant shards", move |transaction| {
-                grant(transaction, &request)
+                grant(transaction, &request, now)
             })
-            .await
+            .await;
+        self.wake(granted)
     }
 
     async fn grants(&self, shard: ShardId) -> Result<Vec<GrantRow>, StoreError> {

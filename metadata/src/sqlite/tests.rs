@@ -49,13 +49,7 @@ async fn lead(store: &SqliteStore) -> ShardRow {
         })
         .await
         .unwrap();
-    let shards = vec![ShardId(0)];
-    let request = GrantRequest {
-        incarnation: Incarnation(10),
-        wal_dir: Some(1),
-        timeline: 0,
-        shards,
-    };
+    let request = GrantRequest::own(Incarnation(10), Some(1), [ShardId(0)]);
     match store.grant(request).await.unwrap()[..] {
         [GrantOutcome::Granted(row)] => row,
         ref other => panic!("the shard was not granted: {other:?}"),
@@ -76,6 +70,7 @@ async fn flush(store: &SqliteStore, row: &ShardRow, lsn: u64) {
         body: Bytes::from(vec![u8::try_from(lsn).unwrap(); 3000]),
         wal_end: None,
         released: Vec::new(),
+        clears_wal_dir: false,
     };
     let object = Some(NewObject {
         id,

@@ -377,22 +377,26 @@ impl TopicShelf for SqliteStore {
 
     async fn create_topic(&self, topic: NewTopic) -> Result<Revision, CreateTopicError> {
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write("create a topic", move |transaction| {
                 insert_topic(transaction, &topic)?;
                 Ok(revise(transaction, &ambient)?)
             })
-            .await
+            .await;
+        self.wake(written)
     }
 
     async fn add_partitions(&self, request: AddPartitions) -> Result<Revision, AddPartitionsError> {
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write("add partitions", move |transaction| {
                 add_partitions(transaction, &request)?;
                 Ok(revise(transaction, &ambient)?)
             })
-            .await
+            .await;
+        self.wake(written)
     }
 
     async fn set_configs(
@@ -401,27 +405,32 @@ impl TopicShelf for SqliteStore {
         changes: Vec<ConfigChange>,
     ) -> Result<Revision, SetConfigsError> {
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write("set configurations", move |transaction| {
                 set_configs(transaction, target, &changes)?;
                 Ok(revise(transaction, &ambient)?)
             })
-            .await
+            .await;
+        self.wake(written)
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError> {
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write("delete a topic", move |transaction| {
                 delete_topic(transaction, topic)?;
                 Ok(revise(transaction, &ambient)?)
             })
-            .await
+            .await;
+        self.wake(written)
     }
 
     async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
         let ambient = self.ambient.clone();
-        self.worker
+        let written = self
+            .worker
             .write("note a dropped topic", move |transaction| {
                 let noted = drop_recorded(transaction, &drop)?;
                 Ok(if noted {
@@ -430,6 +439,7 @@ impl TopicShelf for SqliteStore {
                     revision(transaction)?
                 })
             })
-            .await
+            .await;
+        self.wake(written)
     }
 }

@@ -126,6 +126,7 @@ pub trait ClusterShelf: fmt::Debug + Send + Sync {
     /// Whether a revision that was seen earlier is part of this history.
     async fn check_revision(&self, seen: Revision) -> Result<RevisionCheck, StoreError>;
 
-    /// Gives out `count` producer ids, never to be given out again. Makes a revision.
+    /// Gives out `count` producer ids, never to be given out again. Makes a revision. After the database lost writes, ask
+    /// for as many as all blocks hold that may be in use, and use none of them.
     async fn allocate_producer_ids(&self, count: u32) -> Result<Range<i64>, StoreError>;
 }

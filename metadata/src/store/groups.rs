@@ -102,6 +102,17 @@ pub struct CoordinationWrite {
     pub changes: Vec<GroupChange>,
 }
 
+/// The fence of a shard's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coordination {
+    /// The epoch of the shard's last grant; 0 before the first.
+    pub epoch: LeaderEpoch,
+    /// Who holds that grant; none before the first.
+    pub incarnation: Option<Incarnation>,
+    /// How many coordination writes the shard has seen.
+    pub seq: u64,
+}
+
 /// The answer for one [`CoordinationWrite`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoordinationOutcome {
@@ -118,8 +129,9 @@ pub enum CoordinationOutcome {
 ///
 /// Promises: a write happens only under the shard's current (epoch, incarnation) and next to the `seq` it names, so
 /// these four name it for ever; writes of one batch do not disturb each other.
-/// Callers: load after the grant; write what an answer reveals before the answer; after an unknown outcome load `seq`
-/// again before anything else of that shard is written: the named `seq` plus one says that it happened.
+/// Callers: load after the grant; write what an answer reveals before the answer; after an unknown outcome ask for the
+/// coordination row before anything else of that shard is written: under the same grant, the named `seq` plus one says
+/// that it happened.
 /// Errors: see [`StoreError`].
 /// Does not promise: to expire anything.
 #[async_trait]
@@ -129,6 +141,14 @@ pub trait GroupShelf: fmt::Debug + Send + Sync {
 
     /// The shard's coordination `seq` alone; none if there is no such shard.
     async fn coordination_seq(&self, shard: ShardId) -> Result<Option<u64>, StoreError>;
+
+    /// The coordination rows of shards, to resolve writes whose outcome is unknown; answers line up with `shards`, none
+    /// for a shard that does not exist. Waits for writes that are under way in the database, and what it tells is as
+    /// durable as a write.
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError>;
 
     /// Makes the changes of each write whose fence holds; answers line up with `writes`. Several writes of one shard
     /// follow each other by `seq`.

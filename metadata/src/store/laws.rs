@@ -3,10 +3,11 @@
 //! What fails here is a mistake of the caller's code, never of a Kafka client: the answer is [`StoreError::Bug`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::error::StoreError;
 use super::manifests::{Commit, ManifestCommit, SetCheckpoint};
-use super::shards::{ShardId, ShardRow};
+use super::shards::{AskedShard, GrantOutcome, GrantRequest, Incarnation, ShardId, ShardRow};
 use super::topics::{AddPartitions, NewTopic};
 use streamhouse_runtime::planted;
 
@@ -40,7 +41,31 @@ pub(crate) fn by_shard(
         }
         run.push(manifest);
     }
+    for manifests in shards.values() {
+        check_cleared(manifests)?;
+    }
     Ok(shards)
+}
+
+/// Only the end of what is committed may let the WAL folder go.
+fn check_cleared(manifests: &[&ManifestCommit]) -> Result<(), StoreError> {
+    let clears = |manifest: &&&ManifestCommit| manifest.clears_wal_dir;
+    let Some(clearing) = manifests.iter().find(clears) else {
+        return Ok(());
+    };
+    let is_last = manifests
+        .last()
+        .is_some_and(|last| last.lsn == clearing.lsn);
+    if is_last && clearing.wal_end.is_some() {
+        return Ok(());
+    }
+    Err(bug(
+        "commit manifests",
+        format!(
+            "manifest {} of shard {} lets the WAL folder go before its end",
+            clearing.lsn, clearing.shard
+        ),
+    ))
 }
 
 /// Whether the shard is led under this grant and waits for this manifest.
@@ -109,6 +134,51 @@ pub(crate) fn producer_id_block(next: i64, count: u32) -> Result<std::ops::Range
     next.checked_add(i64::from(count))
         .map(|end| next..end)
         .ok_or_else(|| bug(OPERATION, "all ids were given out"))
+}
+
+/// When a lease ends that begins now.
+pub(crate) fn lease_end(now_ms: i64, lease: Duration) -> i64 {
+    now_ms.saturating_add(lease_ms(lease))
+}
+
+/// A lease in milliseconds.
+pub(crate) fn lease_ms(lease: Duration) -> i64 {
+    i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Why a shard may not be granted as asked; `held_until_ms` is there if the lease of its holder holds.
+pub(crate) fn refuses_grant(
+    row: &ShardRow,
+    request: &GrantRequest,
+    asked: &AskedShard,
+    held_until_ms: Option<i64>,
+) -> Option<GrantOutcome> {
+    if let Some(expected) = asked.expecting
+        && expected != (row.epoch, row.incarnation)
+    {
+        return Some(GrantOutcome::Changed {
+            epoch: row.epoch,
+            incarnation: row.incarnation,
+        });
+    }
+    if let Some(wal_dir) = row.wal_dir {
+        // The lock of the folder is held by whoever names it: the life before is over, whatever its lease says.
+        let is_elsewhere = request.wal_dir != Some(wal_dir);
+        return is_elsewhere.then_some(GrantOutcome::WalElsewhere { wal_dir });
+    }
+    match (row.incarnation, held_until_ms) {
+        (Some(holder), Some(until_ms)) if holder != request.by => Some(GrantOutcome::Held {
+            by: holder,
+            until_ms,
+        }),
+        _ => None,
+    }
+}
+
+/// The life that a grant declares dead: the holder before, unless it keeps the shard or handed it over.
+pub(crate) fn dies_by_grant(row: &ShardRow, request: &GrantRequest) -> Option<Incarnation> {
+    row.incarnation
+        .filter(|holder| *holder != request.incarnation && *holder != request.by)
 }
 
 /// The epoch after `epoch`.

@@ -8,7 +8,7 @@ use streamhouse_protocol::ids::LeaderEpoch;
 
 use super::error::{Class, Outcome, StoreError};
 use super::objects::ObjectId;
-use super::shards::{CheckpointRow, Incarnation, ShardId, WalEnd};
+use super::shards::{CheckpointRow, Incarnation, ShardId, ShardRow, WalEnd};
 
 /// The number of a manifest in its shard, from 0, without gaps. At most 2^63 - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,9 @@ pub struct ManifestCommit {
     pub wal_end: Option<WalEnd>,
     /// Objects that this shard needs no more.
     pub released: Vec<ObjectId>,
+    /// Whether the shard lets its WAL folder go, so that brokers on other folders may take it: only in the last manifest
+    /// of the shard in this commit, whose `wal_end` is the shard's last WAL entry of any kind.
+    pub clears_wal_dir: bool,
 }
 
 /// Manifests that are committed in one transaction, and the object that holds what they name.
@@ -117,6 +120,37 @@ pub struct ManifestRow {
     pub body: Bytes,
 }
 
+/// What names a commit of one manifest for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitName {
+    /// The shard.
+    pub shard: ShardId,
+    /// The manifest's number in it.
+    pub lsn: Lsn,
+    /// The epoch under which it was written.
+    pub epoch: LeaderEpoch,
+    /// The life that wrote it.
+    pub incarnation: Incarnation,
+}
+
+/// What became of a commit whose outcome was unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The shard as it is now; none if there is no such shard.
+    pub row: Option<ShardRow>,
+    /// By whom the manifest of that shard and number was committed; none if there is none, be it never committed or
+    /// pruned: then it lies below the row's `first_lsn`.
+    pub committed_by: Option<(LeaderEpoch, Incarnation)>,
+}
+
+impl Resolved {
+    /// Whether the commit of that name happened.
+    #[must_use]
+    pub fn happened(&self, name: &CommitName) -> bool {
+        self.committed_by == Some((name.epoch, name.incarnation))
+    }
+}
+
 /// A checkpoint that was stored and is about to be the shard's newest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetCheckpoint {
@@ -181,8 +215,9 @@ impl CheckpointError {
 /// Promises: a manifest is committed only under the shard's current (epoch, incarnation) and as its next number, so
 /// (shard, lsn, epoch, incarnation) names it for ever; shards of one commit do not disturb each other; an object has a
 /// row exactly if a shard won with it.
-/// Callers: commit the manifests of a shard in order; after an unknown outcome read the shard and the manifest before
-/// anything else of that shard is committed, and then run the identical commit or none.
+/// Callers: commit the manifests of a shard in order; after an unknown outcome resolve it before anything else of that
+/// shard is committed, and then run the identical commit or none. A repeated commit that is refused is resolved again:
+/// the original may have come through in between.
 /// Errors: see [`CommitError`] and [`CheckpointError`].
 /// Does not promise: to know what is inside a body, or that the object exists.
 #[async_trait]
@@ -198,6 +233,11 @@ pub trait ManifestShelf: fmt::Debug + Send + Sync {
         from: Lsn,
         limit: usize,
     ) -> Result<Vec<ManifestRow>, StoreError>;
+
+    /// What became of commits whose outcome is unknown; answers line up with `names`. Waits for those that are under way
+    /// in the database, and what it tells is as durable as a commit. A commit that has not reached the database yet may
+    /// still happen, unless the row's grant or next number is another.
+    async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError>;
 
     /// Makes a checkpoint the shard's newest: pointer, hash and pruning change at once. Its object is needed by the
     /// shard from now on, the object of the checkpoint before is not. Setting the one that is set only prunes.

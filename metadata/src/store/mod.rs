@@ -21,28 +21,32 @@ pub mod shards;
 pub mod topics;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
-pub use brokers::{BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, RegisterError};
+pub use brokers::{
+    Beat, BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, HeartbeatError, Living, LivingBroker,
+    RegisterError,
+};
 pub use cluster::{
     Cluster, ClusterShelf, FEATURE_LEVEL, InitialiseError, NewCluster, REVISION_AGE_MAX_MS,
     REVISIONS_KEPT_MIN, Revision, RevisionCheck, SHARDS_MAX,
 };
 pub use error::{Class, Outcome, StoreError};
 pub use groups::{
-    CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, GroupShelf, OffsetKey,
-    OffsetRow, ShardGroups,
+    Coordination, CoordinationOutcome, CoordinationWrite, GroupChange, GroupRow, GroupShelf,
+    OffsetKey, OffsetRow, ShardGroups,
 };
 pub use manifests::{
-    CheckpointError, Commit, CommitError, CommitOutcome, Lsn, ManifestCommit, ManifestRow,
-    ManifestShelf, NewObject, SetCheckpoint,
+    CheckpointError, Commit, CommitError, CommitName, CommitOutcome, Lsn, ManifestCommit,
+    ManifestRow, ManifestShelf, NewObject, Resolved, SetCheckpoint,
 };
 pub use objects::{
     DELETED_SWEEP_MAX, ForgetOutcome, ObjectId, ObjectRow, ObjectShelf, ObjectState,
     TombstoneOutcome,
 };
 pub use shards::{
-    CheckpointRow, Durability, GrantOutcome, GrantRequest, GrantRow, Incarnation, ShardId,
-    ShardRow, ShardShelf, WalEnd,
+    AskedShard, CheckpointRow, Durability, GrantOutcome, GrantRequest, GrantRow, Incarnation,
+    ShardId, ShardRow, ShardShelf, WalEnd,
 };
 pub use topics::{
     AddPartitions, AddPartitionsError, ConfigChange, ConfigTarget, Configs, CreateTopicError,
@@ -55,6 +59,15 @@ pub use topics::{
 pub trait MetadataStore:
     ClusterShelf + ShardShelf + ManifestShelf + ObjectShelf + TopicShelf + GroupShelf + BrokerShelf
 {
+    /// The timeline of the database server: it changes when a replica took over, which may lack the last commits. 0 where
+    /// there is none.
+    fn timeline(&self) -> u32;
+
+    /// Changes soon after another broker, or this one, wrote topics, configurations, brokers or grants, and after the
+    /// timeline changed. It is a hint, so that nobody has to wait for the next heartbeat to learn of it: wake-ups may be lost
+    /// or for nothing, and the number says nothing but that it is another.
+    fn watch_changes(&self) -> watch::Receiver<u64>;
+
     /// Finishes what was accepted and lets go of the data, so that it can be opened again. Later calls answer
     /// [`StoreError::Unavailable`]; a second close does nothing.
     async fn close(&self);

@@ -78,6 +78,8 @@ pub struct ShardRow {
     pub epoch: LeaderEpoch,
     /// Who holds that grant; none before the first.
     pub incarnation: Option<Incarnation>,
+    /// The database server's timeline at that grant; 0 where there is none.
+    pub timeline: u32,
     /// The number that the next manifest must have.
     pub next_lsn: Lsn,
     /// The oldest manifest that is kept; equal to `next_lsn` when none is.
@@ -92,17 +94,48 @@ pub struct ShardRow {
     pub checkpoint: Option<CheckpointRow>,
 }
 
-/// A broker that wants to lead shards.
+/// A broker that is to lead shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRequest {
-    /// Its life.
+    /// The life that is to lead.
     pub incarnation: Incarnation,
-    /// Its WAL folder; none when the shards are `shared`.
+    /// The life that asks: the same one, or the holder of the shards, which hands them over.
+    pub by: Incarnation,
+    /// The WAL folder of the one that is to lead; none when the shards are `shared`. Naming the folder that a shard has
+    /// says that its lock is held.
     pub wal_dir: Option<u128>,
-    /// The database server's timeline; 0 where there is none.
-    pub timeline: u32,
     /// Which shards.
-    pub shards: Vec<ShardId>,
+    pub shards: Vec<AskedShard>,
+}
+
+impl GrantRequest {
+    /// Asks for shards for oneself, whoever led them before.
+    #[must_use]
+    pub fn own(
+        incarnation: Incarnation,
+        wal_dir: Option<u128>,
+        shards: impl IntoIterator<Item = ShardId>,
+    ) -> Self {
+        let shards = shards.into_iter().map(|shard| AskedShard {
+            shard,
+            expecting: None,
+        });
+        Self {
+            incarnation,
+            by: incarnation,
+            wal_dir,
+            shards: shards.collect(),
+        }
+    }
+}
+
+/// A shard that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedShard {
+    /// Its number.
+    pub shard: ShardId,
+    /// The grant that it must still be under, so that takeovers and handovers never race; none: any.
+    pub expecting: Option<(LeaderEpoch, Option<Incarnation>)>,
 }
 
 /// The answer for one shard of a [`GrantRequest`].
@@ -118,6 +151,25 @@ pub enum GrantOutcome {
     WalElsewhere {
         /// That folder.
         wal_dir: u128,
+    },
+    /// A life whose lease holds leads it, and did not ask for this. Ask again when the lease is over.
+    Held {
+        /// That life.
+        by: Incarnation,
+        /// When its lease ends, by the clock of the database, milliseconds since 1970.
+        until_ms: i64,
+    },
+    /// It is under another grant than was expected: read it again.
+    Changed {
+        /// Its epoch now.
+        epoch: LeaderEpoch,
+        /// Who holds that grant.
+        incarnation: Option<Incarnation>,
+    },
+    /// The life that asks, or the one that is to lead, was declared dead. It leads nothing ever again.
+    Dead {
+        /// That life.
+        incarnation: Incarnation,
     },
     /// There is no such shard.
     UnknownShard,
@@ -143,7 +195,8 @@ pub struct GrantRow {
 /// The facts about shards.
 ///
 /// Promises: an epoch of a shard is granted once; when a grant returned, no write under an earlier (epoch, incarnation)
-/// of that shard succeeds any more, neither of manifests nor of groups.
+/// of that shard succeeds any more, neither of manifests nor of groups; a shard is never taken from a life whose lease
+/// holds, unless by that life itself or on the shard's own WAL folder, whose lock says that the life before is over.
 /// Callers: load a shard's state only after its grant returned, and never use an epoch whose grant has an unknown
 /// outcome (ask again, which makes another epoch).
 /// Errors: see [`StoreError`].
@@ -159,7 +212,9 @@ pub trait ShardShelf: fmt::Debug + Send + Sync {
     /// Makes the asking broker the leader of each shard that it may take; answers line up with `request.shards`.
     ///
     /// A granted shard has its epoch raised by one, in the shard row and in its coordination row at once, and a row of
-    /// its grants. Its `wal_since_epoch` becomes the new epoch unless the same `wal_dir` was still set.
+    /// its grants. Its `wal_since_epoch` becomes the new epoch unless the same `wal_dir` was still set. A holder that did
+    /// not hand it over is dead from now on. A life without a row has no lease, so that the embedded store, where the lock
+    /// of the data folder is the lease, grants at once.
     async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError>;
 
     /// The grants of a shard that are kept, oldest first. A holder that was fenced compares the first foreign one after

@@ -17,9 +17,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use streamhouse_metadata::sqlite::SqliteStore;
 use streamhouse_metadata::{
-    CoordinationOutcome, CoordinationWrite, Durability, GrantOutcome, GrantRequest, GrantRow,
+    Coordination, CoordinationOutcome, CoordinationWrite, Durability, GrantOutcome, GrantRequest,
     GroupShelf, Incarnation, MemoryStore, MetadataStore, NewCluster, Outcome, ShardGroups, ShardId,
-    ShardRow, ShardShelf, StoreError,
+    StoreError,
 };
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_protocol::names::GroupId;
@@ -92,6 +92,13 @@ impl GroupShelf for Faulty {
         at_once(self.inner.coordination_seq(shard))
     }
 
+    async fn coordination(
+        &self,
+        shards: &[ShardId],
+    ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        at_once(self.inner.coordination(shards))
+    }
+
     async fn write_groups(
         &self,
         writes: Vec<CoordinationWrite>,
@@ -122,29 +129,6 @@ impl GroupShelf for Faulty {
 /// whatever the store.
 fn at_once<T>(answer: impl Future<Output = T>) -> T {
     futures::executor::block_on(answer)
-}
-
-/// The shards shelf of a store, with [`at_once`].
-#[derive(Debug)]
-struct AtOnce(Arc<dyn MetadataStore>);
-
-#[async_trait]
-impl ShardShelf for AtOnce {
-    async fn shards(&self) -> Result<Vec<ShardRow>, StoreError> {
-        at_once(self.0.shards())
-    }
-
-    async fn read_shard(&self, shard: ShardId) -> Result<Option<ShardRow>, StoreError> {
-        at_once(self.0.read_shard(shard))
-    }
-
-    async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError> {
-        at_once(self.0.grant(request))
-    }
-
-    async fn grants(&self, shard: ShardId) -> Result<Vec<GrantRow>, StoreError> {
-        at_once(self.0.grants(shard))
-    }
 }
 
 /// An empty store of the kind that this module is named after.
@@ -213,13 +197,8 @@ impl World {
     }
 
     async fn grant_all(&self, incarnation: Incarnation) -> Vec<Grant> {
-        let shards: Vec<ShardId> = (0..SHARDS).map(ShardId).collect();
-        let request = GrantRequest {
-            incarnation,
-            wal_dir: None,
-            timeline: 0,
-            shards: shards.clone(),
-        };
+        let shards = (0..SHARDS).map(ShardId);
+        let request = GrantRequest::own(incarnation, None, shards);
         let outcomes = self.store.grant(request).await.unwrap();
         let granted = |outcome: &GrantOutcome| match outcome {
             GrantOutcome::Granted(row) => Grant {
@@ -227,7 +206,11 @@ impl World {
                 epoch: row.epoch,
                 incarnation,
             },
-            GrantOutcome::WalElsewhere { .. } | GrantOutcome::UnknownShard => panic!("{outcome:?}"),
+            GrantOutcome::WalElsewhere { .. }
+            | GrantOutcome::Held { .. }
+            | GrantOutcome::Changed { .. }
+            | GrantOutcome::Dead { .. }
+            | GrantOutcome::UnknownShard => panic!("{outcome:?}"),
         };
         outcomes.iter().map(granted).collect()
     }
@@ -346,10 +329,7 @@ fn start(
     let ambient = ambient(clock, seed);
     let tasks = ambient.tasks.clone();
     let groups: Arc<dyn GroupShelf> = Arc::<Faulty>::clone(faulty);
-    let shelves = Shelves {
-        groups,
-        shards: Arc::new(AtOnce(Arc::clone(store))),
-    };
+    let shelves = Shelves { groups };
     (
         Groups::start(shelves, ambient, settings.clone(), SHARDS),
         tasks,
