@@ -173,7 +173,7 @@ impl World {
         };
         store.initialise(cluster).await.unwrap();
         let faulty = Faulty::over(&store);
-        let (groups, tasks) = start(&clock, &store, &faulty, &settings, 1);
+        let (groups, tasks) = start(&clock, &faulty, &settings, 1);
         let mut world = Self {
             clock,
             store,
@@ -228,7 +228,7 @@ impl World {
         self.tasks.finished().await;
         self.lives += 1;
         let seed = u64::try_from(self.lives).unwrap();
-        let (groups, tasks) = start(&self.clock, &self.store, &self.faulty, &self.settings, seed);
+        let (groups, tasks) = start(&self.clock, &self.faulty, &self.settings, seed);
         (self.groups, self.tasks) = (groups, tasks);
         self.take_all().await;
     }
@@ -321,7 +321,6 @@ fn ambient(clock: &ManualClock, seed: u64) -> Ambient {
 
 fn start(
     clock: &ManualClock,
-    store: &Arc<dyn MetadataStore>,
     faulty: &Arc<Faulty>,
     settings: &GroupSettings,
     seed: u64,
