@@ -6,6 +6,7 @@
 //! wal/              the write-ahead log
 //! objects/          the object store, unless it lies elsewhere
 //! metadata.db       the embedded metadata store
+//! accepted-wal-losses   damage of the WAL that somebody accepted; only while there is any
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -16,6 +17,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::FlockOperation;
 use streamhouse_runtime::Chance;
+
+mod accepted_losses;
+
+pub use accepted_losses::parse_range;
 
 /// The layout of the folder that this release writes and reads.
 const VERSION: &str = "1";
@@ -80,6 +85,16 @@ pub enum DataDirError {
         path: PathBuf,
         /// Its version.
         found: String,
+    },
+    /// What was accepted of the WAL's damage cannot be known.
+    #[error("{file} of data folder {path} cannot be used: {reason}; remove that file, and accept what is damaged again with `streamhouse wal accept-loss --data {path}`", path = .path.display())]
+    Losses {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
     },
     /// It belongs to another cluster than the settings say.
     #[error("data folder {path} belongs to cluster {found}, broker.cluster_id is {wanted}; correct the setting or choose another folder", path = .path.display())]
@@ -189,6 +204,12 @@ impl DataDir {
         })
     }
 
+    /// Whether nothing was ever acknowledged from it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// Notes that all parts are there: from now on one that is missing was lost. To be called before anything is
     /// acknowledged.
     ///
@@ -274,7 +295,9 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
 }
 
 fn write_durably(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    let temporary = path.with_extension("properties.tmp");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
     let mut file = File::create(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -4,7 +4,9 @@ use streamhouse_config::Loaded;
 use streamhouse_log::Log;
 use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
 use streamhouse_runtime::Ambient;
+use streamhouse_storage::wal::WalLoss;
 
+use super::wal_loss::with_accepted;
 use super::{StartError, Stores, log_parts};
 use crate::data_dir::DataDir;
 
@@ -16,7 +18,23 @@ pub enum AcceptError {
     Start(#[from] StartError),
     /// The log did not go on without it.
     #[error(transparent)]
-    Log(#[from] AcceptLossError),
+    Log(AcceptLossError),
+    /// Nothing is damaged.
+    #[error(
+        "WAL positions {lost} are not damaged, and nothing else is: there is nothing to accept; nothing was changed"
+    )]
+    NoDamage {
+        /// What was to be accepted.
+        lost: WalLoss,
+    },
+    /// Something else is damaged.
+    #[error("WAL positions {lost} are not what is damaged; nothing was changed: {damaged}")]
+    OtherDamage {
+        /// What was to be accepted.
+        lost: WalLoss,
+        /// What is damaged, each with its command.
+        damaged: String,
+    },
 }
 
 /// Accepts a loss in the data folder of `loaded`, on which no broker may run. Returns what was lost, if that can be known.
@@ -35,9 +53,13 @@ pub async fn accept_loss(
         DataDir::open(path, cluster_id, &*ambient.chance).map_err(StartError::DataDir)?;
     let stores = Stores::open(settings, &data_dir, &ambient).await?;
     let parts = log_parts(settings, &data_dir, &ambient, &stores)?;
+    let parts = with_accepted(parts, &data_dir).await?;
     let lost = Log::accept_loss(parts, accepted).await;
     ambient.tasks.shut_down();
     ambient.tasks.finished().await;
     stores.metadata.close().await;
-    Ok(lost?)
+    lost.map_err(|error| match error {
+        AcceptLossError::Open(error) => StartError::of_log(error, path).into(),
+        AcceptLossError::Flush(_) => AcceptError::Log(error),
+    })
 }

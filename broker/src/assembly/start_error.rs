@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use streamhouse_coordinator::service::LoadError;
 use streamhouse_metadata::{InitialiseError, StoreError};
 use streamhouse_storage::objects::OpenFolderError;
+use streamhouse_storage::wal::WalDamage;
 
 use crate::data_dir::DataDirError;
 use crate::network::ListenError;
@@ -68,7 +69,17 @@ pub enum StartError {
     },
     /// The log could not be recovered.
     #[error(transparent)]
-    Log(#[from] streamhouse_log::open::OpenError),
+    Log(streamhouse_log::open::OpenError),
+    /// Acknowledged records in the WAL cannot be read.
+    #[error(
+        "{damage}; bring the file back from a copy, which loses nothing, or go on without these positions: `{command}`"
+    )]
+    Damage {
+        /// What is damaged.
+        damage: WalDamage,
+        /// The command that accepts exactly this.
+        command: String,
+    },
     /// The groups could not be loaded.
     #[error(transparent)]
     Groups(#[from] LoadError),

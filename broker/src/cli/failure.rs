@@ -93,12 +93,14 @@ fn of_start(error: &StartError) -> Exit {
         StartError::DataDir(
             DataDirError::Foreign { .. }
             | DataDirError::Incomplete { .. }
+            | DataDirError::Losses { .. }
             | DataDirError::OtherVersion { .. },
         )
         | StartError::MetadataOpen(_)
         | StartError::Metadata(_)
         | StartError::Initialise(_)
         | StartError::Log(_)
+        | StartError::Damage { .. }
         | StartError::Groups(_) => Exit::Data,
         StartError::Signals(_) => Exit::System,
         StartError::TaskFailed => Exit::Software,

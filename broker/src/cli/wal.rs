@@ -7,12 +7,15 @@ use clap::{Args, Subcommand};
 use streamhouse_config::{Loader, Profile};
 use streamhouse_log::recovery::loss::{AcceptedLoss, Loss};
 use streamhouse_metadata::ShardId;
-use streamhouse_storage::wal::{WalLoss, WalPosition};
+use streamhouse_storage::wal::WalLoss;
 
 use super::failure::Failure;
 use super::output::Output;
 use super::{SetArgs, logs, run};
 use crate::assembly::{self, AcceptError};
+use crate::data_dir::parse_range;
+
+mod words;
 
 /// Repair the write-ahead log of a data folder
 #[derive(Args, Debug)]
@@ -26,12 +29,22 @@ enum Verb {
     AcceptLoss(AcceptLoss),
 }
 
-/// Go on without records that do not follow the database
+/// Go on without records that are lost
+///
+/// Without --range, --shard and --database it says what is damaged and changes nothing.
+///
+/// A broker refuses to start if records that it acknowledged cannot be read from the write-ahead
+/// log, or if the newest files of the log are missing. Bringing the files back loses nothing. If
+/// there is no copy, --range gives up exactly the positions that the refusal named: every later
+/// start goes on without them, and says so, until the damaged files are recycled.
 ///
 /// A shard whose log does not follow the database stops with metadata_regression, and its records
-/// are kept. Bringing the newest metadata.db back loses nothing. If there is none, this command
-/// gives up exactly the records that the stopped shard named (see the broker's log, or /readyz).
-/// Their offsets are given again, under a higher leader epoch. No broker may run on the folder.
+/// are kept; so does a shard that misses records which --range gave up. Bringing the newest
+/// metadata.db or the files back loses nothing. If there is no copy, --shard and --range give up
+/// exactly the records that the stopped shard named (see the broker's log, or /readyz). Their
+/// offsets are given again, under a higher leader epoch.
+///
+/// No broker may run on the folder.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 struct AcceptLoss {
@@ -41,12 +54,12 @@ struct AcceptLoss {
     /// The shard that stopped
     #[arg(long, value_name = "N", requires = "range")]
     shard: Option<u32>,
-    /// The WAL positions that it named, as FROM..TO
-    #[arg(long, value_name = "FROM..TO", requires = "shard")]
+    /// The WAL positions that were named, by the refused start or by the shard, as FROM..TO
+    #[arg(long, value_name = "FROM..TO")]
     range: Option<Positions>,
     /// Go on with a database that is older than the data folder. Shards whose records do not follow
     /// it stop at the next start, each to be accepted by itself
-    #[arg(long, conflicts_with_all = ["shard", "range"], required_unless_present = "shard")]
+    #[arg(long, conflicts_with_all = ["shard", "range"])]
     database: bool,
     /// A settings file: *.toml or *.properties. May be given several times; later files win
     #[arg(
@@ -68,19 +81,7 @@ impl FromStr for Positions {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (from, to) = text
-            .split_once("..")
-            .ok_or("two positions with .. between are needed")?;
-        let position = |text: &str| {
-            let number = text.parse().map(WalPosition);
-            number.map_err(|_| format!("{text:?} is no WAL position"))
-        };
-        let (from, to) = (position(from)?, position(to)?);
-        if from < to {
-            Ok(Self(WalLoss { from, to }))
-        } else {
-            Err("the first position must be below the second".to_owned())
-        }
+        parse_range(text).map(Self)
     }
 }
 
@@ -108,15 +109,25 @@ fn accept_loss(accept: &AcceptLoss, output: &mut Output) -> Result<(), Failure> 
             folder.display()
         )));
     }
+    let runtime = run::tokio_runtime()?;
     let accepted = match (accept.shard, accept.range) {
         (Some(shard), Some(Positions(positions))) => AcceptedLoss::Shard {
             shard: ShardId(shard),
             positions,
         },
-        (Some(_), None) | (None, _) => AcceptedLoss::Database,
+        (None, Some(Positions(lost))) => {
+            let accepting = assembly::accept_wal_damage(&loaded, lost);
+            let damage = runtime.block_on(accepting).map_err(failure)?;
+            return words::accepted(&damage, folder, output);
+        }
+        (_, None) if !accept.database => {
+            let found = runtime.block_on(assembly::wal_damage(&loaded));
+            return words::found(&found.map_err(failure)?, folder, output);
+        }
+        (_, None) => AcceptedLoss::Database,
     };
     let accepting = assembly::accept_loss(&loaded, accepted);
-    let lost = run::tokio_runtime()?.block_on(accepting).map_err(failure)?;
+    let lost = runtime.block_on(accepting).map_err(failure)?;
     match lost {
         Some(loss) => tell(&loss, output),
         None => output
@@ -139,7 +150,9 @@ fn tell(loss: &Loss, output: &mut Output) -> Result<(), Failure> {
 fn failure(error: AcceptError) -> Failure {
     match error {
         AcceptError::Start(error) => Failure::Start(error),
-        AcceptError::Log(error) => Failure::Data(error.to_string()),
+        AcceptError::Log(_) | AcceptError::NoDamage { .. } | AcceptError::OtherDamage { .. } => {
+            Failure::Data(error.to_string())
+        }
     }
 }
 

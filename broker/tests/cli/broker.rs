@@ -51,11 +51,21 @@ impl Dev {
 
     /// As [`Dev::start`], with settings of its own.
     pub(crate) fn start_with(data: &Path, settings: &[&str]) -> Self {
+        Self::start_saying(data, settings, Stdio::null())
+    }
+
+    /// As [`Dev::start_with`], with log lines to a file.
+    pub(crate) fn start_logging(data: &Path, settings: &[&str], log: &Path) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        Self::start_saying(data, settings, log.into())
+    }
+
+    fn start_saying(data: &Path, settings: &[&str], log: Stdio) -> Self {
         let data = data.to_str().unwrap();
         let mut child = streamhouse(&["dev", "--port", "0", "--data", data])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

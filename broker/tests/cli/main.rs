@@ -10,3 +10,4 @@ mod kill;
 mod refusals;
 mod tools;
 mod wal;
+mod wal_damage;
