@@ -1,7 +1,7 @@
 //! The data folder of a broker: one process at a time, of one cluster, of one format.
 //!
 //! ```text
-//! meta.properties   what the folder is; written when it is made, and again when all of it is there
+//! meta.properties   what the folder is, and the newest file of its WAL; written when it is made, and at every start
 //! .lock             held while a broker runs on it
 //! wal/              the write-ahead log
 //! objects/          the object store, unless it lies elsewhere
@@ -17,6 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::FlockOperation;
 use streamhouse_runtime::Chance;
+use streamhouse_storage::wal::{SystemIo, newest_file};
 
 mod accepted_losses;
 
@@ -38,6 +39,8 @@ pub struct DataDir {
     pub cluster_id: String,
     /// The id of the WAL folder.
     pub wal_dir: u128,
+    /// The number of the newest file of the WAL at the last start that served; 0 before the first.
+    pub wal_file: u64,
     /// Whether parts of it may not have been made yet: nothing was ever acknowledged from it.
     is_new: bool,
     _lock: File,
@@ -141,6 +144,7 @@ impl DataDir {
                     path: path.to_path_buf(),
                     cluster_id,
                     wal_dir,
+                    wal_file: 0,
                     is_new: true,
                     _lock: lock,
                 };
@@ -187,6 +191,11 @@ impl DataDir {
         }
         let wal_dir = value("wal.dir.id").and_then(|id| u128::from_str_radix(id, 16).ok());
         let wal_dir = wal_dir.ok_or_else(|| foreign("meta.properties names no wal.dir.id"))?;
+        // Folders of the first releases do not name one.
+        let wal_file = value("wal.file").map_or(Some(0), |number| number.parse().ok());
+        let wal_file = wal_file.filter(|number| *number < u64::MAX / 2);
+        let wal_file =
+            wal_file.ok_or_else(|| foreign("wal.file in meta.properties is no file's number"))?;
         let is_new = value("state") == Some("new");
         let missing = PARTS.iter().find(|part| !path.join(part).exists());
         if let Some(part) = missing.filter(|_| !is_new) {
@@ -199,6 +208,7 @@ impl DataDir {
             path: path.to_path_buf(),
             cluster_id: cluster_id.to_owned(),
             wal_dir,
+            wal_file,
             is_new,
             _lock: lock,
         })
@@ -210,28 +220,42 @@ impl DataDir {
         self.is_new
     }
 
-    /// Notes that all parts are there: from now on one that is missing was lost. To be called before anything is
-    /// acknowledged.
+    /// Notes that all parts are there, and which file of the WAL is the newest: from now on one that is missing was lost.
+    /// To be called before anything is acknowledged.
     ///
     /// # Errors
     /// [`DataDirError::Unusable`].
     pub fn complete(&mut self) -> Result<(), DataDirError> {
-        if !self.is_new {
+        let newest = SystemIo::open(self.path.join("wal")).and_then(|io| newest_file(&io));
+        let newest = newest.map_err(|error| self.unusable("list wal", error))?;
+        if !self.is_new && self.wal_file == newest {
             return Ok(());
         }
-        self.is_new = false;
-        self.write().map_err(|source| DataDirError::Unusable {
+        let was_new = std::mem::replace(&mut self.is_new, false);
+        self.wal_file = newest;
+        match self.write() {
+            // A disk without room must not keep a broker down that may make some: the older number is true, too.
+            Err(error) if !was_new => {
+                tracing::warn!(%error, "cannot note the newest WAL file in meta.properties; if it is lost, that is noticed later or not at all");
+                Ok(())
+            }
+            written => written.map_err(|error| self.unusable("write meta.properties", error)),
+        }
+    }
+
+    fn unusable(&self, what: &'static str, source: std::io::Error) -> DataDirError {
+        DataDirError::Unusable {
             path: self.path.clone(),
-            what: "write meta.properties",
+            what,
             source,
-        })
+        }
     }
 
     fn write(&self) -> std::io::Result<()> {
-        let (cluster_id, wal_dir) = (&self.cluster_id, self.wal_dir);
+        let (cluster_id, wal_dir, wal_file) = (&self.cluster_id, self.wal_dir, self.wal_file);
         let state = if self.is_new { "state=new\n" } else { "" };
         let text = format!(
-            "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\n{state}"
+            "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\nwal.file={wal_file}\n{state}"
         );
         write_durably(&self.path, &self.path.join("meta.properties"), &text)
     }

@@ -18,8 +18,8 @@
 //! 7. **Damage is named.** If bytes of a record that was durable are damaged or missing, `open` fails with the file
 //!    and the range; the log never becomes silently shorter. The residue: damage to the *last* group looks like a
 //!    torn write until a later record follows it, which is 20 ms later at most, when its seal is written. Damage to a
-//!    closing seal loses nothing. A log that ends before `WalSettings::covered_to` has lost its newest files, and is
-//!    damaged in the same way.
+//!    closing seal loses nothing. A log that ends before `WalSettings::covered_to`, or without the file
+//!    `WalSettings::begun_to`, has lost its newest files, and is damaged in the same way.
 //! 8. **Recycling.** Only whole files below `recycle_to` go, in order, never one that a read has pinned, never the one
 //!    that is being written.
 //! 9. **Reads.** `read` gives exactly the payload that was appended at that location, or an error.
@@ -80,6 +80,7 @@ use driver::Threads;
 use queue::Gate;
 use shared::Shared;
 
+pub use chain::newest_file;
 pub use error::{
     AppendError, NoteTooLong, SetAsideError, WalDamage, WalFailure, WalOpenError, WalReadError,
 };

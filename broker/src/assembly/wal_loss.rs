@@ -104,10 +104,8 @@ async fn damage_beside(
         path: path.clone(),
         source,
     })?;
-    let settings = WalSettings {
-        covered_to: covered_to(store, data_dir.wal_dir).await?,
-        ..WalSettings::new(path)
-    };
+    let mut settings = WalSettings::new(path);
+    know_its_end(&mut settings, store, data_dir).await?;
     let identity = WalIdentity {
         cluster: cluster.cluster_id,
         dir: data_dir.wal_dir,
@@ -117,15 +115,19 @@ async fn damage_beside(
     found.map_err(|error| StartError::Log(error.into()))
 }
 
-/// How far the log reached as the database knows: below this, files may only be missing because they were recycled.
-async fn covered_to(
+/// How far the log reached, as the database knows, and its newest file at the last start, as the data folder does: what
+/// the WAL itself cannot say when its newest files are gone.
+async fn know_its_end(
+    settings: &mut WalSettings,
     store: &(impl ShardShelf + ?Sized),
-    wal_dir: u128,
-) -> Result<WalPosition, StoreError> {
+    data_dir: &DataDir,
+) -> Result<(), StoreError> {
     let rows = store.shards().await?;
     let ends = rows.iter().filter_map(|row| row.wal_end);
-    let own = ends.filter(|end| end.dir == wal_dir);
-    Ok(WalPosition(own.map(|end| end.position).max().unwrap_or(0)))
+    let own = ends.filter(|end| end.dir == data_dir.wal_dir);
+    settings.covered_to = WalPosition(own.map(|end| end.position).max().unwrap_or(0));
+    settings.begun_to = data_dir.wal_file;
+    Ok(())
 }
 
 fn is_accepted(accepted: &[WalLoss], damage: &WalDamage) -> bool {
@@ -151,7 +153,7 @@ pub(super) async fn with_accepted(
     mut parts: LogParts,
     data_dir: &DataDir,
 ) -> Result<LogParts, StartError> {
-    parts.wal_settings.covered_to = covered_to(&*parts.store, parts.wal_dir).await?;
+    know_its_end(&mut parts.wal_settings, &*parts.store, data_dir).await?;
     let accepted = data_dir.accepted_losses()?;
     if accepted.is_empty() {
         return Ok(parts);

@@ -64,14 +64,6 @@ impl DataDir {
         self.path.join(FILE)
     }
 
-    fn unusable(&self, what: &'static str, source: std::io::Error) -> DataDirError {
-        DataDirError::Unusable {
-            path: self.path.clone(),
-            what,
-            source,
-        }
-    }
-
     fn encode(&self, losses: &[WalLoss]) -> String {
         let mut text = format!(
             "# Damage of the write-ahead log that `streamhouse wal accept-loss` accepted. Do not edit.\n\

@@ -86,6 +86,38 @@ fn a_part_that_was_there_once_is_missed_by_name() {
 }
 
 #[test]
+fn the_newest_file_of_the_wal_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let chance = SeededChance::new(1);
+    let open = || DataDir::open(folder.path(), None, &chance);
+    drop(open().unwrap());
+    for part in super::PARTS {
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+    }
+    for number in [1_u64, 7] {
+        let mut opened = open().unwrap();
+        let file = folder.path().join(format!("wal/{number:020}.wal"));
+        std::fs::write(file, "").unwrap();
+        opened.complete().unwrap();
+        drop(opened);
+        assert_eq!(open().unwrap().wal_file, number);
+    }
+    let meta = folder.path().join("meta.properties");
+    let text = std::fs::read_to_string(&meta).unwrap();
+    std::fs::write(&meta, text.replace("wal.file=7\n", "")).unwrap();
+    assert_eq!(open().unwrap().wal_file, 0, "as earlier releases wrote it");
+    for wrong in ["", "x", "-1", "18446744073709551615"] {
+        std::fs::write(
+            &meta,
+            text.replace("wal.file=7", &format!("wal.file={wrong}")),
+        )
+        .unwrap();
+        let refused = open().unwrap_err().to_string();
+        assert!(refused.contains("wal.file"), "{refused}");
+    }
+}
+
+#[test]
 fn an_unwritable_place_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

@@ -100,6 +100,23 @@ fn named<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
     command.split(' ').collect()
 }
 
+/// The commands of the page for operators, in their order, with what stands for values filled in.
+fn of_page(data: &Path, shard: &str, range: &str) -> Vec<Vec<String>> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/start.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let lines = page.lines().filter_map(|line| {
+        let command = line.strip_prefix("streamhouse wal ")?;
+        let words = command.split(' ').map(|word| match word {
+            "DIR" => data.to_str().unwrap().to_owned(),
+            "N" => shard.to_owned(),
+            "FROM..TO" => range.to_owned(),
+            other => other.to_owned(),
+        });
+        Some(std::iter::once("wal".to_owned()).chain(words).collect())
+    });
+    lines.collect()
+}
+
 /// Runs commands against the broker until `is_done`.
 fn wait_for(broker: &Dev, what: &str, is_done: impl Fn() -> bool) {
     for _ in 0..LOOKS_MAX {
@@ -189,7 +206,15 @@ fn a_shard_that_misses_accepted_records_stops_and_names_its_own_command() {
     broker.kill();
     folder.damage("lost-for-good");
     let refused = folder.refused();
-    said(&run(&named(&refused, "wal accept-loss")));
+    let named_now = named(&refused, "wal accept-loss");
+    let page = of_page(&folder.data(), "", named_now.last().unwrap());
+    let [look, accept, _] = &page[..] else {
+        panic!("{page:?}")
+    };
+    assert_eq!(*accept, named_now);
+    let looked = run(&look.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(named(&said(&looked), "--range"), named_now);
+    said(&run(&named_now));
 
     let broker = folder.start();
     assert_eq!(consume(&broker, "other"), "untouched\n");
@@ -198,7 +223,13 @@ fn a_shard_that_misses_accepted_records_stops_and_names_its_own_command() {
     let shards_own = named(&log, "--shard");
     assert_eq!(shards_own[..2], ["wal", "accept-loss"]);
     assert_eq!(broker.stop(), Some(0));
-    let gave_up = said(&folder.accept_loss(&shards_own[2..]));
+    let [.., shard, _, range] = shards_own[..] else {
+        panic!("{shards_own:?}")
+    };
+    let page = of_page(&folder.data(), shard, range);
+    let of_shard: Vec<&str> = page[2].iter().map(String::as_str).collect();
+    assert_eq!(of_shard[4..], shards_own[2..]);
+    let gave_up = said(&run(&of_shard));
     assert!(gave_up.contains("gave up 1 entries"), "{gave_up}");
 
     for _ in 0..2 {
@@ -249,6 +280,43 @@ fn a_missing_newest_file_is_refused_at_every_start_until_it_is_accepted() {
     let all = consume(&broker, "t");
     assert!(all.starts_with("kept\n") && all.ends_with("new\n"), "{all}");
     assert_eq!(broker.stop(), Some(0));
+}
+
+/// Nothing but the file itself held these records, and nothing but the data folder knows that there was one.
+#[test]
+fn a_missing_file_of_which_nothing_was_flushed_is_refused_and_accepted() {
+    let folder = Folder::new();
+    let broker = folder.start();
+    produce(&broker, "t", "gone");
+    broker.kill();
+    let aside = folder.dir.path().join("aside");
+    let [file] = &folder.wal_files()[..] else {
+        panic!("one file is enough for one record")
+    };
+    std::fs::rename(file, &aside).unwrap();
+    let refused = folder.refused();
+    assert!(refused.contains("it is missing"), "{refused}");
+    assert_eq!(folder.refused(), refused, "again");
+    std::fs::rename(&aside, file).unwrap();
+    let broker = folder.start();
+    assert_eq!(
+        consume(&broker, "t"),
+        "gone\n",
+        "a file that is back loses nothing"
+    );
+    broker.kill();
+    for file in folder.wal_files() {
+        std::fs::remove_file(file).unwrap();
+    }
+    let refused = folder.refused();
+    said(&run(&named(&refused, "wal accept-loss")));
+    for expected in ["new\n", "new\nnew\n"] {
+        let broker = folder.start();
+        produce(&broker, "t", "new");
+        assert_eq!(consume(&broker, "t"), expected);
+        broker.kill();
+    }
+    assert!(!folder.accepted().exists());
 }
 
 fn has_objects(folder: &Path) -> bool {

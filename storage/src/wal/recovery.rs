@@ -124,7 +124,7 @@ impl Opening {
             return Err(io_error("go on behind", "the newest file")(spent));
         }
         let header = FileHeader {
-            number: folder.newest_number + 1,
+            number: folder.newest_number.max(self.settings.begun_to) + 1,
             salt: self.ambient.chance.next_u64(),
             base: WalPosition(base),
             file_bytes: self.settings.file_bytes,
@@ -282,7 +282,8 @@ fn replay_all(
     let mut aside = aside::replay(io, asides, identity, accept, on_record)?;
     let mut begun = Replay::new(accept.clone());
     begun.pass_over(std::mem::take(&mut aside.positions));
-    let replayed = replay(folder, begun, settings.covered_to, on_record)?;
+    let mut replayed = replay(folder, begun, on_record)?;
+    replayed.lacks_files(settings, folder.newest_number);
     Ok((aside, replayed))
 }
 

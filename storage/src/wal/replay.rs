@@ -12,7 +12,7 @@ use super::queue::SEAL_BYTES;
 use super::scan::FileScan;
 use super::{
     Bytes, ReplayVerdict, Replayed, WalDamage, WalLocation, WalLoss, WalOpenError, WalPosition,
-    names,
+    WalSettings, names,
 };
 
 /// One restart leaves this many positions unused: far more than can be queued, so that a position which was given to a
@@ -69,7 +69,6 @@ type OnRecord<'a> = &'a mut dyn FnMut(Replayed) -> ReplayVerdict;
 pub(super) fn replay(
     folder: &mut Folder,
     mut replay: Replay,
-    covered_to: WalPosition,
     on_record: OnRecord<'_>,
 ) -> Result<Replay, WalOpenError> {
     let chain = std::mem::take(&mut folder.chain);
@@ -103,7 +102,6 @@ pub(super) fn replay(
             None => replay.unreadable(found, end),
         }
     }
-    replay.reaches(covered_to);
     Ok(replay)
 }
 
@@ -174,28 +172,44 @@ impl Replay {
         }
     }
 
-    /// Others have recorded that the log reached `covered_to`: what is missing up to there was in files that are gone.
-    fn reaches(&mut self, covered_to: WalPosition) {
+    /// Others have recorded how far the log reached, and which file was begun: what is missing up to there was in files that
+    /// are gone. `newest` is the highest number of a file in the folder.
+    pub(super) fn lacks_files(&mut self, settings: &WalSettings, newest: u64) {
         let begins = self.newest_base.unwrap_or_default().0;
         let end = self.end.max(begins);
-        // A seal may be the last that was durable, and damage to it loses nothing.
-        if covered_to.0 <= end.saturating_add(SEAL_BYTES) {
+        let covered_to = settings.covered_to.0;
+        if let Some(files) = settings
+            .begun_to
+            .checked_sub(newest)
+            .filter(|files| *files > 0)
+        {
+            // Where it began is not known. Each of the files may be one of a life of its own, and none is longer than a gap.
+            let gaps = POSITION_GAP.saturating_mul(files.saturating_add(1));
+            let lost = range(end, covered_to.max(end.saturating_add(gaps)));
+            let name = names::log_file(settings.begun_to);
+            self.damaged(name, "it is missing, and it was begun", lost);
+            self.end = lost.to.0;
             return;
         }
-        let newest = self.files.last().filter(|file| {
-            let room = file.header.file_bytes.saturating_sub(FILE_HEADER_BYTES);
-            covered_to.0 <= begins.saturating_add(room)
-        });
-        let lost = range(end, covered_to.0);
-        if let Some(name) = newest.map(|newest| newest.found.name.clone()) {
-            let reason = "it ends before what the database has taken from it";
-            self.damaged(name, reason, lost);
-        } else {
-            let newest = self.files.last().map_or(0, |file| file.found.number);
-            let reason = "it is missing: the database has taken records behind the newest file";
-            self.damaged(names::log_file(newest.saturating_add(1)), reason, lost);
+        // A seal may be the last that was durable, and damage to it loses nothing.
+        if covered_to <= end.saturating_add(SEAL_BYTES) {
+            return;
         }
-        self.end = self.end.max(covered_to.0);
+        let room = |header: &FileHeader| header.file_bytes.saturating_sub(FILE_HEADER_BYTES);
+        let cut = self.files.last();
+        let cut = cut.filter(|file| covered_to <= begins.saturating_add(room(&file.header)));
+        let (name, reason) = match cut {
+            Some(file) => (
+                file.found.name.clone(),
+                "it ends before what the database has taken from it",
+            ),
+            None => (
+                names::log_file(newest.saturating_add(1)),
+                "it is missing, and the database has taken records from it",
+            ),
+        };
+        self.damaged(name, reason, range(end, covered_to));
+        self.end = covered_to;
     }
 
     fn unreadable(&mut self, found: FoundFile, end: Option<u64>) {

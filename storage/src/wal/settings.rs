@@ -38,6 +38,9 @@ pub struct WalSettings {
     /// How far the log reached as others have recorded it. A log that ends before has lost its newest files, or has older
     /// ones in their place, which is damage like any other. Default: nobody has recorded anything.
     pub covered_to: WalPosition,
+    /// The highest number of a file that others have recorded ([`super::newest_file`]). The newest file never goes, so a log
+    /// without this one or a newer one has lost it. Default 0: nobody has recorded any.
+    pub begun_to: u64,
     /// What the headers of files carry from this start on; at most 2048 bytes, the rest is cut. Default: what the newest
     /// file carries.
     pub note: Option<Bytes>,
@@ -59,6 +62,7 @@ impl WalSettings {
             seal_after: Duration::from_millis(20),
             accept_loss: Vec::new(),
             covered_to: WalPosition(0),
+            begun_to: 0,
             note: None,
         }
     }

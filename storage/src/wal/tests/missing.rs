@@ -94,6 +94,71 @@ fn a_folder_without_any_file_is_named_if_it_held_something() {
     assert_eq!(opened(&io, covered(reached)).unwrap().replayed.len(), 1);
 }
 
+/// Nothing of it may have been recorded anywhere: that it was begun is enough.
+#[test]
+fn a_missing_file_that_was_begun_is_named_and_its_number_not_given_again() {
+    let begun = |begun_to| WalSettings {
+        begun_to,
+        ..small()
+    };
+    for removed in [&[THIRD][..], &[SECOND, THIRD], &[FIRST, SECOND, THIRD]] {
+        let (io, locations) = three_files();
+        assert_eq!(newest_file(&io).unwrap(), 3);
+        assert_eq!(
+            opened(&io.after_kill(), begun(3)).unwrap().replayed.len(),
+            9
+        );
+        for name in removed {
+            io.remove(name).unwrap();
+        }
+        let lost = damage(&io, &begun(3))[0].lost;
+        let kept = 9 - 3 * removed.len();
+        assert!(lost.from <= locations[kept].position && locations[8].end() < lost.to);
+        for _ in 0..2 {
+            let refused = opened(&io, begun(3));
+            assert!(
+                matches!(&refused, Err(WalOpenError::Corrupt { file, .. }) if file == THIRD),
+                "{refused:?}"
+            );
+        }
+        let accepting = WalSettings {
+            accept_loss: vec![lost],
+            ..begun(3)
+        };
+        let broker = opened(&io, accepting).unwrap();
+        assert_eq!(broker.replayed.len(), kept);
+        assert!(broker.append(b"goes on").position >= lost.to);
+        broker.write_all();
+        drop(broker);
+        assert_eq!(newest_file(&io).unwrap(), 4, "no second file has a number");
+        let again = opened(&io, begun(4)).unwrap();
+        assert_eq!(again.recovery.accepted_loss, None);
+        assert_eq!(again.replayed.len(), kept + 1);
+    }
+}
+
+#[test]
+fn restarts_never_lack_the_file_that_was_begun() {
+    let io = CrashIo::new();
+    let mut begun_to = 0;
+    for life in 0..8u8 {
+        let settings = WalSettings {
+            begun_to,
+            ..small()
+        };
+        let broker = opened(&io, settings).unwrap();
+        begun_to = newest_file(&io).unwrap();
+        if life % 3 == 1 {
+            let last = broker.append(&[life; 900]);
+            broker.seal();
+            broker.wal.recycle_to(last.end());
+        }
+        broker.keep_up();
+        drop(broker);
+        assert!(newest_file(&io).unwrap() >= begun_to);
+    }
+}
+
 /// What others recorded may include the closing seal, and damage to that loses nothing.
 #[test]
 fn a_seal_that_is_gone_is_not_missed() {
