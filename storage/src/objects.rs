@@ -1,4 +1,4 @@
-//! Objects: immutable things in the object store (a folder, later S3). Everything that a broker keeps for long is one.
+//! Objects: immutable things in the object store (a folder, or a bucket of S3). Everything that a broker keeps for long is one.
 //!
 //! [`Objects`] is the one concrete type through which the rooms see the store. Laws, kept by the conformance suite for
 //! every store:
@@ -16,14 +16,17 @@
 mod again;
 mod blocks;
 mod class;
+mod create;
 mod error;
 #[cfg(any(test, feature = "test-support"))]
 mod fault;
 mod folder;
 mod guard;
 mod key;
+mod race;
 #[cfg(test)]
 pub(crate) mod rig;
+mod s3;
 mod writer;
 
 use std::io;
@@ -34,6 +37,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use object_store::client::HttpConnector;
 use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions,
     PutOptions, PutPayload,
@@ -42,17 +46,24 @@ use streamhouse_runtime::Ambient;
 
 pub use self::again::BlamesObject;
 pub use self::class::ObjectClass;
-pub use self::error::{DeleteError, GetError, ListError, OpenFolderError, PutError, StoreError};
+pub use self::error::{
+    CreateError, DeleteError, GetError, ListError, OpenFolderError, PutError, StoreError,
+};
 #[cfg(any(test, feature = "test-support"))]
 pub use self::fault::{Fault, FaultStore, Faults};
 pub use self::guard::ObjectCounts;
 pub use self::key::{KEY_SHARDS, ObjectId, ObjectKey, ObjectKind, ParseKeyError};
+pub use self::race::RaceError;
+pub use self::s3::{OpenS3Error, ParseS3PlaceError, S3Place, WireCounts};
 pub use self::writer::ObjectWriter;
 
 use self::again::Condemned;
 use self::class::Patience;
 use self::folder::Folder;
-use self::guard::{Cause, Failure, Guard, Repeat};
+use self::guard::{Cause, Failure, Guard, Operation, Repeat, Request};
+use self::s3::wire::Wire;
+#[cfg(any(test, feature = "test-support"))]
+use crate::s3_server::S3Server;
 use streamhouse_runtime::planted;
 
 /// The part size of uploads into a folder: large enough to be cheap, small enough to keep memory low.
@@ -73,6 +84,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     guard: Guard,
     folder: Option<Arc<Folder>>,
+    wire: Option<Arc<Wire>>,
     part_bytes: usize,
     condemned: Condemned,
 }
@@ -102,8 +114,39 @@ impl Objects {
             store,
             guard,
             folder: Some(folder),
+            wire: None,
             part_bytes: PART_BYTES_FOLDER,
             condemned: Condemned::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Opens a bucket as object store. Credentials come from the process's environment, as with Amazon's own tools. Asks
+    /// nothing of the store yet: [`Objects::race_for_keys`] with two writers and one round shows whether bucket,
+    /// credentials and rights are right. Reads the profile files, which waits for the disk.
+    ///
+    /// # Errors
+    /// The profile or the settings are wrong.
+    pub fn open_s3(place: &S3Place, ambient: Ambient) -> Result<Self, OpenS3Error> {
+        let environment = s3::process_environment();
+        Self::open_s3_over(place, &environment, s3::network(), ambient)
+    }
+
+    fn open_s3_over(
+        place: &S3Place,
+        environment: &s3::Environment,
+        connector: Arc<dyn HttpConnector>,
+        ambient: Ambient,
+    ) -> Result<Self, OpenS3Error> {
+        let (store, wire) = s3::connect(place, environment, connector)?;
+        let inner = Inner {
+            store,
+            guard: Guard::new(ambient, Patience::Remote),
+            folder: None,
+            wire: Some(wire),
+            part_bytes: PART_BYTES_REMOTE,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -123,12 +166,33 @@ impl Objects {
         Self::with_parts(store, ambient, part_bytes)
     }
 
+    /// The bucket of `server`, asked without a socket: in the ambient world alone, so a simulation can run it.
+    ///
+    /// # Errors
+    /// The settings are wrong, which they are not.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn on_s3_server(server: &S3Server, ambient: Ambient) -> Result<Self, OpenS3Error> {
+        let place = S3Place {
+            bucket: server.bucket_name().to_owned(),
+            prefix: "streamhouse/test".to_owned(),
+            endpoint: Some("http://s3.test".to_owned()),
+            region: None,
+            is_virtual_hosted: false,
+        };
+        let environment = s3::Environment::from([
+            ("AWS_ACCESS_KEY_ID".to_owned(), server.key_id().to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
+        ]);
+        Self::open_s3_over(&place, &environment, Arc::new(server.clone()), ambient)
+    }
+
     fn with_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
         let guard = Guard::new(ambient, Patience::Remote);
         let inner = Inner {
             store,
             guard,
             folder: None,
+            wire: None,
             part_bytes,
             condemned: Condemned::default(),
         };
@@ -148,6 +212,12 @@ impl Objects {
     #[must_use]
     pub fn counts(&self, class: ObjectClass) -> ObjectCounts {
         self.inner.guard.counts(class)
+    }
+
+    /// What went over the wire so far, as the store's owner is billed for it; none for a store without one.
+    #[must_use]
+    pub fn wire_counts(&self) -> Option<WireCounts> {
+        self.inner.wire.as_ref().map(|wire| wire.counts())
     }
 
     /// Stores an object whole. `body` is kept in memory until the store has it; see [`Objects::writer`] for more than
@@ -177,12 +247,14 @@ impl Objects {
                 .store
                 .put_opts(&path, payload.clone(), PutOptions::default())
         };
-        match self
-            .inner
-            .guard
-            .run(class, bytes, Repeat::NotReached, put)
-            .await
-        {
+        let request = Request {
+            class,
+            operation: Operation::Put,
+            shard: key.id().key_shard(),
+            bytes,
+            repeat: Repeat::NotReached,
+        };
+        match self.inner.guard.run(request, put).await {
             Ok(_) => Ok(()),
             Err(failure) => Err(put_error(*key, failure)),
         }
@@ -219,12 +291,8 @@ impl Objects {
             let bytes = answer.bytes().await?;
             Ok((starts_right, bytes))
         };
-        match self
-            .inner
-            .guard
-            .run(class, wanted, Repeat::Always, get)
-            .await
-        {
+        let request = reading(key, class, wanted, Repeat::Always);
+        match self.inner.guard.run(request, get).await {
             Ok((true, bytes)) if bytes.len() as u64 == wanted => Ok(bytes),
             Ok((_, bytes)) => Err(GetError::Short {
                 key: *key,
@@ -247,13 +315,16 @@ impl Objects {
         class: ObjectClass,
         failure: Failure,
     ) -> GetError {
+        if failure.cause == Cause::SentAway {
+            return GetError::Unavailable {
+                key: *key,
+                source: failure.source,
+            };
+        }
         let path = key.path();
-        match self
-            .inner
-            .guard
-            .run(class, 0, Repeat::Never, || self.inner.store.head(&path))
-            .await
-        {
+        let request = reading(key, class, 0, Repeat::Never);
+        let head = || self.inner.store.head(&path);
+        match self.inner.guard.run(request, head).await {
             Ok(meta) if meta.size < range.end => GetError::Short {
                 key: *key,
                 wanted: range.end - range.start,
@@ -272,12 +343,9 @@ impl Objects {
     /// Not found, or the store is unavailable.
     pub async fn size(&self, key: &ObjectKey, class: ObjectClass) -> Result<u64, GetError> {
         let path = key.path();
-        match self
-            .inner
-            .guard
-            .run(class, 0, Repeat::Always, || self.inner.store.head(&path))
-            .await
-        {
+        let request = reading(key, class, 0, Repeat::Always);
+        let head = || self.inner.store.head(&path);
+        match self.inner.guard.run(request, head).await {
             Ok(meta) => Ok(meta.size),
             Err(Failure {
                 cause: Cause::NotFound,
@@ -297,12 +365,14 @@ impl Objects {
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), DeleteError> {
         let path = key.path();
         let delete = || self.inner.store.delete(&path);
-        match self
-            .inner
-            .guard
-            .run(ObjectClass::Garbage, 0, Repeat::Always, delete)
-            .await
-        {
+        let request = Request {
+            class: ObjectClass::Garbage,
+            operation: Operation::Delete,
+            shard: key.id().key_shard(),
+            bytes: 0,
+            repeat: Repeat::Always,
+        };
+        match self.inner.guard.run(request, delete).await {
             Ok(())
             | Err(Failure {
                 cause: Cause::NotFound,
@@ -332,7 +402,7 @@ impl Objects {
         incarnation: Option<u128>,
     ) -> BoxStream<'static, Result<ListedObject, ListError>> {
         let objects = self.clone();
-        stream::iter(0..KEY_SHARDS)
+        stream::iter(0..=u8::MAX)
             .then(move |shard| {
                 let objects = objects.clone();
                 async move {
@@ -348,7 +418,7 @@ impl Objects {
 
     async fn list_shard(
         &self,
-        shard: u16,
+        shard: u8,
         incarnation: Option<u128>,
     ) -> Result<Vec<ListedObject>, ListError> {
         let prefix = match incarnation {
@@ -372,12 +442,14 @@ impl Objects {
             }
             Ok(found)
         };
-        let listed = self
-            .inner
-            .guard
-            .run(ObjectClass::Garbage, LIST_BYTES, Repeat::Always, list)
-            .await;
-        match listed {
+        let request = Request {
+            class: ObjectClass::Garbage,
+            operation: Operation::List,
+            shard,
+            bytes: LIST_BYTES,
+            repeat: Repeat::Always,
+        };
+        match self.inner.guard.run(request, list).await {
             Ok(mut found) => {
                 found.sort_unstable_by_key(|object| {
                     let id = object.key.id();
@@ -453,16 +525,23 @@ impl Objects {
     }
 }
 
+/// A request for bytes of an object, or for its size.
+fn reading(key: &ObjectKey, class: ObjectClass, bytes: u64, repeat: Repeat) -> Request {
+    Request {
+        class,
+        operation: Operation::Get,
+        shard: key.id().key_shard(),
+        bytes,
+        repeat,
+    }
+}
+
 fn put_error(key: ObjectKey, failure: Failure) -> PutError {
-    match failure.cause {
-        Cause::NotFound | Cause::Refused | Cause::NotReached => PutError::DidNotHappen {
-            key,
-            source: failure.source,
-        },
-        Cause::Unknown => PutError::MayHaveHappened {
-            key,
-            source: failure.source,
-        },
+    let source = failure.source;
+    if failure.cause.may_have_happened() {
+        PutError::MayHaveHappened { key, source }
+    } else {
+        PutError::DidNotHappen { key, source }
     }
 }
 

@@ -66,6 +66,28 @@ impl ObjectClass {
         }
     }
 
+    /// How many more wait for one of these to end; what comes on top is sent away at once. What the callers hold in
+    /// memory bounds them more tightly; this catches whoever forgets it.
+    pub(crate) fn waiting_max(self) -> usize {
+        match self {
+            Self::Flush | Self::TailRead | Self::CatchUpRead => 1_024,
+            Self::Checkpoint | Self::Reorganisation | Self::Garbage => 256,
+        }
+    }
+
+    /// How long a request waits for its turn when the store has asked for fewer. When there is not room for all, this
+    /// decides who goes: uploads of produce requests first, then tail reads, old data, segments, the clean-up.
+    pub(crate) fn turn_within(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Flush => 5_000,
+            Self::Checkpoint => 3_000,
+            Self::TailRead => 2_000,
+            Self::CatchUpRead => 800,
+            Self::Reorganisation => 300,
+            Self::Garbage => 100,
+        })
+    }
+
     /// How often a request that may be repeated is tried in all. The callers of uploads, checkpoints and deletions
     /// have loops of their own; consumers see an error soon and ask again.
     pub(crate) fn attempts_max(self) -> u32 {

@@ -30,6 +30,33 @@ pub enum PutError {
     },
 }
 
+/// An object was not created, or nobody knows whether it was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is an object of somebody else under the key: whoever wrote it was first. Ours was not stored.
+    #[error("object {key} exists already; somebody else was first (did not happen)")]
+    Exists {
+        /// The key.
+        key: ObjectKey,
+    },
+    /// The object does not exist and will not appear. Try again.
+    #[error("object {key} was not created (did not happen)")]
+    DidNotHappen {
+        /// The key.
+        key: ObjectKey,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// The object may exist, or may still appear. Try again under another key, or read this one later.
+    #[error("object {key} may or may not have been created (may have happened)")]
+    MayHaveHappened {
+        /// The key.
+        key: ObjectKey,
+        /// What the store said last.
+        source: StoreError,
+    },
+}
+
 /// An object could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum GetError {

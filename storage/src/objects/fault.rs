@@ -18,11 +18,15 @@ use object_store::{
 use parking_lot::Mutex;
 use streamhouse_runtime::Ambient;
 
+use super::s3::wire::Complaint;
+
 /// One failure of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is refused: the request did not happen, and the caller can tell.
     Refuse,
+    /// The store asks for fewer requests, and this one did not happen.
+    SlowDown,
     /// An error comes back and the request did not happen.
     FailBefore,
     /// The request is carried out, then an error comes back.
@@ -94,13 +98,14 @@ impl Faults {
         if plan.per_mille == 0 || chance.below(1_000) >= plan.per_mille {
             return None;
         }
-        Some(match chance.below(7) {
+        Some(match chance.below(8) {
             0 => Fault::Refuse,
             1 => Fault::FailBefore,
             2 => Fault::FailAfter,
             3 => Fault::Truncate,
             4 => Fault::WrongBytes,
             5 => Fault::NotFound,
+            6 => Fault::SlowDown,
             _ => Fault::Delay(Duration::from_millis(chance.below(10_000))),
         })
     }
@@ -112,6 +117,7 @@ impl Faults {
     ) -> object_store::Result<T> {
         match self.next() {
             Some(Fault::Refuse) => Err(refused()),
+            Some(Fault::SlowDown) => Err(slow_down()),
             Some(Fault::FailBefore) => Err(failed()),
             Some(Fault::FailAfter) => request.await.and_then(|_| Err(failed())),
             Some(Fault::Delay(pause)) => {
@@ -131,6 +137,13 @@ fn refused() -> object_store::Error {
     object_store::Error::Generic {
         store: "fault",
         source: Box::new(source),
+    }
+}
+
+fn slow_down() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "fault",
+        source: Box::new(Complaint::SlowDown { status: 503 }),
     }
 }
 
@@ -217,6 +230,7 @@ impl ObjectStore for FaultStore {
     ) -> object_store::Result<GetResult> {
         match self.faults.next() {
             Some(Fault::Refuse) => return Err(refused()),
+            Some(Fault::SlowDown) => return Err(slow_down()),
             Some(Fault::FailBefore | Fault::FailAfter) => return Err(failed()),
             Some(Fault::NotFound) => return Err(not_found(location)),
             Some(Fault::Delay(pause)) => self.faults.ambient.clock.sleep(pause).await,

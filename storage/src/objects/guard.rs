@@ -1,35 +1,51 @@
-//! The one guard between the rooms and the store: a limit on each attempt, a bounded number of repetitions with
-//! jitter, a bound on requests at once per class, and the counters.
+//! The one guard between the rooms and the store. Each request passes, in this order: its turn (a rate per operation
+//! and key shard, learnt from the store's complaints), its lane (a bound on requests at once and on those that wait,
+//! per class), the circuit breaker, and a deadline by size. A failed one is repeated after a pause with full jitter,
+//! if what failed may be repeated and the class can still afford it.
 //!
 //! A write is repeated only if it is known not to have happened. The store's own retries are off: they would hide
 //! throttling and turn our own writes into conflicts.
+//!
+//! Time and chance are the ambient ones and no task is started, so the same seed gives the same run.
+
+mod breaker;
+mod budget;
+mod cause;
+mod counters;
+mod lane;
+mod rate;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use streamhouse_runtime::{Ambient, deadline};
-use tokio::sync::Semaphore;
 
+pub(super) use self::cause::{Cause, cause};
+pub use self::counters::ObjectCounts;
+use self::counters::count;
+use self::lane::{Lane, Passing};
+use self::rate::Rate;
 use super::class::Patience;
-use super::{ObjectClass, StoreError};
+use super::{KEY_SHARDS, ObjectClass, StoreError};
 
 /// The first pause is drawn from `0..50 ms`, the bound doubles each time, up to 5 s.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What an error says about the request.
+/// What is asked of the store: stores grant a rate to each of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The object does not exist.
-    NotFound,
-    /// The store refused for good: the request did not happen and would be refused again.
-    Refused,
-    /// The request did not reach the store: it did not happen and may be repeated.
-    NotReached,
-    /// Anything else: it may have happened.
-    Unknown,
+pub(super) enum Operation {
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+impl Operation {
+    const COUNT: usize = 4;
 }
 
 /// A request that failed for good.
@@ -50,52 +66,49 @@ pub(super) enum Repeat {
     Never,
 }
 
+/// One request, before it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) class: ObjectClass,
+    pub(super) operation: Operation,
+    /// The shard of the key.
+    pub(super) shard: u8,
+    /// What it moves.
+    pub(super) bytes: u64,
+    pub(super) repeat: Repeat,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
 struct TimedOut(Duration);
 
-/// What the store has done for one class since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ObjectCounts {
-    /// Attempts, repetitions included.
-    pub requests: u64,
-    /// Repetitions alone.
-    pub repeated: u64,
-    /// Requests that failed for good.
-    pub failed: u64,
-    /// Bytes of bodies sent or received by requests that succeeded.
-    pub bytes: u64,
-    /// Answers that said that an object is gone or damaged, and were asked for once more.
-    pub doubted: u64,
-    /// Second answers that said so, too: objects, or parts of them, that are lost.
-    pub condemned: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    requests: AtomicU64,
-    repeated: AtomicU64,
-    failed: AtomicU64,
-    bytes: AtomicU64,
-    doubted: AtomicU64,
-    condemned: AtomicU64,
+#[derive(Debug, thiserror::Error)]
+enum SentAway {
+    #[error("the object store asked for fewer requests, and others go first")]
+    NoTurn,
+    #[error("too many requests wait for the object store")]
+    QueueFull,
+    #[error("the object store does not answer")]
+    NoAnswer,
 }
 
 #[derive(Debug)]
 pub(super) struct Guard {
     ambient: Ambient,
     patience: Patience,
-    at_once: [Semaphore; ObjectClass::ALL.len()],
-    counters: [Counters; ObjectClass::ALL.len()],
+    lanes: [Lane; ObjectClass::ALL.len()],
+    /// By operation, then by key shard.
+    rates: [Mutex<Vec<Rate>>; Operation::COUNT],
 }
 
 impl Guard {
     pub(super) fn new(ambient: Ambient, patience: Patience) -> Self {
+        let shards = usize::from(KEY_SHARDS);
         Self {
             ambient,
             patience,
-            at_once: ObjectClass::ALL.map(|class| Semaphore::new(class.requests_at_once())),
-            counters: std::array::from_fn(|_| Counters::default()),
+            lanes: ObjectClass::ALL.map(Lane::new),
+            rates: std::array::from_fn(|_| Mutex::new(vec![Rate::default(); shards])),
         }
     }
 
@@ -104,93 +117,182 @@ impl Guard {
     }
 
     pub(super) fn counts(&self, class: ObjectClass) -> ObjectCounts {
-        let counters = &self.counters[class.index()];
-        ObjectCounts {
-            requests: counters.requests.load(Ordering::Relaxed),
-            repeated: counters.repeated.load(Ordering::Relaxed),
-            failed: counters.failed.load(Ordering::Relaxed),
-            bytes: counters.bytes.load(Ordering::Relaxed),
-            doubted: counters.doubted.load(Ordering::Relaxed),
-            condemned: counters.condemned.load(Ordering::Relaxed),
-        }
+        self.lane(class).counters.read()
     }
 
     pub(super) fn doubted(&self, class: ObjectClass) {
-        let counters = &self.counters[class.index()];
-        counters.doubted.fetch_add(1, Ordering::Relaxed);
+        count(&self.lane(class).counters.doubted);
     }
 
     pub(super) fn condemned(&self, class: ObjectClass) {
-        let counters = &self.counters[class.index()];
-        counters.condemned.fetch_add(1, Ordering::Relaxed);
+        count(&self.lane(class).counters.condemned);
     }
 
-    /// Runs `request` until it succeeds or may not be repeated any more. `bytes` is what it moves.
-    pub(super) async fn run<T, F, R>(
-        &self,
-        class: ObjectClass,
-        bytes: u64,
-        repeat: Repeat,
-        mut request: R,
-    ) -> Result<T, Failure>
+    pub(super) fn verified(&self, class: ObjectClass) {
+        count(&self.lane(class).counters.verified);
+    }
+
+    /// Makes a request until it succeeds or may not be repeated any more.
+    pub(super) async fn run<T, F, R>(&self, request: Request, mut make: R) -> Result<T, Failure>
     where
         R: FnMut() -> F,
         F: Future<Output = object_store::Result<T>>,
     {
-        let counters = &self.counters[class.index()];
+        let Request { class, repeat, .. } = request;
+        let lane = self.lane(class);
         let mut attempt = 0;
+        let mut is_unsure = false;
         loop {
-            counters.requests.fetch_add(1, Ordering::Relaxed);
-            let failure = match self.attempt(class, bytes, attempt, request()).await {
+            let mut failure = match self.attempt(request, attempt, &mut make).await {
                 Ok(answer) => {
-                    counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+                    let bytes = &lane.counters.bytes;
+                    bytes.fetch_add(request.bytes, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
             attempt += 1;
-            if attempt >= class.attempts_max() || !may_repeat(repeat, failure.cause) {
+            is_unsure |= failure.cause.may_have_happened();
+            let may_repeat = attempt < class.attempts_max() && may_repeat(repeat, failure.cause);
+            if !may_repeat || !self.can_afford(class) {
                 if failure.cause != Cause::NotFound {
-                    counters.failed.fetch_add(1, Ordering::Relaxed);
+                    count(&lane.counters.failed);
+                }
+                if is_unsure && matches!(failure.cause, Cause::NotReached | Cause::SentAway) {
+                    // This attempt did not happen; an earlier one may have.
+                    failure.cause = Cause::Unknown;
                 }
                 return Err(failure);
             }
-            counters.repeated.fetch_add(1, Ordering::Relaxed);
+            count(&lane.counters.repeated);
             tracing::debug!(class = class.label(), attempt, error = %failure.source, "repeating a request to the object store");
             self.ambient.clock.sleep(self.pause(attempt)).await;
         }
     }
 
     /// One attempt. A dropped attempt may still happen inside the store.
-    async fn attempt<T>(
+    async fn attempt<T, F, R>(
         &self,
-        class: ObjectClass,
-        bytes: u64,
+        request: Request,
         attempt: u32,
-        request: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T, Failure> {
+        make: &mut R,
+    ) -> Result<T, Failure>
+    where
+        R: FnMut() -> F,
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let lane = self.lane(request.class);
+        if !self.wait_for_turn(request).await {
+            count(&lane.counters.shed);
+            return Err(sent_away(SentAway::NoTurn));
+        }
         // The permit is held for one attempt and never while waiting for another permit.
-        let _permit = self.at_once[class.index()]
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
-        let limit = self.patience.limit(attempt, bytes);
+        let Some(_permit) = lane.enter().await else {
+            count(&lane.counters.shed);
+            return Err(sent_away(SentAway::QueueFull));
+        };
+        let passing = match self.patience {
+            // A folder that fails says so at once.
+            Patience::Folder => None,
+            Patience::Remote => match lane.pass(&self.ambient) {
+                Some(passing) => Some(passing),
+                None => {
+                    count(&lane.counters.cut_short);
+                    return Err(sent_away(SentAway::NoAnswer));
+                }
+            },
+        };
+        count(&lane.counters.requests);
+        let limit = self.patience.limit(attempt, request.bytes);
         let clock = self.ambient.clock.as_ref();
-        match deadline(clock, clock.monotonic() + limit, request).await {
+        let answer = deadline(clock, clock.monotonic() + limit, make()).await;
+        let answer = match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(Failure {
                 cause: cause(&error),
                 source: Arc::new(error),
             }),
             None => Err(Failure {
-                cause: Cause::Unknown,
+                cause: Cause::TimedOut,
                 source: Arc::new(TimedOut(limit)),
             }),
+        };
+        self.learn(request, passing, answer.as_ref().err().map(|failure| failure.cause));
+        answer
+    }
+
+    /// Waits as long as the store's last complaint about this operation and key shard asks for; false if that is too
+    /// long for this class.
+    async fn wait_for_turn(&self, request: Request) -> bool {
+        let now = self.ambient.clock.monotonic();
+        let turn = self.with_rate(request, |rate| {
+            rate.reserve(now, request.class.turn_within())
+        });
+        match turn {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                self.ambient.clock.sleep(wait).await;
+                true
+            }
+            None => false,
         }
     }
 
+    /// Tells rate, breaker and budget how an attempt ended; `failed` is why, if it failed.
+    fn learn(&self, request: Request, passing: Option<Passing<'_>>, failed: Option<Cause>) {
+        let Some(passing) = passing else {
+            return;
+        };
+        let lane = self.lane(request.class);
+        let now = self.ambient.clock.monotonic();
+        match failed {
+            None => {
+                self.with_rate(request, |rate| rate.succeeded(now));
+                lane.budget.lock().earn();
+            }
+            Some(Cause::Throttled) => {
+                count(&lane.counters.throttled);
+                self.with_rate(request, |rate| rate.throttled(now));
+            }
+            Some(Cause::TimedOut) => count(&lane.counters.timed_out),
+            Some(_) => {}
+        }
+        if failed.is_none_or(Cause::is_answer) {
+            passing.answered();
+        } else {
+            passing.failed(request.class);
+        }
+    }
+
+    /// Whether one more repetition is within the budget. A folder has none: nobody else uses it.
+    fn can_afford(&self, class: ObjectClass) -> bool {
+        let lane = self.lane(class);
+        match self.patience {
+            Patience::Folder => true,
+            Patience::Remote if lane.budget.lock().pay() => true,
+            Patience::Remote => {
+                count(&lane.counters.unaffordable);
+                false
+            }
+        }
+    }
+
+    fn with_rate<T>(&self, request: Request, work: impl FnOnce(&mut Rate) -> T) -> T {
+        let rates = &self.rates[match request.operation {
+            Operation::Put => 0,
+            Operation::Get => 1,
+            Operation::List => 2,
+            Operation::Delete => 3,
+        }];
+        work(&mut rates.lock()[usize::from(request.shard)])
+    }
+
+    fn lane(&self, class: ObjectClass) -> &Lane {
+        &self.lanes[class.index()]
+    }
+
     /// Full jitter: a pause anywhere below the bound, so that brokers that failed together do not return together.
-    fn pause(&self, attempt: u32) -> Duration {
+    pub(super) fn pause(&self, attempt: u32) -> Duration {
         let doubled = PAUSE_FIRST
             .saturating_mul(1 << attempt.saturating_sub(1).min(16))
             .min(PAUSE_MAX);
@@ -199,45 +301,22 @@ impl Guard {
     }
 }
 
+fn sent_away(why: SentAway) -> Failure {
+    Failure {
+        cause: Cause::SentAway,
+        source: Arc::new(why),
+    }
+}
+
 fn may_repeat(repeat: Repeat, cause: Cause) -> bool {
     match (repeat, cause) {
-        (Repeat::Never, _) | (_, Cause::NotFound | Cause::Refused) => false,
-        (Repeat::Always, Cause::NotReached | Cause::Unknown) => true,
-        (Repeat::NotReached, Cause::NotReached) => true,
-        (Repeat::NotReached, Cause::Unknown) => false,
+        (Repeat::Never, _)
+        | (_, Cause::NotFound | Cause::Exists | Cause::Refused | Cause::SentAway) => false,
+        (Repeat::Always | Repeat::NotReached, Cause::NotReached) => true,
+        (Repeat::Always, Cause::Throttled | Cause::TimedOut | Cause::Unknown) => true,
+        (Repeat::NotReached, Cause::Throttled | Cause::TimedOut | Cause::Unknown) => false,
     }
 }
 
-pub(super) fn cause(error: &object_store::Error) -> Cause {
-    use object_store::Error;
-    match error {
-        Error::NotFound { .. } => Cause::NotFound,
-        Error::InvalidPath { .. }
-        | Error::NotSupported { .. }
-        | Error::NotImplemented { .. }
-        | Error::AlreadyExists { .. }
-        | Error::Precondition { .. }
-        | Error::NotModified { .. }
-        | Error::PermissionDenied { .. }
-        | Error::Unauthenticated { .. }
-        | Error::UnknownConfigurationKey { .. } => Cause::Refused,
-        Error::Generic { .. } if was_not_reached(error) => Cause::NotReached,
-        Error::Generic { .. } | Error::JoinError { .. } => Cause::Unknown,
-        // The enum may grow; what we do not know may have happened.
-        _ => Cause::Unknown,
-    }
-}
-
-/// Whether the connection was refused: then no byte of the request was sent.
-fn was_not_reached(error: &object_store::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return true;
-        }
-        source = error.source();
-    }
-    false
-}
+#[cfg(test)]
+mod tests;

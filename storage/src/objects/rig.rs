@@ -9,19 +9,17 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
 
+use crate::s3_server::S3Server;
+
 use super::{FaultStore, Faults, ListedObject, ObjectId, ObjectKey, ObjectKind, Objects};
 
-/// A store in memory with faults, in a world of its own.
-pub(crate) struct Rig {
-    pub(crate) objects: Objects,
-    /// The same store without the faults: what really is there.
-    pub(crate) truth: Objects,
-    pub(crate) faults: Faults,
+/// A world whose time passes when nothing else can go on.
+pub(crate) struct World {
     pub(crate) ambient: Ambient,
     clock: ManualClock,
 }
 
-impl Rig {
+impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
         let ambient = Ambient {
@@ -29,17 +27,7 @@ impl Rig {
             chance: Arc::new(SeededChance::new(seed)),
             tasks: Tasks::new(),
         };
-        let memory = Arc::new(InMemory::new());
-        let truth = Objects::new(Arc::clone(&memory) as _, ambient.clone());
-        let (store, faults) = FaultStore::new(memory, ambient.clone());
-        let objects = Objects::new(Arc::new(store), ambient.clone());
-        Self {
-            objects,
-            truth,
-            faults,
-            ambient,
-            clock,
-        }
+        Self { ambient, clock }
     }
 
     /// Runs `work` to its end, moving the clock whenever nothing else can go on.
@@ -56,6 +44,11 @@ impl Rig {
         })
     }
 
+    /// Lets time pass.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
     async fn turn(&self) {
         loop {
             for _ in 0..64 {
@@ -63,6 +56,64 @@ impl Rig {
             }
             self.clock.advance(Duration::from_millis(100));
         }
+    }
+}
+
+/// A store in memory with faults, in a world of its own.
+pub(crate) struct Rig {
+    pub(crate) objects: Objects,
+    /// The same store without the faults: what really is there.
+    pub(crate) truth: Objects,
+    pub(crate) faults: Faults,
+    pub(crate) ambient: Ambient,
+    pub(crate) world: World,
+}
+
+impl Rig {
+    pub(crate) fn new(seed: u64) -> Self {
+        let world = World::new(seed);
+        let ambient = world.ambient.clone();
+        let memory = Arc::new(InMemory::new());
+        let truth = Objects::new(Arc::clone(&memory) as _, ambient.clone());
+        let (store, faults) = FaultStore::new(memory, ambient.clone());
+        let objects = Objects::new(Arc::new(store), ambient.clone());
+        Self {
+            objects,
+            truth,
+            faults,
+            ambient,
+            world,
+        }
+    }
+
+    /// As [`World::run`].
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.world.run(work)
+    }
+}
+
+/// A bucket of a server that speaks S3, in a world of its own.
+pub(crate) struct S3Rig {
+    pub(crate) objects: Objects,
+    pub(crate) server: S3Server,
+    pub(crate) world: World,
+}
+
+impl S3Rig {
+    pub(crate) fn new(seed: u64) -> Self {
+        let world = World::new(seed);
+        let server = S3Server::new("events", "key-id", world.ambient.clone());
+        let objects = Objects::on_s3_server(&server, world.ambient.clone()).expect("opened");
+        Self {
+            objects,
+            server,
+            world,
+        }
+    }
+
+    /// What the server really holds under `key`.
+    pub(crate) fn truth(&self, key: &ObjectKey) -> Option<Bytes> {
+        self.server.bytes(&format!("streamhouse/test/{key}"))
     }
 }
 

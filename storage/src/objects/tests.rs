@@ -25,6 +25,44 @@ mod memory {
     conformance!(open);
 }
 
+mod s3 {
+    use super::*;
+    use crate::s3_server::S3Server;
+
+    fn open() -> (Objects, S3Server) {
+        let server = S3Server::new("events", "key-id", Ambient::system());
+        let objects = Objects::on_s3_server(&server, Ambient::system()).expect("opened");
+        // Small pages, so that listings have several.
+        server.set_page_keys(3);
+        (objects, server)
+    }
+    conformance!(open);
+}
+
+mod s3_over_tcp {
+    use super::*;
+    use crate::objects::{S3Place, s3};
+    use crate::s3_server::S3Server;
+
+    fn open() -> (Objects, S3Server) {
+        let ambient = Ambient::system();
+        let server = S3Server::new("events", "key-id", ambient.clone());
+        let listening = tokio::task::block_in_place(|| {
+            let here = ([127, 0, 0, 1], 0).into();
+            tokio::runtime::Handle::current().block_on(server.listen(here))
+        });
+        let mut place = S3Place::parse("s3://events/cluster").expect("a bucket");
+        place.endpoint = Some(listening.expect("a free port").endpoint());
+        let environment = [
+            ("AWS_ACCESS_KEY_ID".to_owned(), "key-id".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
+        ];
+        let objects = Objects::open_s3_over(&place, &environment.into(), s3::network(), ambient);
+        (objects.expect("opened"), server)
+    }
+    conformance!(open);
+}
+
 mod folder {
     use std::fs;
 

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutPayload};
 use streamhouse_runtime::{Ambient, Monotonic, deadline};
 
-use super::guard::Repeat;
+use super::guard::{Operation, Repeat, Request};
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
@@ -109,10 +109,8 @@ impl ObjectWriter {
             let completing = completing.take();
             async move { completing.expect("a completion runs once").await }
         };
-        match guard
-            .run(self.class, self.written, Repeat::Never, complete)
-            .await
-        {
+        let request = sending(self.key, self.class, self.written, Repeat::Never);
+        match guard.run(request, complete).await {
             Ok(_) => Ok(self.written),
             Err(failure) => {
                 let staged = self
@@ -166,7 +164,7 @@ impl ObjectWriter {
             objects.make_parents(&key).await?;
             let begin = || objects.begin_upload(key);
             // A second upload of the same key disturbs nothing: only a completed one is visible.
-            let begun = guard.run(class, 0, Repeat::Always, begin).await;
+            let begun = guard.run(sending(key, class, 0, Repeat::Always), begin).await;
             self.upload = Some(begun.map_err(|failure| did_not_happen(key, failure.source))?);
         }
         let payload: PutPayload = self.take_part().into_iter().collect();
@@ -179,7 +177,7 @@ impl ObjectWriter {
             let sending = sending.take();
             async move { sending.expect("a part is sent once").await }
         };
-        let sent = guard.run(class, bytes, Repeat::Never, send).await;
+        let sent = guard.run(sending(key, class, bytes, Repeat::Never), send).await;
         sent.map_err(|failure| did_not_happen(key, failure.source))
     }
 
@@ -199,6 +197,17 @@ impl ObjectWriter {
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
         self.give_up();
+    }
+}
+
+/// One step of an upload.
+fn sending(key: ObjectKey, class: ObjectClass, bytes: u64, repeat: Repeat) -> Request {
+    Request {
+        class,
+        operation: Operation::Put,
+        shard: key.id().key_shard(),
+        bytes,
+        repeat,
     }
 }
 

@@ -1,0 +1,225 @@
+//! The server's faults, as the objects see them, and its books.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::{S3Fault, S3Operation};
+use crate::objects::rig::{S3Rig, key, listed, pattern, scale, settle};
+use crate::objects::{GetError, ObjectClass, Objects, PutError};
+
+const CLASS: ObjectClass = ObjectClass::Flush;
+const TAIL: ObjectClass = ObjectClass::TailRead;
+
+async fn put(objects: &Objects, seq: u64) -> Result<(), PutError> {
+    objects
+        .put(&key(seq), CLASS, vec![pattern(1_000, seq)])
+        .await
+}
+
+/// Three parts: two full ones and a rest.
+async fn upload(objects: &Objects, seq: u64) -> Result<u64, PutError> {
+    let mut writer = objects.writer(&key(seq), CLASS);
+    for salt in 0..9 {
+        writer.write(pattern(2 * 1024 * 1024, salt)).await?;
+    }
+    writer.finish().await
+}
+
+#[test]
+fn a_put_without_a_clear_answer_may_have_happened() {
+    for (fault, is_there) in [
+        (S3Fault::SlowDownBefore, false),
+        (S3Fault::SlowDownAfter, true),
+        (S3Fault::ErrorBefore, false),
+        (S3Fault::ErrorAfter, true),
+        (S3Fault::SilenceBefore, false),
+        (S3Fault::SilenceAfter, true),
+        (S3Fault::Slow(Duration::from_secs(3_600)), false),
+    ] {
+        let rig = S3Rig::new(1);
+        rig.server.script(S3Operation::Put, [Some(fault)]);
+        let stored = rig.world.run(put(&rig.objects, 1));
+        assert!(
+            matches!(stored, Err(PutError::MayHaveHappened { .. })),
+            "{fault:?}: {stored:?}"
+        );
+        assert_eq!(rig.truth(&key(1)).is_some(), is_there, "{fault:?}");
+        assert_eq!(rig.server.count(S3Operation::Put), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_put_that_was_refused_is_repeated_and_a_slow_one_is_waited_for() {
+    let rig = S3Rig::new(2);
+    let faults = [S3Fault::Refuse, S3Fault::Slow(Duration::from_secs(3))];
+    rig.server.script(S3Operation::Put, faults.map(Some));
+    rig.world.run(put(&rig.objects, 1)).expect("stored");
+    assert_eq!(rig.server.count(S3Operation::Put), 2);
+}
+
+#[test]
+fn a_read_is_repeated_until_it_is_whole_or_said_to_be_short() {
+    let rig = S3Rig::new(3);
+    rig.world.run(put(&rig.objects, 1)).expect("stored");
+    let read = || {
+        let read = rig.objects.get_range(&key(1), 10..500, TAIL);
+        rig.world.run(read)
+    };
+    let faults = [
+        S3Fault::ErrorBefore,
+        S3Fault::SilenceAfter,
+        S3Fault::SlowDownBefore,
+    ];
+    rig.server.script(S3Operation::Get, faults.map(Some));
+    assert_eq!(read().expect("the fourth"), pattern(1_000, 1).slice(10..500));
+    rig.server.script(S3Operation::Get, [Some(S3Fault::Truncate)]);
+    let short = read();
+    assert!(
+        matches!(short, Err(GetError::Short { wanted: 490, got: 245, .. })),
+        "{short:?}"
+    );
+    // A wrong bit is for the checksums of those who know what the bytes mean.
+    rig.server.script(S3Operation::Get, [Some(S3Fault::WrongBytes)]);
+    let wrong = read().expect("as long as asked for");
+    let right = pattern(1_000, 1).slice(10..500);
+    let bits = wrong.iter().zip(&right).map(|(a, b)| (a ^ b).count_ones());
+    assert_eq!(bits.sum::<u32>(), 1);
+}
+
+#[test]
+fn a_range_behind_the_end_is_asked_for_once() {
+    let rig = S3Rig::new(4);
+    rig.world.run(put(&rig.objects, 1)).expect("stored");
+    let read = rig.objects.get_range(&key(1), 2_000..2_001, TAIL);
+    let short = rig.world.run(read);
+    assert!(matches!(short, Err(GetError::Short { got: 0, .. })), "{short:?}");
+    assert_eq!(rig.server.count(S3Operation::Get), 1);
+}
+
+#[test]
+fn an_upload_that_fails_is_given_up_and_leaves_no_parts() {
+    for operation in [S3Operation::Part, S3Operation::Begin] {
+        let rig = S3Rig::new(5);
+        let faults = (0..4).map(|_| Some(S3Fault::ErrorAfter));
+        rig.server.script(operation, faults);
+        let stored = rig.world.run(async {
+            let stored = upload(&rig.objects, 1).await;
+            settle().await;
+            stored
+        });
+        assert!(
+            matches!(stored, Err(PutError::DidNotHappen { .. })),
+            "{stored:?}"
+        );
+        assert_eq!(rig.truth(&key(1)), None);
+        // A beginning whose answer was lost cannot be aborted: nobody knows its number.
+        let lost = if operation == S3Operation::Begin { 4 } else { 0 };
+        assert_eq!(rig.server.open_uploads(), lost, "{operation:?}");
+    }
+}
+
+#[test]
+fn the_last_step_of_an_upload_may_have_happened() {
+    for (fault, is_there) in [
+        (S3Fault::ErrorBefore, false),
+        (S3Fault::SilenceAfter, true),
+    ] {
+        let rig = S3Rig::new(6);
+        rig.server.script(S3Operation::Complete, [Some(fault)]);
+        let stored = rig.world.run(upload(&rig.objects, 1));
+        assert!(
+            matches!(stored, Err(PutError::MayHaveHappened { .. })),
+            "{stored:?}"
+        );
+        assert_eq!(rig.truth(&key(1)).is_some(), is_there);
+    }
+}
+
+#[test]
+fn an_outage_ends_and_nothing_that_was_stored_is_lost() {
+    let rig = S3Rig::new(7);
+    rig.world.run(put(&rig.objects, 1)).expect("stored");
+    rig.server.set_down(true);
+    for seq in 2..40 {
+        let stored = rig.world.run(put(&rig.objects, seq));
+        assert!(
+            matches!(stored, Err(PutError::DidNotHappen { .. })),
+            "{stored:?}"
+        );
+    }
+    rig.server.set_down(false);
+    rig.world.pass(Duration::from_secs(30));
+    for seq in 2..40 {
+        rig.world.run(put(&rig.objects, seq)).expect("stored");
+    }
+    assert_eq!(rig.world.run(listed(&rig.objects)).len(), 39);
+    assert!((1..40).all(|seq| rig.truth(&key(seq)) == Some(pattern(1_000, seq))));
+}
+
+#[test]
+fn what_an_outcome_says_is_true_under_drawn_faults() {
+    let (mut sure, mut unsure) = (0, 0);
+    for seed in 0..60 * scale() {
+        let rig = S3Rig::new(seed);
+        rig.server.draw(300);
+        let puts = join_all((0..10).map(|seq| put(&rig.objects, seq)));
+        for (seq, outcome) in (0..).zip(rig.world.run(puts)) {
+            let there = rig.truth(&key(seq));
+            match outcome {
+                Ok(()) => assert_eq!(there, Some(pattern(1_000, seq))),
+                Err(PutError::DidNotHappen { .. }) => {
+                    assert_eq!(there, None);
+                    sure += 1;
+                }
+                Err(PutError::MayHaveHappened { .. }) => unsure += 1,
+            }
+        }
+    }
+    assert!(unsure > 0, "the faults were drawn: {sure} sure, {unsure} unsure");
+}
+
+#[test]
+fn the_wire_counts_what_the_access_log_counts() {
+    let rig = S3Rig::new(8);
+    rig.server.draw(200);
+    rig.world.run(async {
+        for seq in 0..20 {
+            // Whatever becomes of them, they are counted.
+            drop(put(&rig.objects, seq).await);
+            drop(rig.objects.get_range(&key(seq), 0..10, TAIL).await);
+            drop(rig.objects.delete(&key(seq)).await);
+        }
+        drop(upload(&rig.objects, 100).await);
+        settle().await;
+        rig.server.draw(0);
+        listed(&rig.objects).await;
+    });
+    let wire = rig.objects.wire_counts().expect("there is a wire");
+    let server = |operations: &[S3Operation]| -> u64 {
+        let counts = operations.iter().map(|operation| rig.server.count(*operation));
+        counts.sum()
+    };
+    use S3Operation::{Abort, Begin, Complete, Delete, Get, Head, List, Part, Put};
+    assert_eq!(wire.puts, server(&[Put, Part]));
+    assert_eq!(wire.gets, server(&[Get]));
+    assert_eq!(wire.heads, server(&[Head]));
+    assert_eq!(wire.deletes, server(&[Delete, Abort]));
+    assert_eq!(wire.lists, server(&[List]));
+    assert_eq!(wire.posts, server(&[Begin, Complete]));
+    assert!(wire.puts >= 20 && wire.gets >= 20 && wire.lists >= 256);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let rig = S3Rig::new(seed);
+        rig.server.draw(300);
+        let puts = join_all((0..20).map(|seq| put(&rig.objects, seq)));
+        let outcomes = rig.world.run(puts);
+        let outcomes: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+        (outcomes, rig.server.log(), rig.world.ambient.clock.monotonic())
+    };
+    assert_eq!(run(9), run(9));
+    assert_ne!(run(9), run(10));
+}
