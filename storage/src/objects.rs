@@ -8,6 +8,7 @@
 //! 3. A put that succeeded survives a power cut, and so does a deletion.
 //! 4. Deleting what is not there succeeds.
 //! 5. A listing is in the order of keys.
+//! 6. Of all that create an object under one key, exactly one succeeds.
 //!
 //! Callers must give each object a key of its own ([`ObjectId`]): the content under a key is the same for all time.
 //! Errors of writes say whether the write did not happen or may have happened. Not promised: that a read sees a

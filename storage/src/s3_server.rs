@@ -8,13 +8,13 @@
 //! It can be asked in two ways: in the same process without any socket ([`S3Server`] is a connector of the client), so
 //! that a simulation owns its time; or over TCP ([`S3Server::listen`]), for brokers in processes of their own.
 
+mod request;
+mod plan;
 mod bucket;
+mod objects;
+mod uploads;
 mod front;
 mod listen;
-mod objects;
-mod plan;
-mod request;
-mod uploads;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -57,8 +57,11 @@ struct Inner {
     bucket_name: String,
     key_id: String,
     ambient: Ambient,
+    /// Held for one operation, so that each is one step; no other lock is taken under it.
     bucket: Mutex<Bucket>,
+    /// Held for look-ups and settings only.
     plan: Mutex<Plan>,
+    /// Held for one entry.
     log: Mutex<Log>,
 }
 
@@ -139,7 +142,7 @@ impl S3Server {
         log.counts.get(&operation).copied().unwrap_or(0)
     }
 
-    /// The last lines of the access log, oldest first.
+    /// The last lines of the access log, oldest first; a client that went away before its answer leaves none.
     #[must_use]
     pub fn log(&self) -> Vec<Access> {
         self.inner.log.lock().lines.iter().cloned().collect()
@@ -180,6 +183,7 @@ impl S3Server {
     async fn answer(&self, asked: Asked) -> Option<Reply> {
         let target = Target::of(&asked, &self.inner.bucket_name);
         let (operation, key) = (target.operation(), target.key().to_owned());
+        *self.inner.log.lock().counts.entry(operation).or_default() += 1;
         let chance = &*self.inner.ambient.chance;
         let fault = self.inner.plan.lock().next(operation, chance);
         let reply = self.act(&asked, target, fault).await;
@@ -198,7 +202,6 @@ impl S3Server {
 
     fn note(&self, access: Access) {
         let mut log = self.inner.log.lock();
-        *log.counts.entry(access.operation).or_default() += 1;
         if log.lines.len() >= LOG_LINES_MAX {
             log.lines.pop_front();
         }

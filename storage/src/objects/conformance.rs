@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use futures::future::join_all;
 
 use super::rig::{key, listed, pattern, settle};
-use super::{GetError, ObjectClass, ObjectId, ObjectKind, Objects};
+use super::{CreateError, GetError, ObjectClass, ObjectId, ObjectKind, Objects};
 
 const MIB: usize = 1024 * 1024;
 const CLASS: ObjectClass = ObjectClass::Flush;
@@ -24,6 +25,7 @@ macro_rules! conformance {
             an_unfinished_object_is_invisible
             an_aborted_object_is_invisible
             storing_the_same_again_changes_nothing
+            of_many_that_create_an_object_one_succeeds
             deleting_twice_succeeds
             a_listing_is_complete_and_in_order_of_keys
             a_listing_of_an_incarnation_holds_only_its_objects
@@ -214,6 +216,23 @@ pub(super) async fn storing_the_same_again_changes_nothing(objects: Objects) {
         pattern(10, 5)
     );
     assert_eq!(listed(&objects).await.len(), 1);
+}
+
+pub(super) async fn of_many_that_create_an_object_one_succeeds(objects: Objects) {
+    let create = |salt| {
+        let (objects, key) = (&objects, key(1));
+        async move { objects.create(&key, CLASS, vec![pattern(50, salt)]).await }
+    };
+    let outcomes = join_all((0..16).map(create)).await;
+    let mut winners = Vec::new();
+    for (salt, outcome) in (0..).zip(outcomes) {
+        match outcome {
+            Ok(()) => winners.push(pattern(50, salt)),
+            Err(error) => assert!(matches!(error, CreateError::Exists { .. }), "{error:?}"),
+        }
+    }
+    let there = objects.get_range(&key(1), 0..50, CLASS).await;
+    assert_eq!(winners, [there.expect("read")]);
 }
 
 pub(super) async fn deleting_twice_succeeds(objects: Objects) {

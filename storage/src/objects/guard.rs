@@ -8,12 +8,12 @@
 //!
 //! Time and chance are the ambient ones and no task is started, so the same seed gives the same run.
 
+mod cause;
+mod rate;
+mod lane;
 mod breaker;
 mod budget;
-mod cause;
 mod counters;
-mod lane;
-mod rate;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub(super) struct Guard {
     ambient: Ambient,
     patience: Patience,
     lanes: [Lane; ObjectClass::ALL.len()],
-    /// By operation, then by key shard.
+    /// By operation, then by key shard. Held for a look only.
     rates: [Mutex<Vec<Rate>>; Operation::COUNT],
 }
 

@@ -54,6 +54,7 @@ impl S3Server {
         let tasks = self.inner.ambient.tasks.clone();
         let until = tasks.clone();
         let serve = async move {
+            // Either ends the server; what is dropped with it are requests of tests that are over.
             tokio::select! {
                 served = axum::serve(door, router) => {
                     if let Err(error) = served {

@@ -15,8 +15,10 @@ use crate::objects::ObjectClass;
 #[derive(Debug)]
 pub(super) struct Lane {
     at_once: Semaphore,
+    /// Those that wait for `at_once`; who would be one more than `waiting_max` is sent away.
     waiting: AtomicUsize,
     waiting_max: usize,
+    /// Both are held for a look only, and no other lock under them.
     pub(super) budget: Mutex<Budget>,
     breaker: Mutex<Breaker>,
     pub(super) counters: Counters,
