@@ -301,9 +301,12 @@ impl S3Server {
     }
 }
 
-fn reply(status: u16, headers: Vec<(&'static str, String)>, body: impl Into<Bytes>) -> Reply {
+fn reply(
+    status: u16,
+    mut headers: Vec<(&'static str, String)>,
+    body: impl Into<Bytes>,
+) -> Reply {
     let body = body.into();
-    let mut headers = headers;
     if headers.iter().all(|(name, _)| *name != "content-length") {
         headers.push(("content-length", body.len().to_string()));
     }

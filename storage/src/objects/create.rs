@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload,
+    Attribute, AttributeValue, Attributes, GetOptions, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload,
 };
 
 use super::guard::{Cause, Failure, Operation, Repeat, Request};
@@ -173,7 +173,7 @@ impl Creating<'_> {
         let is_as_long = found.meta.size == self.request.bytes;
         let put_id = found.attributes.get(&Attribute::Metadata(PUT_ID.into()));
         match (&self.put_id, put_id) {
-            (Some(ours), Some(there)) if ours.as_str() == there.as_ref() && is_as_long => Owner::Us,
+            (Some(ours), Some(there)) if ours.as_str() == &**there && is_as_long => Owner::Us,
             (Some(_), Some(_)) => Owner::Somebody,
             _ if !is_as_long || !may_be_ours => Owner::Somebody,
             // The store has dropped the number, or keeps none.

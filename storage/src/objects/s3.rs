@@ -88,8 +88,9 @@ pub(super) fn connect(
         environment.get("AWS_DEFAULT_REGION").map(String::as_str),
         profile.as_ref().and_then(|profile| profile.region.as_deref()),
     ];
-    let region = region.into_iter().flatten().next().unwrap_or(REGION_DEFAULT);
-    let endpoint = place.endpoint(environment, region);
+    let region = region.into_iter().flatten().next();
+    let region = region.unwrap_or(REGION_DEFAULT).to_owned();
+    let endpoint = place.endpoint(environment, &region);
     let wire = Arc::new(Wire::to(&endpoint));
     let mut builder = from_environment(environment);
     if let Some(Profile {

@@ -109,7 +109,7 @@ impl ObjectWriter {
             let completing = completing.take();
             async move { completing.expect("a completion runs once").await }
         };
-        let request = sending(self.key, self.class, self.written, Repeat::Never);
+        let request = step(self.key, self.class, self.written, Repeat::Never);
         match guard.run(request, complete).await {
             Ok(_) => Ok(self.written),
             Err(failure) => {
@@ -164,7 +164,7 @@ impl ObjectWriter {
             objects.make_parents(&key).await?;
             let begin = || objects.begin_upload(key);
             // A second upload of the same key disturbs nothing: only a completed one is visible.
-            let begun = guard.run(sending(key, class, 0, Repeat::Always), begin).await;
+            let begun = guard.run(step(key, class, 0, Repeat::Always), begin).await;
             self.upload = Some(begun.map_err(|failure| did_not_happen(key, failure.source))?);
         }
         let payload: PutPayload = self.take_part().into_iter().collect();
@@ -177,7 +177,7 @@ impl ObjectWriter {
             let sending = sending.take();
             async move { sending.expect("a part is sent once").await }
         };
-        let sent = guard.run(sending(key, class, bytes, Repeat::Never), send).await;
+        let sent = guard.run(step(key, class, bytes, Repeat::Never), send).await;
         sent.map_err(|failure| did_not_happen(key, failure.source))
     }
 
@@ -201,7 +201,7 @@ impl Drop for ObjectWriter {
 }
 
 /// One step of an upload.
-fn sending(key: ObjectKey, class: ObjectClass, bytes: u64, repeat: Repeat) -> Request {
+fn step(key: ObjectKey, class: ObjectClass, bytes: u64, repeat: Repeat) -> Request {
     Request {
         class,
         operation: Operation::Put,

@@ -56,7 +56,7 @@ impl S3Server {
         let serve = async move {
             // Either ends the server; what is dropped with it are requests of tests that are over.
             tokio::select! {
-                served = axum::serve(door, router) => {
+                served = axum::serve(door, router).into_future() => {
                     if let Err(error) = served {
                         tracing::error!(%error, "the S3 server for tests has stopped");
                     }

@@ -48,7 +48,8 @@ impl Lane {
 
     /// Lets a request pass to the store, unless the store has stopped answering.
     pub(super) fn pass<'a>(&'a self, ambient: &'a Ambient) -> Option<Passing<'a>> {
-        let passage = self.breaker.lock().pass(ambient.clock.monotonic())?;
+        let now = ambient.clock.monotonic();
+        let passage = self.breaker.lock().pass(now)?;
         Some(Passing {
             lane: self,
             ambient,
@@ -84,7 +85,8 @@ pub(super) struct Passing<'a> {
 impl Passing<'_> {
     pub(super) fn answered(mut self) {
         if let Some(passage) = self.passage.take() {
-            self.lane.breaker.lock().answered(self.now(), passage);
+            let now = self.now();
+            self.lane.breaker.lock().answered(now, passage);
         }
     }
 
@@ -92,7 +94,9 @@ impl Passing<'_> {
         let Some(passage) = self.passage.take() else {
             return;
         };
-        if self.lane.breaker.lock().failed(self.now(), passage) {
+        let now = self.now();
+        let has_opened = self.lane.breaker.lock().failed(now, passage);
+        if has_opened {
             count(&self.lane.counters.opened);
             tracing::warn!(
                 class = class.label(),
@@ -109,7 +113,8 @@ impl Passing<'_> {
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
         if let Some(passage) = self.passage.take() {
-            self.lane.breaker.lock().gave_up(self.now(), passage);
+            let now = self.now();
+            self.lane.breaker.lock().gave_up(now, passage);
         }
     }
 }
