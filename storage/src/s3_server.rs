@@ -18,6 +18,7 @@ mod listen;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -220,6 +221,10 @@ impl S3Server {
             Some(S3Fault::ErrorBefore) => return Ok(internal_error()),
             Some(S3Fault::SilenceBefore) => return Err(NoReply::Silence),
             Some(S3Fault::Slow(pause)) => self.inner.ambient.clock.sleep(pause).await,
+            Some(S3Fault::Late(pause)) => {
+                self.carry_out_late(asked.clone(), target, pause);
+                return Err(NoReply::Silence);
+            }
             Some(
                 S3Fault::SlowDownAfter
                 | S3Fault::ErrorAfter
@@ -247,10 +252,20 @@ impl S3Server {
                 | S3Fault::SlowDownBefore
                 | S3Fault::ErrorBefore
                 | S3Fault::SilenceBefore
-                | S3Fault::Slow(_),
+                | S3Fault::Slow(_)
+                | S3Fault::Late(_),
             )
             | None => Ok(reply),
         }
+    }
+
+    fn carry_out_late(&self, asked: Asked, target: Target, pause: Duration) {
+        let server = self.clone();
+        let late = async move {
+            server.inner.ambient.clock.sleep(pause).await;
+            drop(server.carry_out(&asked, target).await);
+        };
+        drop(self.inner.ambient.tasks.spawn("s3-server-late", late));
     }
 
     /// `body` with one wrong bit.

@@ -26,6 +26,8 @@ pub enum S3Fault {
     SilenceAfter,
     /// The request is carried out after a pause.
     Slow(Duration),
+    /// No answer ever, and the request is carried out after a pause, though the client may be gone by then.
+    Late(Duration),
     /// The answer's body ends in the middle.
     Truncate,
     /// One bit of the answer's body is wrong.
@@ -73,7 +75,8 @@ impl Plan {
             return None;
         }
         let is_read = matches!(operation, S3Operation::Get);
-        Some(match chance.below(10) {
+        let pause = Duration::from_millis(chance.below(10_000));
+        Some(match chance.below(11) {
             0 => S3Fault::Refuse,
             1 => S3Fault::SlowDownBefore,
             2 => S3Fault::SlowDownAfter,
@@ -81,9 +84,10 @@ impl Plan {
             4 => S3Fault::ErrorAfter,
             5 => S3Fault::SilenceBefore,
             6 => S3Fault::SilenceAfter,
-            7 if is_read => S3Fault::Truncate,
-            8 if is_read => S3Fault::WrongBytes,
-            _ => S3Fault::Slow(Duration::from_millis(chance.below(10_000))),
+            7 => S3Fault::Late(pause),
+            8 if is_read => S3Fault::Truncate,
+            9 if is_read => S3Fault::WrongBytes,
+            _ => S3Fault::Slow(pause),
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::objects::{GetError, ObjectClass, Objects, PutError};
 
 const CLASS: ObjectClass = ObjectClass::Flush;
 const TAIL: ObjectClass = ObjectClass::TailRead;
+const LATE_MAX: Duration = Duration::from_secs(10);
 
 async fn put(objects: &Objects, seq: u64) -> Result<(), PutError> {
     objects
@@ -163,8 +164,14 @@ fn what_an_outcome_says_is_true_under_drawn_faults() {
     for seed in 0..60 * scale() {
         let rig = S3Rig::new(seed);
         rig.server.draw(300);
-        let puts = join_all((0..10).map(|seq| put(&rig.objects, seq)));
-        for (seq, outcome) in (0..).zip(rig.world.run(puts)) {
+        let outcomes = rig.world.run(async {
+            let outcomes = join_all((0..10).map(|seq| put(&rig.objects, seq))).await;
+            // What lands late has landed then.
+            rig.world.ambient.clock.sleep(LATE_MAX).await;
+            settle().await;
+            outcomes
+        });
+        for (seq, outcome) in (0..).zip(outcomes) {
             let there = rig.truth(&key(seq));
             match outcome {
                 Ok(()) => assert_eq!(there, Some(pattern(1_000, seq))),

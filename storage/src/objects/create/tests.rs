@@ -1,9 +1,11 @@
 //! Exactly one creates an object, and knows it.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use streamhouse_runtime::Ambient;
 
-use crate::objects::rig::{Rig, S3Rig, key, pattern, scale};
+use crate::objects::rig::{Rig, S3Rig, key, pattern, scale, settle};
 use crate::objects::{CreateError, Fault, ObjectClass, Objects};
 use crate::s3_server::{S3Fault, S3Operation};
 
@@ -92,6 +94,7 @@ fn every_ambiguous_answer_of_s3_is_settled() {
         S3Fault::ErrorAfter,
         S3Fault::SilenceBefore,
         S3Fault::SilenceAfter,
+        S3Fault::Late(Duration::from_secs(3)),
     ] {
         let rig = S3Rig::new(6);
         rig.server.script(S3Operation::Put, [Some(fault)]);
@@ -128,8 +131,13 @@ fn of_many_that_race_under_faults_at_most_one_is_told_that_it_won() {
     for seed in 0..60 * scale() {
         let rig = S3Rig::new(seed);
         rig.server.draw(300);
-        let race = join_all((0..16).map(|salt| create(&rig.objects, salt)));
-        let outcomes = rig.world.run(race);
+        let outcomes = rig.world.run(async {
+            let outcomes = join_all((0..16).map(|salt| create(&rig.objects, salt))).await;
+            // What lands late has landed then.
+            rig.world.ambient.clock.sleep(Duration::from_secs(10)).await;
+            settle().await;
+            outcomes
+        });
         let body = rig.truth(&key(1));
         let there = (0..16).find(|salt| body.as_ref() == Some(&pattern(100, *salt)));
         let judged = judge(outcomes, there);
