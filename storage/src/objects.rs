@@ -1,4 +1,5 @@
-//! Objects: immutable things in the object store (a folder, or a bucket of S3). Everything that a broker keeps for long is one.
+//! Objects: immutable things in the object store (a folder, or a bucket of S3). Everything that a broker keeps for long
+//! is one.
 //!
 //! [`Objects`] is the one concrete type through which the rooms see the store. Laws, kept by the conformance suite for
 //! every store:

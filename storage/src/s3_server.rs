@@ -225,6 +225,7 @@ impl S3Server {
                 self.carry_out_late(asked.clone(), target, pause);
                 return Err(NoReply::Silence);
             }
+            Some(S3Fault::Twice) => drop(self.carry_out(asked, target.clone()).await),
             Some(
                 S3Fault::SlowDownAfter
                 | S3Fault::ErrorAfter
@@ -253,7 +254,8 @@ impl S3Server {
                 | S3Fault::ErrorBefore
                 | S3Fault::SilenceBefore
                 | S3Fault::Slow(_)
-                | S3Fault::Late(_),
+                | S3Fault::Late(_)
+                | S3Fault::Twice,
             )
             | None => Ok(reply),
         }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutPayload};
 use streamhouse_runtime::{Ambient, Monotonic, deadline};
 
-use super::guard::{Operation, Repeat, Request};
+use super::guard::{Cause, Operation, Repeat, Request};
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
@@ -112,7 +112,11 @@ impl ObjectWriter {
         let request = step(self.key, self.class, self.written, Repeat::Never);
         match guard.run(request, complete).await {
             Ok(_) => Ok(self.written),
-            Err(failure) => {
+            Err(mut failure) => {
+                if failure.cause == Cause::NotFound && self.objects.inner.folder.is_none() {
+                    // "No such upload" is also what a proxy hears that sends a completion twice.
+                    failure.cause = Cause::Unknown;
+                }
                 let staged = self
                     .objects
                     .in_folder(self.key, |folder, key| folder.remove_staged(&key))

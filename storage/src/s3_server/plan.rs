@@ -28,6 +28,8 @@ pub enum S3Fault {
     Slow(Duration),
     /// No answer ever, and the request is carried out after a pause, though the client may be gone by then.
     Late(Duration),
+    /// A proxy sends the request twice and passes on the second answer.
+    Twice,
     /// The answer's body ends in the middle.
     Truncate,
     /// One bit of the answer's body is wrong.
@@ -76,7 +78,7 @@ impl Plan {
         }
         let is_read = matches!(operation, S3Operation::Get);
         let pause = Duration::from_millis(chance.below(10_000));
-        Some(match chance.below(11) {
+        Some(match chance.below(12) {
             0 => S3Fault::Refuse,
             1 => S3Fault::SlowDownBefore,
             2 => S3Fault::SlowDownAfter,
@@ -85,8 +87,9 @@ impl Plan {
             5 => S3Fault::SilenceBefore,
             6 => S3Fault::SilenceAfter,
             7 => S3Fault::Late(pause),
-            8 if is_read => S3Fault::Truncate,
-            9 if is_read => S3Fault::WrongBytes,
+            8 => S3Fault::Twice,
+            9 if is_read => S3Fault::Truncate,
+            10 if is_read => S3Fault::WrongBytes,
             _ => S3Fault::Slow(pause),
         })
     }

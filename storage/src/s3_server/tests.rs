@@ -125,6 +125,7 @@ fn the_last_step_of_an_upload_may_have_happened() {
     for (fault, is_there) in [
         (S3Fault::ErrorBefore, false),
         (S3Fault::SilenceAfter, true),
+        (S3Fault::Twice, true),
     ] {
         let rig = S3Rig::new(6);
         rig.server.script(S3Operation::Complete, [Some(fault)]);

@@ -95,6 +95,7 @@ fn every_ambiguous_answer_of_s3_is_settled() {
         S3Fault::SilenceBefore,
         S3Fault::SilenceAfter,
         S3Fault::Late(Duration::from_secs(3)),
+        S3Fault::Twice,
     ] {
         let rig = S3Rig::new(6);
         rig.server.script(S3Operation::Put, [Some(fault)]);
