@@ -149,6 +149,7 @@ impl Objects {
             folder: None,
             wire: Some(wire),
             part_bytes: PART_BYTES_REMOTE,
+            condemned: Condemned::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),

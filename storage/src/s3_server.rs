@@ -8,13 +8,13 @@
 //! It can be asked in two ways: in the same process without any socket ([`S3Server`] is a connector of the client), so
 //! that a simulation owns its time; or over TCP ([`S3Server::listen`]), for brokers in processes of their own.
 
-mod request;
-mod plan;
 mod bucket;
-mod objects;
-mod uploads;
 mod front;
 mod listen;
+mod objects;
+mod plan;
+mod request;
+mod uploads;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 use streamhouse_runtime::Ambient;
 
 use self::bucket::Bucket;
-use self::plan::Plan;
 pub use self::listen::Listening;
+use self::plan::Plan;
 pub use self::plan::{Creates, S3Fault};
 pub use self::request::S3Operation;
 use self::request::{Asked, Target};
@@ -299,9 +299,12 @@ impl S3Server {
         let now_ms = self.inner.ambient.clock.wall_ms();
         let mut bucket = self.inner.bucket.lock();
         match target {
-            Target::Put { key } => {
-                bucket.put(key, asked, creates == Creates::Right && asked.creates(), now_ms)
-            }
+            Target::Put { key } => bucket.put(
+                key,
+                asked,
+                creates == Creates::Right && asked.creates(),
+                now_ms,
+            ),
             Target::Get { key } => bucket.read(&key, asked.range()),
             Target::Head { key } => bucket.head(&key),
             Target::Delete { key } => bucket.delete(&key),
@@ -318,11 +321,7 @@ impl S3Server {
     }
 }
 
-fn reply(
-    status: u16,
-    mut headers: Vec<(&'static str, String)>,
-    body: impl Into<Bytes>,
-) -> Reply {
+fn reply(status: u16, mut headers: Vec<(&'static str, String)>, body: impl Into<Bytes>) -> Reply {
     let body = body.into();
     if headers.iter().all(|(name, _)| *name != "content-length") {
         headers.push(("content-length", body.len().to_string()));

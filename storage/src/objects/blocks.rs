@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::{GetOptions, GetRange, GetResultPayload};
 
 use super::guard::{Cause, Failure, Repeat};
-use super::{GetError, ObjectClass, ObjectKey, Objects};
+use super::{GetError, ObjectClass, ObjectKey, Objects, reading};
 
 impl Objects {
     /// Reads exactly `range` of an object in one request, in blocks of `block_bytes`; the last one may be shorter. A
@@ -43,8 +43,8 @@ impl Objects {
             };
             Ok((got.start == range.start, blocks))
         };
-        let run = self.inner.guard.run(class, wanted, Repeat::Always, get);
-        match run.await {
+        let request = reading(key, class, wanted, Repeat::Always);
+        match self.inner.guard.run(request, get).await {
             Ok((starts_right, blocks)) => {
                 let got = blocks.iter().map(|block| block.len() as u64).sum();
                 if starts_right && got == wanted {

@@ -184,9 +184,16 @@ impl Creating<'_> {
     async fn owner_by_bytes(&self) -> Owner {
         let store = &self.objects.inner.store;
         let get = || async { store.get(self.path).await?.bytes().await };
-        let ours = self.payload.iter().fold(0, |sum, piece| crc32c::crc32c_append(sum, piece));
+        let ours = self
+            .payload
+            .iter()
+            .fold(0, |sum, piece| crc32c::crc32c_append(sum, piece));
         match self.read(self.request.bytes, get).await {
-            Ok(bytes) if bytes.len() as u64 == self.request.bytes && crc32c::crc32c(&bytes) == ours => Owner::Us,
+            Ok(bytes)
+                if bytes.len() as u64 == self.request.bytes && crc32c::crc32c(&bytes) == ours =>
+            {
+                Owner::Us
+            }
             Ok(_) => Owner::Somebody,
             Err(failure) if failure.cause == Cause::NotFound => Owner::Nobody,
             Err(failure) => Owner::Unknown(failure.source),

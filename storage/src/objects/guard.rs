@@ -8,12 +8,12 @@
 //!
 //! Time and chance are the ambient ones and no task is started, so the same seed gives the same run.
 
-mod cause;
-mod rate;
-mod lane;
 mod breaker;
 mod budget;
+mod cause;
 mod counters;
+mod lane;
+mod rate;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -217,7 +217,11 @@ impl Guard {
                 source: Arc::new(TimedOut(limit)),
             }),
         };
-        self.learn(request, passing, answer.as_ref().err().map(|failure| failure.cause));
+        self.learn(
+            request,
+            passing,
+            answer.as_ref().err().map(|failure| failure.cause),
+        );
         answer
     }
 

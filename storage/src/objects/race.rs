@@ -28,10 +28,14 @@ pub enum RaceError {
         writers: u16,
     },
     /// Nobody could create an object that was not there. The store does not support If-None-Match.
-    #[error("the object store let nobody create an object that was not there; use a store that keeps If-None-Match")]
+    #[error(
+        "the object store let nobody create an object that was not there; use a store that keeps If-None-Match"
+    )]
     Nobody,
     /// The object is not the one of the writer that was told it had won. Use another store.
-    #[error("the object store kept another object than that of the writer it let win; use another store")]
+    #[error(
+        "the object store kept another object than that of the writer it let win; use another store"
+    )]
     Another,
     /// The store refused or did not answer: check endpoint, bucket, credentials and their rights to read, write and
     /// delete objects.

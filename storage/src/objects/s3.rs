@@ -24,8 +24,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 pub use self::place::{ParseS3PlaceError, S3Place};
-pub use self::wire::WireCounts;
 use self::profile::{Profile, ProfileError};
+pub use self::wire::WireCounts;
 use self::wire::{Wire, WireConnector};
 use super::StoreError;
 
@@ -86,7 +86,9 @@ pub(super) fn connect(
         place.region.as_deref(),
         environment.get("AWS_REGION").map(String::as_str),
         environment.get("AWS_DEFAULT_REGION").map(String::as_str),
-        profile.as_ref().and_then(|profile| profile.region.as_deref()),
+        profile
+            .as_ref()
+            .and_then(|profile| profile.region.as_deref()),
     ];
     let region = region.into_iter().flatten().next();
     let region = region.unwrap_or(REGION_DEFAULT).to_owned();
@@ -190,7 +192,9 @@ fn find_profile(environment: &Environment) -> Result<Option<Profile>, OpenS3Erro
     if comes_first {
         return Ok(None);
     }
-    let named = environment.get("AWS_PROFILE").filter(|name| !name.is_empty());
+    let named = environment
+        .get("AWS_PROFILE")
+        .filter(|name| !name.is_empty());
     let name = named.map_or("default", String::as_str);
     let of_home = |file| {
         let home = environment.get("HOME")?;
@@ -207,12 +211,14 @@ fn find_profile(environment: &Environment) -> Result<Option<Profile>, OpenS3Erro
         path: path.to_owned(),
         problem,
     };
-    let read = |path: &Option<PathBuf>| match path.as_deref().map(|path| (path, fs::read_to_string(path))) {
-        None => Ok(String::new()),
-        Some((_, Ok(text))) => Ok(text),
-        Some((_, Err(error))) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Some((path, Err(error))) => Err(failed(path, error.to_string())),
-    };
+    let read =
+        |path: &Option<PathBuf>| match path.as_deref().map(|path| (path, fs::read_to_string(path)))
+        {
+            None => Ok(String::new()),
+            Some((_, Ok(text))) => Ok(text),
+            Some((_, Err(error))) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Some((path, Err(error))) => Err(failed(path, error.to_string())),
+        };
     let shown = credentials.clone().unwrap_or_default();
     match profile::find(name, &read(&credentials)?, &read(&config)?) {
         Ok(profile) => Ok(Some(profile)),

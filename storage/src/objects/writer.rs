@@ -181,7 +181,9 @@ impl ObjectWriter {
             let sending = sending.take();
             async move { sending.expect("a part is sent once").await }
         };
-        let sent = guard.run(step(key, class, bytes, Repeat::Never), send).await;
+        let sent = guard
+            .run(step(key, class, bytes, Repeat::Never), send)
+            .await;
         sent.map_err(|failure| did_not_happen(key, failure.source))
     }
 

@@ -48,9 +48,7 @@ impl S3Server {
             socket,
             server: self.clone(),
         };
-        let router = Router::new()
-            .fallback(handle)
-            .with_state(self.clone());
+        let router = Router::new().fallback(handle).with_state(self.clone());
         let tasks = self.inner.ambient.tasks.clone();
         let until = tasks.clone();
         let serve = async move {

@@ -8,7 +8,13 @@ use super::request::{Asked, Page};
 use super::{Reply, error, reply};
 
 impl Bucket {
-    pub(super) fn put(&mut self, key: String, asked: &Asked, must_be_new: bool, now_ms: i64) -> Reply {
+    pub(super) fn put(
+        &mut self,
+        key: String,
+        asked: &Asked,
+        must_be_new: bool,
+        now_ms: i64,
+    ) -> Reply {
         if must_be_new && self.get(&key).is_some() {
             return error(412, "PreconditionFailed");
         }
@@ -76,7 +82,10 @@ impl Bucket {
         if let (true, Some((last, _))) = (is_truncated, found.last()) {
             push(
                 &mut xml,
-                format_args!("<NextContinuationToken>{}</NextContinuationToken>", escaped(last)),
+                format_args!(
+                    "<NextContinuationToken>{}</NextContinuationToken>",
+                    escaped(last)
+                ),
             );
         }
         for (key, object) in found {
@@ -92,7 +101,11 @@ impl Bucket {
             );
         }
         xml.push_str("</ListBucketResult>");
-        reply(200, vec![("content-type", "application/xml".to_owned())], xml)
+        reply(
+            200,
+            vec![("content-type", "application/xml".to_owned())],
+            xml,
+        )
     }
 }
 

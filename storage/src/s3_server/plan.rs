@@ -69,7 +69,10 @@ impl Plan {
         if self.is_down {
             return Some(S3Fault::Refuse);
         }
-        let scripted = self.scripts.get_mut(&operation).and_then(VecDeque::pop_front);
+        let scripted = self
+            .scripts
+            .get_mut(&operation)
+            .and_then(VecDeque::pop_front);
         if let Some(scripted) = scripted {
             return scripted;
         }

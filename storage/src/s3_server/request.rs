@@ -154,7 +154,8 @@ impl Target {
     }
 
     fn of_bucket(asked: &Asked) -> Self {
-        let is_listing = asked.method == "GET" && asked.parameter("list-type").as_deref() == Some("2");
+        let is_listing =
+            asked.method == "GET" && asked.parameter("list-type").as_deref() == Some("2");
         if !is_listing || asked.parameter("delimiter").is_some() {
             return Self::NotUnderstood;
         }

@@ -64,7 +64,8 @@ fn a_read_is_repeated_until_it_is_whole_or_said_to_be_short() {
     let rig = S3Rig::new(3);
     rig.world.run(put(&rig.objects, 1)).expect("stored");
     let read = || {
-        let read = rig.objects.get_range(&key(1), 10..500, TAIL);
+        let key = key(1);
+        let read = rig.objects.get_range(&key, 10..500, TAIL);
         rig.world.run(read)
     };
     let faults = [
@@ -73,15 +74,27 @@ fn a_read_is_repeated_until_it_is_whole_or_said_to_be_short() {
         S3Fault::SlowDownBefore,
     ];
     rig.server.script(S3Operation::Get, faults.map(Some));
-    assert_eq!(read().expect("the fourth"), pattern(1_000, 1).slice(10..500));
-    rig.server.script(S3Operation::Get, [Some(S3Fault::Truncate)]);
+    assert_eq!(
+        read().expect("the fourth"),
+        pattern(1_000, 1).slice(10..500)
+    );
+    rig.server
+        .script(S3Operation::Get, [Some(S3Fault::Truncate)]);
     let short = read();
     assert!(
-        matches!(short, Err(GetError::Short { wanted: 490, got: 245, .. })),
+        matches!(
+            short,
+            Err(GetError::Short {
+                wanted: 490,
+                got: 245,
+                ..
+            })
+        ),
         "{short:?}"
     );
     // A wrong bit is for the checksums of those who know what the bytes mean.
-    rig.server.script(S3Operation::Get, [Some(S3Fault::WrongBytes)]);
+    rig.server
+        .script(S3Operation::Get, [Some(S3Fault::WrongBytes)]);
     let wrong = read().expect("as long as asked for");
     let right = pattern(1_000, 1).slice(10..500);
     let bits = wrong.iter().zip(&right).map(|(a, b)| (a ^ b).count_ones());
@@ -92,9 +105,13 @@ fn a_read_is_repeated_until_it_is_whole_or_said_to_be_short() {
 fn a_range_behind_the_end_is_asked_for_once() {
     let rig = S3Rig::new(4);
     rig.world.run(put(&rig.objects, 1)).expect("stored");
-    let read = rig.objects.get_range(&key(1), 2_000..2_001, TAIL);
+    let key = key(1);
+    let read = rig.objects.get_range(&key, 2_000..2_001, TAIL);
     let short = rig.world.run(read);
-    assert!(matches!(short, Err(GetError::Short { got: 0, .. })), "{short:?}");
+    assert!(
+        matches!(short, Err(GetError::Short { got: 0, .. })),
+        "{short:?}"
+    );
     assert_eq!(rig.server.count(S3Operation::Get), 1);
 }
 
@@ -115,7 +132,11 @@ fn an_upload_that_fails_is_given_up_and_leaves_no_parts() {
         );
         assert_eq!(rig.truth(&key(1)), None);
         // A beginning whose answer was lost cannot be aborted: nobody knows its number.
-        let lost = if operation == S3Operation::Begin { 4 } else { 0 };
+        let lost = if operation == S3Operation::Begin {
+            4
+        } else {
+            0
+        };
         assert_eq!(rig.server.open_uploads(), lost, "{operation:?}");
     }
 }
@@ -184,7 +205,10 @@ fn what_an_outcome_says_is_true_under_drawn_faults() {
             }
         }
     }
-    assert!(unsure > 0, "the faults were drawn: {sure} sure, {unsure} unsure");
+    assert!(
+        unsure > 0,
+        "the faults were drawn: {sure} sure, {unsure} unsure"
+    );
 }
 
 #[test]
@@ -205,7 +229,9 @@ fn the_wire_counts_what_the_access_log_counts() {
     });
     let wire = rig.objects.wire_counts().expect("there is a wire");
     let server = |operations: &[S3Operation]| -> u64 {
-        let counts = operations.iter().map(|operation| rig.server.count(*operation));
+        let counts = operations
+            .iter()
+            .map(|operation| rig.server.count(*operation));
         counts.sum()
     };
     use S3Operation::{Abort, Begin, Complete, Delete, Get, Head, List, Part, Put};
@@ -226,7 +252,11 @@ fn the_same_seed_gives_the_same_run() {
         let puts = join_all((0..20).map(|seq| put(&rig.objects, seq)));
         let outcomes = rig.world.run(puts);
         let outcomes: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
-        (outcomes, rig.server.log(), rig.world.ambient.clock.monotonic())
+        (
+            outcomes,
+            rig.server.log(),
+            rig.world.ambient.clock.monotonic(),
+        )
     };
     assert_eq!(run(9), run(9));
     assert_ne!(run(9), run(10));

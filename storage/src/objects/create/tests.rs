@@ -22,7 +22,10 @@ fn only_the_first_creates() {
     let rig = Rig::new(1);
     rig.run(create(&rig.objects, 1)).expect("created");
     let second = rig.run(create(&rig.objects, 2));
-    assert!(matches!(second, Err(CreateError::Exists { .. })), "{second:?}");
+    assert!(
+        matches!(second, Err(CreateError::Exists { .. })),
+        "{second:?}"
+    );
     // The same bytes of another writer are another object.
     let same = rig.run(create(&rig.objects, 1));
     assert!(matches!(same, Err(CreateError::Exists { .. })), "{same:?}");
@@ -39,7 +42,10 @@ fn only_the_first_creates_in_a_folder() {
         create(&objects, 1).await.expect("created");
         for salt in [1, 2] {
             let again = create(&objects, salt).await;
-            assert!(matches!(again, Err(CreateError::Exists { .. })), "{again:?}");
+            assert!(
+                matches!(again, Err(CreateError::Exists { .. })),
+                "{again:?}"
+            );
         }
     });
 }
@@ -104,7 +110,10 @@ fn every_ambiguous_answer_of_s3_is_settled() {
             .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         assert_eq!(rig.truth(&key(1)), Some(pattern(100, 1)), "{fault:?}");
         let second = rig.world.run(create(&rig.objects, 2));
-        assert!(matches!(second, Err(CreateError::Exists { .. })), "{second:?}");
+        assert!(
+            matches!(second, Err(CreateError::Exists { .. })),
+            "{second:?}"
+        );
     }
 }
 

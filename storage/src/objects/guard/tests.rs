@@ -32,7 +32,10 @@ fn a_store_that_asks_for_fewer_requests_gets_fewer() {
     }
     let took = rig.ambient.clock.monotonic() - before;
     let counts = rig.objects.counts(TAIL);
-    assert_eq!((counts.throttled, counts.repeated, counts.requests), (1, 1, 10));
+    assert_eq!(
+        (counts.throttled, counts.repeated, counts.requests),
+        (1, 1, 10)
+    );
     // Nine after the complaint, at two a second.
     assert!(took >= Duration::from_secs(3), "{took:?}");
     assert!(took <= Duration::from_secs(6), "{took:?}");
@@ -48,7 +51,10 @@ fn when_there_is_not_room_for_all_the_less_urgent_are_sent_away() {
         join(urgent, read(&rig, ObjectClass::Reorganisation)).await
     });
     assert!(urgent.iter().all(Result::is_ok), "{urgent:?}");
-    assert!(matches!(other, Err(GetError::Unavailable { .. })), "{other:?}");
+    assert!(
+        matches!(other, Err(GetError::Unavailable { .. })),
+        "{other:?}"
+    );
     assert_eq!(rig.objects.counts(TAIL).shed, 0);
     let counts = rig.objects.counts(ObjectClass::Reorganisation);
     assert_eq!((counts.shed, counts.requests), (1, 0));
@@ -63,7 +69,10 @@ fn a_store_that_does_not_answer_is_left_alone_until_a_probe_succeeds() {
     }
     let counts = rig.objects.counts(TAIL);
     assert!(counts.opened >= 1 && counts.cut_short > 0, "{counts:?}");
-    assert!(counts.requests < 40, "fifty reads of five requests: {counts:?}");
+    assert!(
+        counts.requests < 40,
+        "fifty reads of five requests: {counts:?}"
+    );
     // Others are not harmed by it: their own requests decide.
     assert_eq!(rig.objects.counts(ObjectClass::Flush).cut_short, 0);
     rig.faults.set_down(false);
@@ -119,7 +128,8 @@ fn who_does_not_wait_for_its_answer_blocks_nobody() {
     }
     rig.faults.set_down(false);
     rig.world.pass(Duration::from_secs(31));
-    rig.faults.script([Some(Fault::Delay(Duration::from_secs(1)))]);
+    rig.faults
+        .script([Some(Fault::Delay(Duration::from_secs(1)))]);
     // The probe is dropped on its way.
     rig.run(async {
         let clock = &rig.ambient.clock;

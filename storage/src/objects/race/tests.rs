@@ -53,7 +53,10 @@ fn wrong_bucket_wrong_credentials_and_no_server_are_told_with_the_remedy() {
         ("another-bucket", "key-id", "NoSuchBucket"),
     ] {
         let told = told(&rig.server, &rig.world, bucket, key_id);
-        assert!(told.contains("check endpoint, bucket, credentials"), "{told}");
+        assert!(
+            told.contains("check endpoint, bucket, credentials"),
+            "{told}"
+        );
         assert!(told.contains(why), "{told}");
     }
     rig.server.set_down(true);

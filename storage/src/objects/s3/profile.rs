@@ -31,8 +31,16 @@ pub(super) fn find(name: &str, credentials: &str, config: &str) -> Result<Profil
     let mut unsupported = None;
     // Only the default profile stands under its bare name in the config file.
     let in_config = format!("profile {name}");
-    let bare = if name == "default" { name } else { in_config.as_str() };
-    let sections = [(credentials, name), (config, in_config.as_str()), (config, bare)];
+    let bare = if name == "default" {
+        name
+    } else {
+        in_config.as_str()
+    };
+    let sections = [
+        (credentials, name),
+        (config, in_config.as_str()),
+        (config, bare),
+    ];
     for (text, section) in sections {
         for (key, value) in entries(text, section) {
             is_there = true;
@@ -50,7 +58,10 @@ pub(super) fn find(name: &str, credentials: &str, config: &str) -> Result<Profil
             field.get_or_insert_with(|| value.to_owned());
         }
     }
-    match (profile.key_id.is_some() && profile.secret.is_some(), unsupported) {
+    match (
+        profile.key_id.is_some() && profile.secret.is_some(),
+        unsupported,
+    ) {
         (true, _) => Ok(profile),
         (false, Some(key)) => Err(ProfileError::Unsupported(key)),
         (false, None) if is_there => Err(ProfileError::NoKeys),

@@ -57,7 +57,9 @@ pub(in crate::objects) struct Wire {
 impl Wire {
     /// The wire to `endpoint`.
     pub(super) fn to(endpoint: &str) -> Self {
-        let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+        let rest = endpoint
+            .split_once("://")
+            .map_or(endpoint, |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default().to_owned();
         Self {
             authority,

@@ -46,12 +46,18 @@ fn a_profile_without_keys_says_what_it_lacks() {
     let error = |name| find(name, CREDENTIALS, CONFIG).expect_err("refused");
     assert_eq!(error("nobody"), ProfileError::Missing);
     assert_eq!(error("half"), ProfileError::NoKeys);
-    assert_eq!(error("assumed"), ProfileError::Unsupported("role_arn".into()));
+    assert_eq!(
+        error("assumed"),
+        ProfileError::Unsupported("role_arn".into())
+    );
 }
 
 #[test]
 fn a_profile_never_shows_its_keys() {
     let work = find("work", CREDENTIALS, CONFIG).expect("found");
     let shown = format!("{work:?}");
-    assert!(!shown.contains("AKWORK") && !shown.contains("w0rk"), "{shown}");
+    assert!(
+        !shown.contains("AKWORK") && !shown.contains("w0rk"),
+        "{shown}"
+    );
 }
