@@ -2,6 +2,7 @@
 //! there, once, at its offset.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::FutureExt;
 use streamhouse_log::append::validate::Prepared;
@@ -22,6 +23,8 @@ use crate::world::{SHARDS, World, address, batch, rules, sequenced};
 const WORLDS: u64 = 60;
 const LIVES: usize = 4;
 const STEPS: usize = 25;
+/// After this long the objects have forgotten that their store asked for fewer requests, or did not answer.
+const COMPLAINTS_LAST: Duration = Duration::from_secs(200);
 
 fn scale() -> u64 {
     let scale = std::env::var("STREAMHOUSE_TEST_SCALE").ok();
@@ -241,6 +244,8 @@ impl Life<'_> {
         self.world.turning(work).await;
         self.world.faults.draw(0);
         self.world.store.draw(0);
+        // A store that complained is asked slowly for minutes, and this clock stands still while nobody moves it.
+        self.world.clock.advance(COMPLAINTS_LAST);
         Ok(())
     }
 
@@ -308,7 +313,7 @@ impl Life<'_> {
             17 => {
                 self.world
                     .clock
-                    .advance(std::time::Duration::from_secs(self.chance.below(400)));
+                    .advance(Duration::from_secs(self.chance.below(400)));
                 Ok(())
             }
             18 if self.chance.below(2) == 0 => self.short_lived_topic().await,
