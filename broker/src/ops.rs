@@ -117,7 +117,8 @@ impl Ops {
                 .into_iter()
                 .map(|(shard, reason)| format!("shard {shard}: {reason}")),
         );
-        if self.watched.log.wal_usage().disk_full {
+        let usage = self.watched.log.wal_usage();
+        if usage.is_some_and(|usage| usage.disk_full) {
             reasons.push("the disk has no room for another WAL file".to_owned());
         }
         reasons

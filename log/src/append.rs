@@ -91,9 +91,9 @@ pub enum AppendError {
         /// The newest.
         current: ProducerEpoch,
     },
-    /// The WAL cannot take more until uploads have caught up. Try again later.
+    /// No more can be taken until uploads have caught up. Try again later.
     #[error(
-        "the write-ahead log is full: uploads do not keep pace, or the disk has no room; try again"
+        "no more can be taken: uploads do not keep pace, or the disk of the WAL has no room; try again"
     )]
     Full,
     /// The batch does not fit into one WAL file.
@@ -101,6 +101,9 @@ pub enum AppendError {
         "the batch does not fit into a WAL file; raise wal.file_bytes or lower max.message.bytes"
     )]
     TooLarge,
+    /// Another broker leads the partition, or is about to.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
     /// The shard does not take writes any more.
     #[error("the shard has stopped: {0}")]
     Stopped(String),

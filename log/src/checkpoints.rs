@@ -62,9 +62,10 @@ impl Log {
 
     /// Lets the WAL files that begin from now on say what the database holds.
     async fn note_seen(&self) {
+        let Some(wal) = self.wal() else { return };
         match Seen::read(self.store()).await {
             Ok(seen) => {
-                if let Err(error) = self.wal().set_note(seen.encode()) {
+                if let Err(error) = wal.set_note(seen.encode()) {
                     tracing::warn!(%error, "what the database holds was not noted");
                 }
             }

@@ -8,6 +8,9 @@
 
 pub(crate) mod collect;
 pub(crate) mod commit;
+pub(crate) mod pace;
+pub mod shared;
+pub(crate) mod staged;
 pub(crate) mod write;
 
 use std::sync::atomic::Ordering;
@@ -98,7 +101,7 @@ impl Log {
         self.settle_commit().await?;
         let all_entries = self.unflushed_entries.load(Ordering::Acquire);
         if planted::bug("wal_recycled_before_commit") {
-            self.wal().recycle_to(cut.position);
+            self.recycle_all(cut.position);
         }
         let parts = self.collect(cut);
         let taken: usize = parts.iter().map(ShardPart::wal_records).sum();
@@ -140,14 +143,21 @@ impl Log {
             .iter()
             .filter_map(|shard| shard.lock().first_unrecorded())
             .min();
-        self.wal()
-            .recycle_to(held.map_or(cut, |held| held.min(cut)));
+        self.recycle_all(held.map_or(cut, |held| held.min(cut)));
+    }
+
+    pub(crate) fn recycle_all(&self, below: WalPosition) {
+        if let Some(wal) = self.wal() {
+            wal.recycle_to(below);
+        }
     }
 
     /// Wakes the flusher when enough came since the last flush. Called after each group of the WAL. What a stopped shard or
     /// a pinned file holds back does not count: another flush would not free it.
     pub(crate) fn flush_if_due(&self) {
-        let usage = self.wal().usage();
+        let Some(usage) = self.wal_usage() else {
+            return;
+        };
         let published = self.published.load(Ordering::Acquire);
         let bytes = published.saturating_sub(self.flushed.load(Ordering::Acquire));
         let due = bytes >= self.flush_window.bytes()
@@ -191,7 +201,7 @@ impl Log {
         }
     }
 
-    fn retry_pause(&self, failures: u32) -> std::time::Duration {
+    pub(crate) fn retry_pause(&self, failures: u32) -> std::time::Duration {
         let ceiling_ms = 100_u64 << failures.min(6);
         std::time::Duration::from_millis(50 + self.ambient.chance.below(ceiling_ms))
     }

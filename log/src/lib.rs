@@ -13,6 +13,8 @@ pub mod checkpoints;
 pub mod flush;
 pub mod format;
 pub mod garbage;
+mod journal;
+pub mod leading;
 pub mod open;
 pub mod read;
 pub mod recovery;
@@ -41,11 +43,13 @@ use append::producers::ProducerBounds;
 use append::validate::Prepared;
 use append::{Acks, AppendError, Staged};
 use flush::commit::InDoubt;
+use flush::shared::SharedFlush;
+use journal::Journal;
 use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
-use shard::Shard;
 use shard::unrecorded::FlushWindow;
+use shard::{Shard, Standing};
 use streamhouse_runtime::planted;
 use tail::TailBudget;
 
@@ -123,8 +127,11 @@ pub struct Core {
     pub(crate) ambient: Ambient,
     pub(crate) cluster: u128,
     pub(crate) incarnation: Incarnation,
-    pub(crate) wal_dir: u128,
-    wal: Wal,
+    /// The WAL's folder, with `local` durability.
+    pub(crate) wal_dir: Option<u128>,
+    pub(crate) journal: Journal,
+    /// Flushing with `shared` durability.
+    pub(crate) shared: Option<SharedFlush>,
     objects: Objects,
     cache: BlockCache,
     store: Arc<dyn MetadataStore>,
@@ -185,7 +192,7 @@ impl Log {
                 }
                 staged
             }
-            Err(error) => Err(AppendError::Stopped(error.to_string())),
+            Err(_) => Err(AppendError::NotLeader),
         }
     }
 
@@ -209,12 +216,15 @@ impl Log {
     /// The grant under which this broker leads a shard, for writers of its coordination rows.
     ///
     /// # Errors
-    /// If there is no such shard.
+    /// If there is no such shard, or this broker does not lead it.
     pub fn grant(
         &self,
         shard: ShardId,
     ) -> Result<(streamhouse_protocol::ids::LeaderEpoch, Incarnation), ReadError> {
         let inner = self.shard(shard)?.lock();
+        if inner.standing == Standing::Elsewhere {
+            return Err(ReadError::NotLeader);
+        }
         Ok((inner.epoch, inner.incarnation))
     }
 
@@ -223,10 +233,17 @@ impl Log {
         *self.producer_bounds.lock() = bounds;
     }
 
-    /// How full the WAL is.
+    /// How full the WAL is; none with `shared` durability.
     #[must_use]
-    pub fn wal_usage(&self) -> WalUsage {
-        self.wal.usage()
+    pub fn wal_usage(&self) -> Option<WalUsage> {
+        self.journal.wal().map(Wal::usage)
+    }
+
+    /// Bytes that are staged in memory and not recorded, and how many may be; none with `local` durability.
+    #[must_use]
+    pub fn staged_bytes(&self) -> Option<(u64, u64)> {
+        let staging = self.journal.staging()?;
+        Some((staging.bytes(), staging.bytes_max()))
     }
 
     /// Bytes of all hot tails.
@@ -256,12 +273,14 @@ impl Log {
 
     /// Flushes what is queued into the WAL and closes it. Unrecorded entries are replayed on the next start.
     pub fn close(&self) {
-        self.wal.close();
+        if let Some(wal) = self.journal.wal() {
+            wal.close();
+        }
     }
 
     pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, ReadError> {
         let found = self.shards.get(id.0 as usize);
-        found.ok_or_else(|| ReadError::Stopped(format!("this broker does not lead shard {id}")))
+        found.ok_or(ReadError::NotLeader)
     }
 
     pub(crate) fn shard_of(&self, id: ShardId) -> &Shard {
@@ -334,8 +353,8 @@ impl Log {
         self.ambient.clock.wall_ms()
     }
 
-    pub(crate) fn wal(&self) -> &Wal {
-        &self.wal
+    pub(crate) fn wal(&self) -> Option<&Wal> {
+        self.journal.wal()
     }
 
     pub(crate) fn objects(&self) -> &Objects {

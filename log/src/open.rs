@@ -16,6 +16,7 @@ use streamhouse_storage::wal::{
 };
 use tokio::sync::Notify;
 
+use crate::journal::Journal;
 use crate::recovery::loss::{AcceptedLoss, Loss};
 use crate::recovery::older_database::{Seen, check_note};
 use crate::recovery::{KnownTopics, RecoverError, Recovered, Recovery};
@@ -108,9 +109,9 @@ impl Log {
         accepted: Option<AcceptedLoss>,
     ) -> Result<(Self, Opened), OpenError> {
         let (log, opened, listener) = Self::recover(parts, accepted).await?;
-        log.wal()
-            .start(Arc::new(listener))
-            .map_err(OpenError::Thread)?;
+        if let Some(wal) = log.wal() {
+            wal.start(Arc::new(listener)).map_err(OpenError::Thread)?;
+        }
         log.serve().await;
         Ok((log, opened))
     }
@@ -194,8 +195,9 @@ impl Log {
             ambient: parts.ambient,
             cluster: parts.cluster,
             incarnation: parts.incarnation,
-            wal_dir: parts.wal_dir,
-            wal,
+            wal_dir: Some(parts.wal_dir),
+            journal: Journal::Wal(wal),
+            shared: None,
             objects: parts.objects,
             cache: parts.cache,
             store: parts.store,

@@ -66,6 +66,9 @@ pub enum ReadError {
     /// The partition's topic was deleted.
     #[error("the topic was deleted")]
     UnknownPartition,
+    /// Another broker leads the partition.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
     /// The shard does not answer any more.
     #[error("the shard has stopped: {0}")]
     Stopped(String),

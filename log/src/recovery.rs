@@ -111,10 +111,11 @@ impl Recovery {
         };
         for (asked, outcome) in before.iter().zip(outcomes) {
             let row = granted(asked.shard, outcome)?;
-            let recovering = match recovery.load(store, objects, &row).await {
-                Ok((recorded, flushing)) => {
-                    let mut inner = Inner::granted(row.epoch, incarnation, recorded);
-                    inner.flushing = flushing;
+            let recovering = match load_shard(store, objects, &row).await {
+                Ok(loaded) => {
+                    recovery.found.manifests += loaded.manifests;
+                    let mut inner = Inner::granted(row.epoch, incarnation, loaded.recorded);
+                    inner.flushing = loaded.flushing;
                     inner.dropped.clone_from(&recovery.topics.deleted);
                     Recovering::new(row, inner)
                 }
@@ -134,48 +135,6 @@ impl Recovery {
         for recovering in &mut self.shards {
             recovering.inner.flushing.window = window;
         }
-    }
-
-    /// The recorded state of a shard, and what its flushes remember.
-    async fn load(
-        &mut self,
-        store: &dyn MetadataStore,
-        objects: &Objects,
-        row: &ShardRow,
-    ) -> Result<(Recorded, Flushing), RecoverError> {
-        let shard = row.shard.0;
-        let mut recorded = load_checkpoint(objects, row).await?;
-        let mut flushing = Flushing::default();
-        let mut next = row.first_lsn.min(recorded.next_lsn);
-        while next < row.next_lsn {
-            let rows = store.manifests(row.shard, next, MANIFESTS_PER_READ).await?;
-            let Some(last) = rows.last() else { break };
-            next = Lsn(last.lsn.0.saturating_add(1));
-            for manifest in rows {
-                let body = manifest.body;
-                let lsn = manifest.lsn.0;
-                let decoded = Manifest::decode(body.clone())
-                    .map_err(|source| RecoverError::Manifest { shard, lsn, source })?;
-                flushing.note(&decoded, &body);
-                if decoded.lsn < recorded.next_lsn {
-                    // The checkpoint holds it. It is kept for its age, or because no object holds its body yet.
-                    flushing.checkpointed();
-                    continue;
-                }
-                recorded
-                    .apply(&decoded)
-                    .map_err(|source| RecoverError::Chain { shard, source })?;
-                self.found.manifests += 1;
-            }
-        }
-        if recorded.next_lsn < row.next_lsn {
-            let source = RecordError::Lsn {
-                expected: recorded.next_lsn.0,
-                found: row.next_lsn.0,
-            };
-            return Err(RecoverError::Chain { shard, source });
-        }
-        Ok((recorded, flushing))
     }
 
     /// Step 4, one record. A failure is kept and ends the start after the replay.
@@ -287,6 +246,61 @@ impl Recovery {
             accepted: was_accepted,
         })
     }
+}
+
+/// The recorded state of a shard.
+#[derive(Debug)]
+pub(crate) struct LoadedShard {
+    pub(crate) recorded: Recorded,
+    /// What its flushes remember.
+    pub(crate) flushing: Flushing,
+    /// Manifests that were applied behind the checkpoint.
+    manifests: u64,
+}
+
+/// Step 3 for one shard: its checkpoint and the manifests behind it.
+pub(crate) async fn load_shard(
+    store: &dyn MetadataStore,
+    objects: &Objects,
+    row: &ShardRow,
+) -> Result<LoadedShard, RecoverError> {
+    let shard = row.shard.0;
+    let mut loaded = LoadedShard {
+        recorded: load_checkpoint(objects, row).await?,
+        flushing: Flushing::default(),
+        manifests: 0,
+    };
+    let (recorded, flushing) = (&mut loaded.recorded, &mut loaded.flushing);
+    let mut next = row.first_lsn.min(recorded.next_lsn);
+    while next < row.next_lsn {
+        let rows = store.manifests(row.shard, next, MANIFESTS_PER_READ).await?;
+        let Some(last) = rows.last() else { break };
+        next = Lsn(last.lsn.0.saturating_add(1));
+        for manifest in rows {
+            let body = manifest.body;
+            let lsn = manifest.lsn.0;
+            let decoded = Manifest::decode(body.clone())
+                .map_err(|source| RecoverError::Manifest { shard, lsn, source })?;
+            flushing.note(&decoded, &body);
+            if decoded.lsn < recorded.next_lsn {
+                // The checkpoint holds it. It is kept for its age, or because no object holds its body yet.
+                flushing.checkpointed();
+                continue;
+            }
+            recorded
+                .apply(&decoded)
+                .map_err(|source| RecoverError::Chain { shard, source })?;
+            loaded.manifests += 1;
+        }
+    }
+    if recorded.next_lsn < row.next_lsn {
+        let source = RecordError::Lsn {
+            expected: recorded.next_lsn.0,
+            found: row.next_lsn.0,
+        };
+        return Err(RecoverError::Chain { shard, source });
+    }
+    Ok(loaded)
 }
 
 fn granted(asked: ShardId, outcome: GrantOutcome) -> Result<ShardRow, RecoverError> {

@@ -41,9 +41,22 @@ pub(crate) struct Shard {
     inner: Mutex<Inner>,
 }
 
+/// What a broker is to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its leader.
+    Leads,
+    /// Its leader, about to hand it over: it serves reads and records what is staged, and stages nothing more.
+    Drains,
+    /// Not its leader.
+    Elsewhere,
+}
+
 /// What the lock of a shard guards.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// Whether this broker leads the shard. With `local` durability it always does.
+    pub(crate) standing: Standing,
     /// The grant under which this broker leads the shard.
     pub(crate) epoch: LeaderEpoch,
     pub(crate) incarnation: Incarnation,
@@ -57,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// Staged and not yet durable, in WAL order.
     pub(crate) pending: VecDeque<Pending>,
+    /// How many entries at the front of `pending` a flush is about to record (`shared`); none while no flush runs.
+    pub(crate) in_flush: usize,
     /// How many wait for the mere write of what is pending (acks=1).
     pub(crate) wait_for_write: usize,
     /// Topics whose partitions were dropped here: nothing is staged for them any more.
@@ -142,6 +157,7 @@ impl Inner {
         recorded: Recorded,
     ) -> Self {
         Self {
+            standing: Standing::Leads,
             epoch,
             incarnation,
             stamp: recorded.state.stamp,
@@ -149,6 +165,7 @@ impl Inner {
             recorded,
             partitions: BTreeMap::new(),
             pending: VecDeque::new(),
+            in_flush: 0,
             wait_for_write: 0,
             dropped: BTreeSet::new(),
             stopped: None,

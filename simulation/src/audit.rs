@@ -27,7 +27,7 @@ const BATCH_BYTES_MAX: usize = 2_000;
 
 /// I15: the WAL and the tails stay within their limits.
 pub(crate) fn check_bounds(world: &World, broker: &Broker) {
-    let usage = broker.log.wal_usage();
+    let usage = broker.log.wal_usage().unwrap_or_default();
     // One file for entries that are not runs and one for recovery may come on top.
     let cap = usage.cap_bytes + 2 * crate::broker::WAL_FILE_BYTES;
     if usage.bytes > cap || usage.entries > usage.entries_max {

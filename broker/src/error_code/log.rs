@@ -103,7 +103,7 @@ impl From<&AppendError> for Refusal {
             AppendError::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
             AppendError::Full => ErrorCode::NotEnoughReplicas,
             AppendError::TooLarge => ErrorCode::MessageTooLarge,
-            AppendError::Stopped(_) => ErrorCode::NotLeaderOrFollower,
+            AppendError::NotLeader | AppendError::Stopped(_) => ErrorCode::NotLeaderOrFollower,
         };
         Self::told(code, error)
     }
@@ -120,7 +120,7 @@ impl From<&ReadError> for Refusal {
         let code = match error {
             ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             ReadError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
-            ReadError::Stopped(_) => ErrorCode::NotLeaderOrFollower,
+            ReadError::NotLeader | ReadError::Stopped(_) => ErrorCode::NotLeaderOrFollower,
             ReadError::Storage(_) => ErrorCode::KafkaStorageError,
         };
         Self::told(code, error)

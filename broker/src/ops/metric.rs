@@ -85,6 +85,14 @@ pub const METRICS: &[Metric] = &[
         "partitions that hold something",
     ),
     gauge(
+        "streamhouse_log_staged_bytes",
+        "Bytes that are staged in memory and not recorded (`shared` durability).",
+    ),
+    gauge(
+        "streamhouse_log_staged_cap_bytes",
+        "The limit of them: above it producers wait, then are refused.",
+    ),
+    gauge(
         "streamhouse_log_tail_bytes",
         "bytes of the newest record batches in memory",
     ),

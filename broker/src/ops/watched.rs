@@ -40,10 +40,15 @@ impl Watched {
     }
 
     fn observe_log(&self) {
-        let usage = self.log.wal_usage();
-        gauge!("streamhouse_wal_bytes").set(usage.bytes as f64);
-        gauge!("streamhouse_wal_entries").set(usage.entries as f64);
-        gauge!("streamhouse_wal_cap_bytes").set(usage.cap_bytes as f64);
+        if let Some(usage) = self.log.wal_usage() {
+            gauge!("streamhouse_wal_bytes").set(usage.bytes as f64);
+            gauge!("streamhouse_wal_entries").set(usage.entries as f64);
+            gauge!("streamhouse_wal_cap_bytes").set(usage.cap_bytes as f64);
+        }
+        if let Some((bytes, bytes_max)) = self.log.staged_bytes() {
+            gauge!("streamhouse_log_staged_bytes").set(bytes as f64);
+            gauge!("streamhouse_log_staged_cap_bytes").set(bytes_max as f64);
+        }
         gauge!("streamhouse_log_tail_bytes").set(self.log.tail_bytes() as f64);
         gauge!("streamhouse_log_partitions").set(self.log.partition_count() as f64);
     }

@@ -12,6 +12,7 @@ use crate::format::entry::Entry;
 use crate::shard::partition::TailBatch;
 use crate::shard::pending::Pending;
 use crate::shard::{Inner, Shard};
+use crate::state::ApplyError;
 
 impl Log {
     /// The WAL has written, not yet fsynced, everything below `up_to`: acks=1 may be answered. Only shards in which
@@ -46,9 +47,7 @@ impl Log {
         self.unflushed_entries
             .fetch_add(told.len() as u64, Ordering::AcqRel);
         self.published.fetch_max(up_to.0, Ordering::AcqRel);
-        self.tail
-            .shrink(|owner, at, base| self.forget_tail(owner, at, base));
-        told.into_iter().for_each(Pending::durable);
+        self.tell(told);
         self.flush_if_due();
     }
 
@@ -67,6 +66,7 @@ impl Log {
                 inner.stop(error.to_string());
                 return;
             }
+            inner.keep_unrecorded(&pending);
             inner.settle(&pending, |bytes, at, base| {
                 self.tail.note(shard.id, at, base, bytes)
             });
@@ -78,7 +78,51 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Publishes what a flush of the shard took, in the step that records it (`shared`). Those who wait are to be told
+    /// when the shard's lock is free.
+    pub(crate) fn publish_flushed(
+        &self,
+        shard: &Shard,
+        inner: &mut Inner,
+    ) -> Result<Vec<Pending>, ApplyError> {
+        let entries = std::mem::take(&mut inner.in_flush).min(inner.pending.len());
+        let mut told = Vec::with_capacity(entries);
+        for _ in 0..entries {
+            let Some(pending) = inner.pending.pop_front() else {
+                break;
+            };
+            if let Some(staging) = self.journal.staging() {
+                staging.release(pending.location);
+            }
+            inner.live.apply(&pending.entry, pending.stamp)?;
+            inner.settle(&pending, |bytes, at, base| {
+                self.tail.note(shard.id, at, base, bytes)
+            });
+            told.push(pending);
+        }
+        Ok(told)
+    }
+
+    /// Lets go of the oldest batches in memory, and tells those who wait.
+    pub(crate) fn tell(&self, told: Vec<Pending>) {
+        self.tail
+            .shrink(|owner, at, base| self.forget_tail(owner, at, base));
+        told.into_iter().for_each(Pending::durable);
+    }
+}
+
 impl Inner {
+    /// Notes a durable entry that no manifest names yet.
+    fn keep_unrecorded(&mut self, pending: &Pending) {
+        self.partition_mut(pending.entry.at()).unrecorded.push(
+            &pending.entry,
+            pending.stamp,
+            pending.location,
+            pending.batch.as_ref(),
+        );
+    }
+
     /// Moves an entry behind the durable line.
     fn settle(
         &mut self,
@@ -88,12 +132,6 @@ impl Inner {
         let at = pending.entry.at();
         let log_start = self.log_start(at);
         let partition = self.partition_mut(at);
-        partition.unrecorded.push(
-            &pending.entry,
-            pending.stamp,
-            pending.location,
-            pending.batch.as_ref(),
-        );
         partition.staged_entries = partition.staged_entries.saturating_sub(1);
         partition.settle_producer(&pending.entry, pending.location.position);
         match (&pending.entry, &pending.batch) {

@@ -1,4 +1,4 @@
-//! Slowing producers down before they are refused: while the WAL has no room, a connection waits with what it would stage.
+//! Slowing producers down before they are refused: while there is no room in the WAL (`local`) or in memory (`shared`), a connection waits with what it would stage.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Log {
     /// [`Full`](super::AppendError::Full). A disk that is full is not waited for.
     pub async fn room(&self, bytes: usize, until: Monotonic) {
         let payload = bytes.saturating_add(HEAD_BYTES) as u64;
-        while !self.wal().has_room(payload) {
+        while !self.journal.has_room(payload) {
             let now = self.ambient.clock.monotonic();
             if now >= until {
                 return;

@@ -13,11 +13,12 @@ use super::stored::StoredBatch;
 use super::validate::Prepared;
 use super::{Acks, AppendError, Appended, Staged};
 use crate::Log;
+use crate::flush::pace::Backlog;
 use crate::format::entry::{BatchBounds, Entry, Run, RunProducer};
 use crate::format::wal_record::{HEAD_BYTES, WalHead, WalKind};
 use crate::shard::partition::StagedProducer;
 use crate::shard::pending::{Pending, Waiting};
-use crate::shard::{Inner, Shard};
+use crate::shard::{Inner, Shard, Standing};
 use crate::state::ProducerState;
 use crate::state::producer::Sequenced;
 use streamhouse_runtime::planted;
@@ -90,16 +91,14 @@ impl Log {
             append_time: prepared.append_time,
             log_start: inner.log_start(at),
         };
-        Ok(inner.push_pending(
-            PendingEntry {
-                location,
-                stamp,
-                entry,
-                batch: Some(StoredBatch::new(front, rest)),
-                answer,
-            },
-            acks,
-        ))
+        let staged = PendingEntry {
+            location,
+            stamp,
+            entry,
+            batch: Some(StoredBatch::new(front, rest)),
+            answer,
+        };
+        Ok(self.push_pending(&mut inner, staged, acks))
     }
 
     /// Stages an entry that is not a batch. It is durable when the answer completes.
@@ -124,8 +123,8 @@ impl Log {
         if kind != WalKind::DropPartition {
             // Nothing follows a drop but another one: a trim of what is gone would not follow the state.
             inner.accepts(at)?;
-        } else if let Some(reason) = &inner.stopped {
-            return Err(AppendError::Stopped(reason.clone()));
+        } else {
+            inner.takes_entries()?;
         }
         let stamp = inner.advance_stamp(self.wall_ms());
         let head = WalHead {
@@ -147,16 +146,25 @@ impl Log {
             append_time: Timestamp::NONE,
             log_start: inner.log_start(at),
         };
-        Ok(inner.push_pending(
-            PendingEntry {
-                location,
-                stamp,
-                entry,
-                batch: None,
-                answer,
-            },
-            Acks::All,
-        ))
+        let staged = PendingEntry {
+            location,
+            stamp,
+            entry,
+            batch: None,
+            answer,
+        };
+        Ok(self.push_pending(inner, staged, Acks::All))
+    }
+
+    /// Puts an entry into its shard's queue. With `shared` durability that is what a flush begins with.
+    fn push_pending(&self, inner: &mut Inner, staged: PendingEntry, acks: Acks) -> Staged {
+        let bytes = staged.batch.as_ref().map_or(0, StoredBatch::len) as u64;
+        let staged = inner.push_pending(staged, acks);
+        if let Some(flush) = self.shared.as_ref().filter(|_| inner.in_flush == 0) {
+            let more = Backlog { entries: 1, bytes };
+            flush.staged(more, self.ambient.clock.monotonic());
+        }
+        staged
     }
 
     /// Puts a record into the WAL's queue. The shard is marked before, so that the fsync that covers the record finds it.
@@ -168,7 +176,7 @@ impl Log {
         rest: Bytes,
     ) -> Result<WalLocation, AppendError> {
         self.mark_dirty(shard.id);
-        self.wal()
+        self.journal
             .append(class, head, rest)
             .map_err(|error| match error {
                 WalAppendError::Full => AppendError::Full,
@@ -189,10 +197,19 @@ struct PendingEntry {
 }
 
 impl Inner {
-    fn accepts(&self, at: TopicPartition) -> Result<(), AppendError> {
-        if let Some(reason) = &self.stopped {
-            return Err(AppendError::Stopped(reason.clone()));
+    /// Whether anything may be staged in the shard.
+    fn takes_entries(&self) -> Result<(), AppendError> {
+        if self.standing != Standing::Leads {
+            return Err(AppendError::NotLeader);
         }
+        match &self.stopped {
+            Some(reason) => Err(AppendError::Stopped(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn accepts(&self, at: TopicPartition) -> Result<(), AppendError> {
+        self.takes_entries()?;
         if self.dropped.contains(&at.topic) {
             return Err(AppendError::UnknownPartition);
         }

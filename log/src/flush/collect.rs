@@ -1,4 +1,4 @@
-//! Collecting: what a flush takes from each shard, and its batches piece by piece while it writes.
+//! Collecting: what a flush takes from each shard (with `local` durability; [`super::staged`] is its twin for `shared`), and its batches piece by piece while it writes.
 
 use std::ops::Range;
 
@@ -50,6 +50,11 @@ impl ShardPart {
     pub(crate) fn wal_records(&self) -> usize {
         let partitions = self.partitions.iter();
         partitions.map(|(_, taken)| taken.wal_records()).sum()
+    }
+
+    /// Bytes of its batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.partitions.iter().map(|(_, taken)| taken.bytes()).sum()
     }
 
     pub(crate) fn has_batches(&self) -> bool {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use streamhouse_metadata::store::{
     Commit, CommitError, CommitOutcome, Lsn, NewObject, Outcome, StoreError,
 };
+use streamhouse_protocol::ids::LeaderEpoch;
 
 use super::FlushError;
 use super::write::{Sealed, SealedPart};
@@ -21,6 +22,9 @@ use streamhouse_runtime::planted;
 /// How often an unknown outcome is resolved and the identical commit repeated before the flush gives up for now.
 const COMMIT_ATTEMPTS: u32 = 5;
 
+/// How often a process that ends asks what became of a commit (`shared`).
+const LAST_QUESTIONS: u32 = 5;
+
 /// A commit, from before it is sent until its outcome is known.
 #[derive(Debug)]
 pub(crate) struct InDoubt {
@@ -28,6 +32,25 @@ pub(crate) struct InDoubt {
     parts: Vec<SealedPart>,
     /// Whether it was sent without an answer that says what happened.
     may_have_happened: AtomicBool,
+}
+
+impl InDoubt {
+    fn new(object: Option<NewObject>, parts: Vec<SealedPart>) -> Self {
+        let manifests = parts.iter().map(|part| part.commit.clone()).collect();
+        Self {
+            commit: Commit { object, manifests },
+            parts,
+            may_have_happened: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What is known of a commit.
+enum Settled {
+    /// Its outcome: what was committed is recorded.
+    Known(Result<(), FlushError>),
+    /// It may have happened, or may still happen.
+    InDoubt(FlushError),
 }
 
 /// Why a commit has no outcome.
@@ -62,13 +85,8 @@ impl Log {
         if parts.is_empty() {
             return Ok(());
         }
-        let manifests = parts.iter().map(|part| part.commit.clone()).collect();
         // Before it is sent: a caller that goes away leaves it to the next flush.
-        *self.in_doubt.lock() = Some(Arc::new(InDoubt {
-            commit: Commit { object, manifests },
-            parts,
-            may_have_happened: AtomicBool::new(false),
-        }));
+        *self.in_doubt.lock() = Some(Arc::new(InDoubt::new(object, parts)));
         self.settle_commit().await
     }
 
@@ -77,10 +95,9 @@ impl Log {
         let Some(doubt) = self.in_doubt.lock().clone() else {
             return Ok(());
         };
-        let object = doubt.commit.object.as_ref().map(|object| object.id);
-        let outcomes = match self.commit_resolved(&doubt).await {
-            Ok(outcomes) => outcomes,
-            Err(Unresolved::Unknown(error)) => {
+        match self.settle(&doubt).await {
+            Settled::Known(outcome) => outcome,
+            Settled::InDoubt(error) => {
                 if planted::bug("commit_again_under_a_new_number") {
                     *self.in_doubt.lock() = None;
                     for part in &doubt.parts {
@@ -88,14 +105,56 @@ impl Log {
                         inner.recorded.next_lsn = Lsn(part.commit.lsn.0 + 1);
                     }
                 }
+                Err(error)
+            }
+        }
+    }
+
+    /// Commits the manifests of a flush with `shared` durability. It ends when the outcome is known, or with the process:
+    /// its numbers and offsets may be facts already, so its shards take part in no other flush until then.
+    pub(crate) async fn commit_shared(&self, sealed: Sealed) -> Result<(), FlushError> {
+        let Sealed { object, parts } = sealed;
+        let (with_data, without): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .partition(|part| part.manifest.data.is_some());
+        let mut outcome = Ok(());
+        for (object, parts) in [(object, with_data), (None, without)] {
+            if !parts.is_empty() {
+                let done = self.commit_until_known(InDoubt::new(object, parts)).await;
+                outcome = outcome.and(done);
+            }
+        }
+        outcome
+    }
+
+    async fn commit_until_known(&self, doubt: InDoubt) -> Result<(), FlushError> {
+        let mut failures = 0;
+        loop {
+            let error = match self.settle(&doubt).await {
+                Settled::Known(outcome) => return outcome,
+                Settled::InDoubt(error) => error,
+            };
+            failures += 1;
+            tracing::warn!(%error, failures, "whether a commit happened is not known yet; its shards wait");
+            if self.ambient.tasks.is_shutting_down() && failures > LAST_QUESTIONS {
                 return Err(error);
             }
+            self.ambient.clock.sleep(self.retry_pause(failures)).await;
+        }
+    }
+
+    /// Makes a commit, or finds out what became of it, and records it.
+    async fn settle(&self, doubt: &InDoubt) -> Settled {
+        let object = doubt.commit.object.as_ref().map(|object| object.id);
+        let outcomes = match self.commit_resolved(doubt).await {
+            Ok(outcomes) => outcomes,
+            Err(Unresolved::Unknown(error)) => return Settled::InDoubt(error),
             Err(Unresolved::DidNotHappen(error)) => {
-                *self.in_doubt.lock() = None;
+                self.forget_doubt();
                 if let Some(id) = object {
                     self.abandon(id).await;
                 }
-                return Err(error);
+                return Settled::Known(Err(error));
             }
         };
         let mut failed = None;
@@ -108,7 +167,7 @@ impl Log {
                 CommitOutcome::Refused => refused.push(part),
             }
         }
-        *self.in_doubt.lock() = None;
+        self.forget_doubt();
         let nobody_won = refused.len() == doubt.parts.len();
         if let Some(id) = object.filter(|_| nobody_won) {
             self.abandon(id).await;
@@ -116,7 +175,14 @@ impl Log {
         for part in refused {
             failed = failed.or(Some(self.refused(part).await));
         }
-        failed.map_or(Ok(()), Err)
+        Settled::Known(failed.map_or(Ok(()), Err))
+    }
+
+    /// The outcome of the one commit that may be in doubt with `local` durability is known.
+    fn forget_doubt(&self) {
+        if self.shared.is_none() {
+            *self.in_doubt.lock() = None;
+        }
     }
 
     /// Commits, and finds out what happened when the store cannot say.
@@ -200,38 +266,84 @@ impl Log {
 
     fn record(&self, part: &SealedPart) -> Result<(), FlushError> {
         let shard = self.shard_of(part.manifest.shard);
-        let mut inner = shard.lock();
-        match inner.record(part) {
-            Ok(()) => Ok(()),
-            Err(reason) => Err(stop(shard, &mut inner, reason)),
+        let mut told = Vec::new();
+        {
+            let mut inner = shard.lock();
+            if !inner.is_led_under(part.commit.epoch, part.commit.incarnation) {
+                // It is led by somebody else by now, who finds the manifest in the database.
+                return Ok(());
+            }
+            if self.shared.is_some() {
+                match self.publish_flushed(shard, &mut inner) {
+                    Ok(published) => told = published,
+                    Err(error) => return Err(stop(shard, &mut inner, error.to_string())),
+                }
+            }
+            if let Err(reason) = inner.record(part) {
+                return Err(stop(shard, &mut inner, reason));
+            }
         }
+        if self.shared.is_some() {
+            self.tell(told);
+        }
+        Ok(())
     }
 
-    /// The compare-and-set failed. Read the shard's row to learn whether we were fenced or the database went back.
+    /// The compare-and-set failed. Read the shard's row and its grants to learn whether we were fenced or the database went
+    /// back.
     async fn refused(&self, part: &SealedPart) -> FlushError {
         let shard = self.shard_of(part.manifest.shard);
-        let row = match self.store().read_shard(shard.id).await {
-            Ok(row) => row,
-            Err(error) => return FlushError::Resolve(error),
-        };
         let ours = part.commit.epoch;
-        let reason = match row {
-            None => "metadata_regression: the database has lost the shard's row".to_owned(),
-            Some(row) if row.next_lsn < part.commit.lsn => format!(
-                "metadata_regression: the database ends at manifest {}, this broker saw {} committed",
-                row.next_lsn, part.commit.lsn
-            ),
-            Some(row) => format!(
-                "another grant leads it: epoch {} instead of {ours}",
-                row.epoch
-            ),
+        let reason = match self.why_refused(part).await {
+            Ok(Refused::Regressed(reason)) => reason,
+            Ok(Refused::Fenced(epoch)) => {
+                let reason = format!("another grant leads it: epoch {epoch} instead of {ours}");
+                if self.shared.is_some() {
+                    tracing::info!(shard = shard.id.0, %reason, "the shard is led elsewhere");
+                    self.cede(shard.id, ours);
+                    return FlushError::Stopped {
+                        shard: shard.id.0,
+                        reason,
+                    };
+                }
+                reason
+            }
+            Err(error) => return FlushError::Resolve(error),
         };
         stop(shard, &mut shard.lock(), reason)
     }
+
+    async fn why_refused(&self, part: &SealedPart) -> Result<Refused, StoreError> {
+        let (shard, saw) = (part.commit.shard, part.commit.lsn);
+        let Some(row) = self.store().read_shard(shard).await? else {
+            let reason = "metadata_regression: the database has lost the shard's row";
+            return Ok(Refused::Regressed(reason.to_owned()));
+        };
+        // Whoever was granted the shard after us may have written since: what he began with says what we had written.
+        let grants = self.store().grants(shard).await?;
+        let mut later = grants
+            .iter()
+            .filter(|grant| grant.epoch > part.commit.epoch);
+        let found = later.next().map_or(row.next_lsn, |grant| grant.at_lsn);
+        if found < saw {
+            return Ok(Refused::Regressed(format!(
+                "metadata_regression: the database ends at manifest {found}, this broker saw {saw} committed"
+            )));
+        }
+        Ok(Refused::Fenced(row.epoch))
+    }
+}
+
+/// Why a commit was refused.
+enum Refused {
+    /// The shard was granted to somebody else, under this epoch.
+    Fenced(LeaderEpoch),
+    /// The database holds less than it acknowledged.
+    Regressed(String),
 }
 
 fn stop(shard: &Shard, inner: &mut Inner, reason: String) -> FlushError {
-    tracing::error!(shard = shard.id.0, %reason, "the shard stopped; its unrecorded entries stay in the WAL");
+    tracing::error!(shard = shard.id.0, %reason, "the shard stopped; what only the WAL holds of it is kept");
     inner.stop(reason.clone());
     FlushError::Stopped {
         shard: shard.id.0,

@@ -162,6 +162,10 @@ impl Log {
         writer: &mut L0Writer,
     ) -> Result<(), WriteFailed> {
         for (at, taken) in &part.partitions {
+            if !taken.in_memory.is_empty() {
+                append_all(writer, taken.in_memory.clone()).await?;
+                continue;
+            }
             let read = async |from| {
                 if from == taken.batches {
                     return Ok(Vec::new());
@@ -192,8 +196,8 @@ impl Log {
     }
 
     fn seal(&self, part: ShardPart, data: Option<DataStart>, data_bytes: u64) -> SealedPart {
-        let wal_end = Some(WalEnd {
-            dir: self.wal_dir,
+        let wal_end = self.wal_dir.map(|dir| WalEnd {
+            dir,
             position: part.wal_end.0,
         });
         let taken = part.partitions.iter().map(|(at, taken)| TakenCount {

@@ -36,7 +36,8 @@ impl Log {
         wanted: &[BatchPlace],
     ) -> Result<Vec<Bytes>, String> {
         let locations: Vec<_> = wanted.iter().map(BatchPlace::location).collect();
-        let payloads = self.wal().read_all(&locations);
+        let wal = self.wal().ok_or("there is no WAL")?;
+        let payloads = wal.read_all(&locations);
         let payloads = payloads.map_err(|error| error.to_string())?;
         let batches = payloads.into_iter().zip(wanted).map(|(payload, wanted)| {
             let (head, batch) = WalHead::decode(payload).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use streamhouse_protocol::ids::TopicPartition;
 
 use super::{Isolation, Offsets, PartitionAddress, ReadError};
 use crate::Log;
-use crate::shard::Inner;
+use crate::shard::{Inner, Standing};
 use crate::state::PartitionState;
 use streamhouse_runtime::planted;
 
@@ -22,6 +22,9 @@ impl Log {
 
 impl Inner {
     pub(crate) fn readable(&self, at: TopicPartition) -> Result<(), ReadError> {
+        if self.standing == Standing::Elsewhere {
+            return Err(ReadError::NotLeader);
+        }
         if let Some(reason) = &self.stopped {
             return Err(ReadError::Stopped(reason.clone()));
         }

@@ -70,14 +70,17 @@ impl Log {
                 .shards()
                 .iter()
                 .filter_map(|shard| shard.lock().first_unrecorded());
-            self.wal()
-                .recycle_to(held.min().map_or(cut, |held| held.min(cut)));
+            let below = held.min().map_or(cut, |held| held.min(cut));
+            self.recycle_all(below);
         }
         is_done
     }
 
     async fn set_aside(&self, shard: &Shard, records: Vec<(WalLocation, AppendClass)>) -> Moved {
-        let durable_to = self.wal().durable_to();
+        let Some(wal) = self.wal() else {
+            return Moved::Done;
+        };
+        let durable_to = wal.durable_to();
         if records
             .iter()
             .any(|(location, _)| location.end() > durable_to)
@@ -93,9 +96,9 @@ impl Log {
         let moving = self
             .ambient
             .tasks
-            .blocking(move || log.wal().set_aside(owner, &records));
+            .blocking(move || log.wal().map(|wal| wal.set_aside(owner, &records)));
         match moving.await {
-            Ok(Ok(file)) => {
+            Ok(Some(Ok(file))) => {
                 tracing::warn!(
                     shard = owner,
                     entries,
@@ -106,8 +109,8 @@ impl Log {
                 Moved::Done
             }
             // The process ends, and the next one finds the records in the log.
-            Ok(Err(SetAsideError::Closed)) | Err(_) => Moved::Done,
-            Ok(Err(error)) => {
+            Ok(None | Some(Err(SetAsideError::Closed))) | Err(_) => Moved::Done,
+            Ok(Some(Err(error))) => {
                 tracing::warn!(shard = owner, %error, "the entries of the stopped shard stay in the WAL for now; tried again");
                 Moved::Later
             }

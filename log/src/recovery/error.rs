@@ -35,6 +35,9 @@ pub enum RecoverError {
     /// The metadata store knows no such shard.
     #[error("the metadata store has no shard {0}")]
     UnknownShard(u32),
+    /// The shard was granted to somebody else.
+    #[error("shard {0} is not granted to this life of the broker")]
+    LedElsewhere(u32),
     /// The object store does not give the checkpoint now: start again when it does.
     #[error(
         "the checkpoint of shard {shard} cannot be fetched: {source}; start again when the object store answers"
@@ -131,6 +134,7 @@ impl BlamesObject for RecoverError {
             | Self::WalElsewhere { .. }
             | Self::NotGranted { .. }
             | Self::UnknownShard(_)
+            | Self::LedElsewhere(_)
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }
             | Self::OlderDatabase(_)
@@ -142,13 +146,14 @@ impl BlamesObject for RecoverError {
 
 impl RecoverError {
     /// Whether the facts of one shard are the matter: it stops, and the others serve.
-    pub(super) fn stops_one_shard(&self) -> bool {
+    pub(crate) fn stops_one_shard(&self) -> bool {
         match self {
             Self::Checkpoint { .. } | Self::Manifest { .. } | Self::Chain { .. } => true,
             Self::Store(_)
             | Self::WalElsewhere { .. }
             | Self::NotGranted { .. }
             | Self::UnknownShard(_)
+            | Self::LedElsewhere(_)
             | Self::CheckpointUnavailable { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }

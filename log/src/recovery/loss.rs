@@ -177,8 +177,11 @@ impl Log {
         self.flush().await?;
         let _one_at_a_time = self.flush_lock.lock().await;
         self.settle_commit().await?;
-        let cut = self.wal().durable_to();
-        let part = self.empty_part(shard, cut.0);
+        let (Some(wal), Some(dir)) = (self.wal(), self.wal_dir) else {
+            return Ok(());
+        };
+        let position = wal.durable_to().0;
+        let part = self.empty_part(shard, WalEnd { dir, position });
         self.commit_flush(Sealed {
             object: None,
             parts: vec![part],
@@ -187,12 +190,9 @@ impl Log {
     }
 
     /// A manifest that changes nothing and covers the WAL.
-    fn empty_part(&self, shard: ShardId, position: u64) -> SealedPart {
+    fn empty_part(&self, shard: ShardId, covered: WalEnd) -> SealedPart {
         let inner = self.shard_of(shard).lock();
-        let wal_end = Some(WalEnd {
-            dir: self.wal_dir,
-            position,
-        });
+        let wal_end = Some(covered);
         let manifest = Manifest {
             shard,
             lsn: inner.recorded.next_lsn,

@@ -49,6 +49,11 @@ impl Pending {
         told
     }
 
+    /// Bytes of the batch.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.batch.as_ref().map_or(0, StoredBatch::len) as u64
+    }
+
     /// Tells everyone.
     pub(crate) fn durable(self) {
         for waiting in self.waiters {

@@ -132,6 +132,8 @@ pub(crate) struct Taken {
     pub(crate) stamp: Timestamp,
     /// The position behind the last WAL record of them.
     pub(crate) wal_end: WalPosition,
+    /// The batches, if memory alone holds them (`shared`). Otherwise they are read from the tail or the WAL.
+    pub(crate) in_memory: Vec<StoredBatch>,
 }
 
 impl Taken {
@@ -232,6 +234,7 @@ impl Unrecorded {
             stamp: last.stamp,
             wal_end: last.wal_end,
             batches,
+            in_memory: Vec::new(),
             entries: self
                 .entries
                 .range(..entries)

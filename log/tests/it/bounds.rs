@@ -262,7 +262,7 @@ async fn a_full_wal_holds_producers_up_and_takes_them_again_when_a_flush_has_mad
     let large = batch(&[&value]);
     let second = std::time::Duration::from_secs(1);
     world.faults.set_down(true);
-    while world.log().wal_usage().files < 16 || world.stage(0, &large).is_ok() {
+    while world.log().wal_usage().unwrap().files < 16 || world.stage(0, &large).is_ok() {
         let now = world.clock.monotonic();
         world
             .turning(world.log().room(large.len(), now + second))
@@ -300,13 +300,13 @@ async fn a_flush_that_is_behind_lets_the_wal_go_piece_by_piece() {
     world.faults.set_down(true);
     let value = "x".repeat(100_000);
     let mut written = 0;
-    while world.log().wal_usage().files < 6 {
+    while world.log().wal_usage().unwrap().files < 6 {
         for partition in 0..3 {
             world.append(partition, &batch(&[&value])).await;
         }
         written += 1;
     }
-    let files = world.log().wal_usage().files;
+    let files = world.log().wal_usage().unwrap().files;
     world.faults.set_down(false);
     let flush = world.log().flush();
     let watch = async {
@@ -328,7 +328,7 @@ async fn a_flush_that_is_behind_lets_the_wal_go_piece_by_piece() {
     let (flushed, ()) = world.turning(async { tokio::join!(flush, watch) }).await;
     assert!(flushed.is_err(), "everything went up at once");
     // A thread of the WAL lets the files go.
-    let is_left = || world.log().wal_usage().files == files;
+    let is_left = || world.log().wal_usage().unwrap().files == files;
     for _ in 0..1_000_000 {
         if !is_left() {
             break;

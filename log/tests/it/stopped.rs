@@ -50,7 +50,7 @@ async fn torn() -> World {
     world.append(0, &large("c")).await;
     world.store.script([Doubt::Forgotten]);
     world.log().flush().await.unwrap();
-    until(&world, |world| world.log().wal_usage().files == 1).await;
+    until(&world, |world| world.log().wal_usage().unwrap().files == 1).await;
     world.append(1, &batch(&["x"])).await;
     world.append(0, &sequenced(7, 0, 0, &["d"])).await;
     world.append(NEIGHBOUR, &batch(&["n1"])).await;
@@ -107,7 +107,7 @@ async fn what_a_stopped_shard_holds_does_not_fill_the_log_of_the_others() {
     for _ in 0..40 {
         world.append(1, &large("x")).await;
         world.log().flush().await.unwrap();
-        until(&world, |world| world.log().wal_usage().files <= 2).await;
+        until(&world, |world| world.log().wal_usage().unwrap().files <= 2).await;
     }
     assert_eq!(world.values(1, 0).await.len(), 41);
     let range = range_of(&world);
@@ -222,7 +222,7 @@ async fn a_shard_that_stops_while_the_broker_runs_lets_go_of_the_log() {
     for _ in 0..40 {
         world.append(1, &large("x")).await;
         world.log().flush().await.unwrap();
-        until(&world, |world| world.log().wal_usage().files <= 2).await;
+        until(&world, |world| world.log().wal_usage().unwrap().files <= 2).await;
     }
     world.restart().await;
     // The flush that was forgotten was recycled with the log: its successor alone cannot be served.
@@ -272,7 +272,7 @@ async fn a_shard_that_another_broker_took_hands_its_entries_to_the_next_start() 
     for _ in 0..10 {
         world.append(1, &large("x")).await;
         world.log().flush().await.unwrap();
-        until(&world, |world| world.log().wal_usage().files <= 2).await;
+        until(&world, |world| world.log().wal_usage().unwrap().files <= 2).await;
     }
     world.restart().await;
     assert_eq!(world.log().stopped_shards(), Vec::new());

@@ -131,7 +131,10 @@ impl Consumer {
                 }
                 Progress::More
             }
-            ReadError::UnknownPartition | ReadError::Stopped(_) | ReadError::Storage(_) => {
+            ReadError::UnknownPartition
+            | ReadError::NotLeader
+            | ReadError::Stopped(_)
+            | ReadError::Storage(_) => {
                 let is_damage = error.to_string().contains("is damaged");
                 if is_damage && sky.cluster.ground.bucket.has_rot() {
                     sky.world().met(Encounter::ObjectRefused);

@@ -19,6 +19,7 @@ fn read_errors() -> Vec<ReadError> {
             log_end: 3,
         },
         ReadError::UnknownPartition,
+        ReadError::NotLeader,
         ReadError::Stopped(reason()),
         ReadError::Storage(reason()),
     ];
@@ -27,6 +28,7 @@ fn read_errors() -> Vec<ReadError> {
         match error {
             ReadError::OutOfRange { .. }
             | ReadError::UnknownPartition
+            | ReadError::NotLeader
             | ReadError::Stopped(_)
             | ReadError::Storage(_) => {}
         }
@@ -53,6 +55,10 @@ fn a_fetch_fails_in_words_that_consumers_know_and_resets_none_by_mistake() {
 fn what_was_not_appended_and_what_may_have_been_are_told_apart() {
     let refused = |error: AppendError| Refusal::from(&error).code;
     assert_eq!(refused(AppendError::Full), ErrorCode::NotEnoughReplicas);
+    assert_eq!(
+        refused(AppendError::NotLeader),
+        ErrorCode::NotLeaderOrFollower
+    );
     let stopped = AppendError::Stopped("for a reason".to_owned());
     assert_eq!(refused(stopped), ErrorCode::NotLeaderOrFollower);
     // Staged: the records may still appear.

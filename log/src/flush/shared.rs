@@ -1,0 +1,249 @@
+//! Flushing with `shared` durability: when a flush begins, and what becomes of it.
+//!
+//! A producer waits for its flush, and every object costs money: a flush begins when enough bytes are staged, when the
+//! first of them has waited for the interval, or earlier when nothing more is about to come: whoever could send waits for
+//! an answer. Early flushes are paid from a small budget of uploads per second, so that a trickle of records costs no more
+//! than the interval would.
+//!
+//! Flushes run side by side, each of other shards ([`super::staged`]). One that fails is followed by another one that takes
+//! the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and offsets
+//! may be facts already.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use streamhouse_metadata::store::{Incarnation, ShardId};
+use streamhouse_protocol::ids::LeaderEpoch;
+use streamhouse_runtime::Monotonic;
+use tokio::sync::Notify;
+
+use super::FlushError;
+use super::collect::ShardPart;
+use super::pace::{Backlog, Pace, Step};
+use crate::Log;
+
+/// How long what was accepted may still be flushed after the shutdown began.
+const LAST_FLUSHES: Duration = Duration::from_secs(20);
+
+/// How the log flushes with `shared` durability. Every field has a bound that the settings crate checks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SharedSettings {
+    /// Bytes that are staged and not recorded, at most; above it producers wait, and are refused in the end.
+    pub staging_bytes: u64,
+    /// Flushes that run side by side.
+    pub uploads: usize,
+    /// Uploads per second, on average, up to which a flush may begin before its time.
+    pub early_uploads_per_second: f64,
+    /// How many of these may come at once.
+    pub early_uploads_burst: f64,
+}
+
+impl Default for SharedSettings {
+    /// Two uploads side by side, four a second, twenty at once; 64 MiB.
+    fn default() -> Self {
+        Self {
+            staging_bytes: 64 << 20,
+            uploads: 2,
+            early_uploads_per_second: 4.0,
+            early_uploads_burst: 20.0,
+        }
+    }
+}
+
+/// What flushing with `shared` durability remembers.
+#[derive(Debug)]
+pub(crate) struct SharedFlush {
+    /// A leaf lock: it may be taken under a shard's lock.
+    pace: Mutex<Pace>,
+    /// Requests that may stage something soon.
+    arriving: AtomicUsize,
+    /// Told when a flush may be due.
+    due: Notify,
+    /// Told when something was recorded, or a shard is led no more.
+    pub(crate) settled: Notify,
+    /// Told when a checkpoint may be due.
+    checkpoint_due: Notify,
+}
+
+/// A request that is being read or checked and may stage something soon. While there is one, no flush begins before its
+/// time.
+#[derive(Debug)]
+pub struct Arriving<'a> {
+    flush: Option<&'a SharedFlush>,
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        if let Some(flush) = self.flush
+            && flush.arriving.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            flush.due.notify_one();
+        }
+    }
+}
+
+/// A shard in a flush, by its grant.
+#[derive(Clone, Copy)]
+struct Tenure {
+    shard: ShardId,
+    epoch: LeaderEpoch,
+    incarnation: Incarnation,
+}
+
+impl SharedFlush {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self {
+            pace: Mutex::new(pace),
+            arriving: AtomicUsize::new(0),
+            due: Notify::new(),
+            settled: Notify::new(),
+            checkpoint_due: Notify::new(),
+        }
+    }
+
+    /// `more` is staged in shards that are in no flush.
+    pub(crate) fn staged(&self, more: Backlog, now: Monotonic) {
+        let nobody_comes = self.arriving.load(Ordering::Acquire) == 0;
+        if self.pace.lock().staged(more, now) || nobody_comes {
+            self.due.notify_one();
+        }
+    }
+
+    /// What was staged will not be flushed: its shard is led no more.
+    pub(crate) fn dropped(&self, gone: Backlog) {
+        self.pace.lock().dropped(gone);
+    }
+}
+
+impl Log {
+    /// Says that a request was begun that may stage something, until the guard is dropped.
+    #[must_use]
+    pub fn arriving(&self) -> Arriving<'_> {
+        let flush = self.shared.as_ref();
+        if let Some(flush) = flush {
+            flush.arriving.fetch_add(1, Ordering::AcqRel);
+        }
+        Arriving { flush }
+    }
+
+    /// Begins flushes as they become due. Ends at shutdown, when what was accepted is recorded.
+    pub(crate) async fn shared_flush_loop(self) {
+        let Some(flush) = &self.shared else { return };
+        let mut ends_at = None;
+        loop {
+            let now = self.ambient.clock.monotonic();
+            let arriving = flush.arriving.load(Ordering::Acquire);
+            let step = flush
+                .pace
+                .lock()
+                .next(now, arriving > 0 && ends_at.is_none());
+            let until = match step {
+                Step::Flush => {
+                    self.begin_flush(flush, now);
+                    continue;
+                }
+                Step::Idle if ends_at.is_some() => return,
+                Step::Idle | Step::Busy => ends_at,
+                Step::At(due) => Some(ends_at.map_or(due, |end| due.min(end))),
+            };
+            if ends_at.is_some_and(|end| now >= end) {
+                tracing::warn!(
+                    "the last records that were accepted could not be flushed in time; their producers do not know whether they happened"
+                );
+                return;
+            }
+            let sleep = async {
+                match until {
+                    Some(until) => self.ambient.clock.sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // Every arm may be dropped: a notification that was not taken stays, a sleep holds nothing. No arm is
+                // drawn, so that a simulation repeats itself.
+                biased;
+                () = flush.due.notified() => {}
+                () = self.ambient.tasks.shutdown_requested(), if ends_at.is_none() => {
+                    ends_at = Some(now + LAST_FLUSHES);
+                }
+                () = sleep => {}
+            }
+        }
+    }
+
+    fn begin_flush(&self, flush: &SharedFlush, now: Monotonic) {
+        let first = flush.pace.lock().first_shard();
+        let (parts, next) = self.collect_staged(first, flush.pace.lock().bytes_max());
+        let mut taken = Backlog::default();
+        for part in &parts {
+            taken.entries += part.wal_records();
+            taken.bytes += part.bytes();
+        }
+        flush.pace.lock().begun(taken, next, now);
+        if !parts.is_empty() {
+            let tasks = &self.ambient.tasks;
+            tasks.spawn("shared-flush", self.clone().run_flush(parts, now));
+        }
+    }
+
+    /// One flush, from the upload to its end. It runs in a task of its own: nobody drops a commit.
+    async fn run_flush(self, parts: Vec<ShardPart>, begun: Monotonic) {
+        let Some(flush) = &self.shared else { return };
+        let tenures: Vec<Tenure> = parts
+            .iter()
+            .map(|part| Tenure {
+                shard: part.shard,
+                epoch: part.epoch,
+                incarnation: part.incarnation,
+            })
+            .collect();
+        let outcome = self.flush_shared(parts).await;
+        let mut waiting = Backlog::default();
+        for tenure in tenures {
+            waiting.add(self.leave_flush(tenure));
+        }
+        let retry_after = match outcome {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(%error, "a flush failed; what it took is tried again");
+                let failures = flush.pace.lock().failed();
+                Some(self.ambient.clock.monotonic() + self.retry_pause(failures))
+            }
+        };
+        flush.pace.lock().ended(waiting, begun, retry_after);
+        flush.due.notify_one();
+        flush.settled.notify_waiters();
+        flush.checkpoint_due.notify_one();
+    }
+
+    async fn flush_shared(&self, parts: Vec<ShardPart>) -> Result<(), FlushError> {
+        let sealed = self.write_object(parts).await?;
+        self.commit_shared(sealed).await
+    }
+
+    /// What waits in a shard behind a flush that has ended: all of it if the flush did not happen.
+    fn leave_flush(&self, tenure: Tenure) -> Backlog {
+        let mut inner = self.shard_of(tenure.shard).lock();
+        if !inner.is_led_under(tenure.epoch, tenure.incarnation) {
+            return Backlog::default();
+        }
+        inner.in_flush = 0;
+        inner.waiting_behind(0)
+    }
+
+    /// Takes checkpoints as they become due. Ends at shutdown.
+    pub(crate) async fn shared_checkpoint_loop(self) {
+        let Some(flush) = &self.shared else { return };
+        loop {
+            tokio::select! {
+                // Both arms may be dropped: a notification that was not taken stays.
+                biased;
+                () = flush.checkpoint_due.notified() => {}
+                () = self.ambient.tasks.shutdown_requested() => return,
+            }
+            let _one_at_a_time = self.flush_lock.lock().await;
+            self.checkpoint_due().await;
+        }
+    }
+}

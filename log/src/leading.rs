@@ -1,0 +1,283 @@
+//! Leading with `shared` durability, where shards come and go: a shard is granted in the database first, loaded here, and
+//! serves from then on; it is drained before it is handed over, and ceded when somebody else leads it.
+//!
+//! With `local` durability a broker leads all shards of its data folder from [`Log::open`] on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId, ShardRow, StoreError};
+use streamhouse_protocol::ids::{LeaderEpoch, TopicId};
+use streamhouse_runtime::Ambient;
+use streamhouse_storage::cache::BlockCache;
+use streamhouse_storage::objects::Objects;
+use tokio::sync::Notify;
+
+use crate::flush::pace::{Backlog, Pace};
+use crate::flush::shared::{SharedFlush, SharedSettings};
+use crate::journal::{Journal, Staging};
+use crate::recovery::{RecoverError, load_shard};
+use crate::shard::unrecorded::FlushWindow;
+use crate::shard::{Inner, Shard, Standing};
+use crate::state::recorded::Recorded;
+use crate::tail::TailBudget;
+use crate::{Core, DirtyShards, Log, LogSettings};
+
+/// Everything a log with `shared` durability is made of.
+pub struct SharedParts {
+    /// Clock, chance, tasks.
+    pub ambient: Ambient,
+    /// The database.
+    pub store: Arc<dyn MetadataStore>,
+    /// The object store.
+    pub objects: Objects,
+    /// Reads of objects go through it.
+    pub cache: BlockCache,
+    /// The cluster's id.
+    pub cluster: u128,
+    /// This life of the broker.
+    pub incarnation: Incarnation,
+    /// The log's limits.
+    pub settings: LogSettings,
+    /// The limits of flushing.
+    pub shared: SharedSettings,
+}
+
+impl fmt::Debug for SharedParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedParts")
+            .field("settings", &self.settings)
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A shard that holds nothing any more that is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// The shard.
+    pub shard: ShardId,
+    /// The grant under which it was led.
+    pub epoch: LeaderEpoch,
+    /// This life of the broker.
+    pub incarnation: Incarnation,
+}
+
+impl Log {
+    /// Opens a log that leads no shard yet ([`Log::lead`]), and starts its flushes.
+    ///
+    /// # Errors
+    /// If the metadata store failed.
+    pub async fn open_shared(parts: SharedParts) -> Result<Self, StoreError> {
+        let rows = parts.store.shards().await?;
+        let shard_stopped = Arc::new(Notify::new());
+        let shards = rows.iter().map(|row| {
+            let inner = Inner {
+                on_stop: Arc::clone(&shard_stopped),
+                ..Inner::elsewhere(parts.incarnation)
+            };
+            Shard::new(row.shard, inner)
+        });
+        let settings = parts.settings;
+        let pace = Pace::new(parts.shared, settings.flush_bytes, settings.flush_interval);
+        let core = Core {
+            dirty: DirtyShards::new(rows.len()),
+            written_due: DirtyShards::new(rows.len()),
+            producer_bounds: Mutex::default(),
+            flushed: AtomicU64::new(0),
+            unflushed_entries: AtomicU64::new(0),
+            in_doubt: Mutex::default(),
+            shards: shards.collect(),
+            shard_stopped,
+            published: AtomicU64::new(0),
+            tail: TailBudget::new(settings.tail_bytes),
+            flush_window: FlushWindow::default(),
+            flush_due: Notify::new(),
+            flush_lock: tokio::sync::Mutex::new(()),
+            settings,
+            ambient: parts.ambient,
+            cluster: parts.cluster,
+            incarnation: parts.incarnation,
+            wal_dir: None,
+            journal: Journal::Memory(Staging::new(parts.shared.staging_bytes)),
+            shared: Some(SharedFlush::new(pace)),
+            objects: parts.objects,
+            cache: parts.cache,
+            store: parts.store,
+            object_seq: AtomicU64::new(1),
+            object_sizes: Mutex::new(HashMap::new()),
+        };
+        let log = Self {
+            core: Arc::new(core),
+        };
+        let tasks = &log.ambient.tasks;
+        tasks.spawn("shared-flush-loop", log.clone().shared_flush_loop());
+        tasks.spawn("shared-checkpoints", log.clone().shared_checkpoint_loop());
+        tasks.spawn("orphans", log.clone().sweep_orphans_later());
+        Ok(log)
+    }
+
+    /// Loads a shard that was granted to this life of the broker; when it returns, the shard serves, or it has stopped for
+    /// the reason that [`Log::stopped_shards`] gives.
+    ///
+    /// # Errors
+    /// If the stores did not answer: try again. A grant of somebody else is refused.
+    pub async fn lead(&self, row: &ShardRow) -> Result<(), RecoverError> {
+        if row.incarnation != Some(self.incarnation) {
+            return Err(RecoverError::LedElsewhere(row.shard.0));
+        }
+        let shard = self
+            .shard(row.shard)
+            .map_err(|_| RecoverError::UnknownShard(row.shard.0))?;
+        if shard.lock().is_led_under(row.epoch, self.incarnation) {
+            return Ok(());
+        }
+        let topics = self.store().topics().await?;
+        let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
+        let loaded = load_shard(self.store(), self.objects(), row).await;
+        let mut granted = match loaded {
+            Ok(loaded) => Inner {
+                flushing: loaded.flushing,
+                ..Inner::granted(row.epoch, self.incarnation, loaded.recorded)
+            },
+            Err(error) if error.stops_one_shard() => Inner {
+                stopped: Some(error.to_string()),
+                ..Inner::granted(row.epoch, self.incarnation, Recorded::default())
+            },
+            Err(error) => return Err(error),
+        };
+        granted.dropped = deleted;
+        granted.on_stop = Arc::clone(&self.shard_stopped);
+        if let Some(reason) = &granted.stopped {
+            tracing::error!(shard = row.shard.0, %reason, "the shard does not serve; the others do");
+        }
+        let mut inner = shard.lock();
+        if inner.epoch < granted.epoch || inner.standing == Standing::Elsewhere {
+            self.let_go(&mut inner);
+            *inner = granted;
+        }
+        Ok(())
+    }
+
+    /// The shards that this broker leads, with the epochs of their grants. Those that stopped are among them.
+    #[must_use]
+    pub fn led(&self) -> Vec<(ShardId, LeaderEpoch)> {
+        let led = self.shards().iter().filter_map(|shard| {
+            let inner = shard.lock();
+            (inner.standing != Standing::Elsewhere).then_some((shard.id, inner.epoch))
+        });
+        led.collect()
+    }
+
+    /// Stages nothing more in a shard, and waits until everything that was staged in it is recorded. Then it may be granted
+    /// to another broker. None if this broker does not lead it, stops to, or the shard has stopped.
+    pub async fn drain(&self, shard: ShardId) -> Option<Drained> {
+        let flush = self.shared.as_ref()?;
+        let slot = self.shard(shard).ok()?;
+        let epoch = {
+            let mut inner = slot.lock();
+            if inner.standing == Standing::Elsewhere {
+                return None;
+            }
+            inner.standing = Standing::Drains;
+            inner.epoch
+        };
+        loop {
+            let settled = flush.settled.notified();
+            {
+                let inner = slot.lock();
+                if inner.stopped.is_some() || !inner.is_led_under(epoch, self.incarnation) {
+                    return None;
+                }
+                if inner.pending.is_empty() && inner.in_flush == 0 {
+                    return Some(Drained {
+                        shard,
+                        epoch,
+                        incarnation: self.incarnation,
+                    });
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// A drained shard is not handed over after all: it serves again.
+    pub fn resume(&self, drained: Drained) {
+        let mut inner = self.shard_of(drained.shard).lock();
+        if inner.standing == Standing::Drains
+            && inner.is_led_under(drained.epoch, drained.incarnation)
+        {
+            inner.standing = Standing::Leads;
+        }
+    }
+
+    /// Another broker leads the shard, under an epoch above `epoch`: this one serves nothing of it any more. Those who wait
+    /// for what is staged hear that it may have happened.
+    pub fn cede(&self, shard: ShardId, epoch: LeaderEpoch) {
+        let Ok(slot) = self.shard(shard) else { return };
+        let mut inner = slot.lock();
+        if inner.epoch > epoch || inner.standing == Standing::Elsewhere {
+            return;
+        }
+        self.let_go(&mut inner);
+        let ended = Inner {
+            epoch: inner.epoch,
+            on_stop: Arc::clone(&self.shard_stopped),
+            ..Inner::elsewhere(self.incarnation)
+        };
+        *inner = ended;
+        drop(inner);
+        if let Some(flush) = &self.shared {
+            flush.settled.notify_waiters();
+        }
+    }
+
+    /// Gives back the room of what is staged, and tells those who wait.
+    fn let_go(&self, inner: &mut Inner) {
+        if let Some(flush) = &self.shared {
+            flush.dropped(inner.waiting_behind(inner.in_flush));
+        }
+        for pending in inner.pending.drain(..) {
+            if let Some(staging) = self.journal.staging() {
+                staging.release(pending.location);
+            }
+        }
+        inner.in_flush = 0;
+        for partition in inner.partitions.values_mut() {
+            partition.wake(usize::MAX);
+        }
+    }
+}
+
+impl Inner {
+    /// A shard that somebody else leads, or nobody.
+    fn elsewhere(incarnation: Incarnation) -> Self {
+        Self {
+            standing: Standing::Elsewhere,
+            ..Self::granted(LeaderEpoch(0), incarnation, Recorded::default())
+        }
+    }
+
+    /// Whether this broker leads the shard, under this very grant.
+    pub(crate) fn is_led_under(&self, epoch: LeaderEpoch, incarnation: Incarnation) -> bool {
+        self.standing != Standing::Elsewhere
+            && self.epoch == epoch
+            && self.incarnation == incarnation
+    }
+
+    /// What waits behind the first `entries`.
+    pub(crate) fn waiting_behind(&self, entries: usize) -> Backlog {
+        let behind = self.pending.iter().skip(entries);
+        let mut waiting = Backlog::default();
+        for pending in behind {
+            waiting.add(Backlog {
+                entries: 1,
+                bytes: pending.bytes(),
+            });
+        }
+        waiting
+    }
+}
