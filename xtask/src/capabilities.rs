@@ -1,4 +1,4 @@
-//! What the machine offers to the tests beyond Rust: the clients of the compatibility matrix.
+//! What the machine offers to the tests beyond Rust: the clients of the compatibility matrix, a database server, disks that fail.
 
 use std::path::PathBuf;
 
@@ -49,6 +49,12 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         probe: || is_installed("node") && run::exists("node", &["--version"]),
     },
     Capability {
+        name: "PostgreSQL (13 or later)",
+        used_by: "metadata: the laws and faults of PostgreSQL",
+        remedy: "apt-get install postgresql",
+        probe: || run::exists("sh", &["-c", FIND_POSTGRES]),
+    },
+    Capability {
         name: "loop-mounted file systems and injected system call errors",
         used_by: "broker/tests/disk: power cuts, kills, disk errors, full disks",
         remedy: "as root, with loop devices: apt-get install e2fsprogs strace perl",
@@ -60,6 +66,9 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         },
     },
 ];
+
+/// Debian keeps the programs of PostgreSQL outside of the search path.
+const FIND_POSTGRES: &str = "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb";
 
 impl Capability {
     /// Whether this machine has it.

@@ -24,7 +24,7 @@ pub(super) async fn a_closed_store_says_that_nothing_happened(house: House) {
         store.topics().await.unwrap_err().class(),
         Class::Unavailable
     );
-    let again = (house.open)();
+    let again = house.open().await;
     assert_eq!(again.allocate_producer_ids(1).await.unwrap(), 0..1);
     assert_eq!(
         store.shards().await.unwrap_err().class(),

@@ -7,7 +7,7 @@ use crate::store::{
 };
 
 pub(super) async fn a_cluster_is_created_once_and_found_again(house: House) {
-    let store = (house.open)();
+    let store = house.open().await;
     assert_eq!(store.cluster().await.unwrap(), None);
     let made = store.initialise(new_cluster()).await.unwrap();
     let expected = Cluster {
@@ -39,7 +39,7 @@ pub(super) async fn a_cluster_is_created_once_and_found_again(house: House) {
 }
 
 pub(super) async fn a_cluster_has_1_to_4096_shards(house: House) {
-    let store = (house.open)();
+    let store = house.open().await;
     for shards in [0, 4097] {
         let error = store
             .initialise(NewCluster {
@@ -87,7 +87,7 @@ pub(super) async fn a_block_of_no_producer_ids_is_a_bug(house: House) {
 }
 
 pub(super) async fn nothing_is_given_out_before_the_cluster_exists(house: House) {
-    let store = (house.open)();
+    let store = house.open().await;
     assert_eq!(
         store.allocate_producer_ids(1).await.unwrap_err().class(),
         Class::Bug

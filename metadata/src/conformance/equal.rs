@@ -1,264 +1,36 @@
-//! The law of laws: whatever is asked in whatever order, SQLite answers as the specification in memory does, and both
-//! know the same facts afterwards, re-opened at any point.
+//! The law of laws: whatever is asked in whatever order, SQLite and PostgreSQL answer as the specification in memory
+//! does, and know the same facts afterwards, re-opened at any point.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
-use streamhouse_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
+use streamhouse_protocol::ids::{BrokerId, LeaderEpoch, TopicId};
 
 use super::topics::{name, topic};
 use super::{House, SHARDS, object, object_id};
 use crate::store::{
-    AddPartitions, AskedShard, BrokerRow, CheckpointRow, Commit, CommitName, ConfigChange,
-    ConfigTarget, CoordinationWrite, GrantRequest, GroupChange, GroupRow, Incarnation, Lsn,
-    ManifestCommit, MetadataStore, OffsetKey, OffsetRow, RecordedDrop, SetCheckpoint, ShardId,
-    ShardRow, WalEnd,
+    AddPartitions, AskedShard, BrokerRow, CheckpointRow, Commit, CommitName, CoordinationWrite,
+    GrantRequest, GroupChange, Incarnation, Lsn, ManifestCommit, MetadataStore, RecordedDrop,
+    SetCheckpoint, ShardId, ShardRow, WalEnd,
 };
+
+mod steps;
+
+use steps::{Ask, LogAsk, Manifest, Slip, Step, TopicsAsk, step};
 
 /// How many sequences are tried, times `STREAMHOUSE_TEST_SCALE`.
 const SEQUENCES: u32 = 40;
+
+/// As [`SEQUENCES`], over a connection and with a schema made for each.
+const SEQUENCES_ON_A_SERVER: u32 = 10;
 
 /// How long a sequence is.
 const STEPS_MAX: usize = 50;
 
 const NAMES: [&str; 4] = ["a", "a.b", "a_b", "c"];
-
-/// One step of a sequence.
-#[derive(Clone, Debug)]
-enum Step {
-    Ask(Ask),
-    Wait { days: u64 },
-    Reopen,
-}
-
-/// One request, in small numbers: what is right is mostly taken from the store, so that most requests succeed.
-#[derive(Clone, Debug)]
-enum Ask {
-    Log(LogAsk),
-    Topics(TopicsAsk),
-    Groups {
-        writes: Vec<(u32, Slip, Vec<GroupChange>)>,
-    },
-    Register {
-        broker: i32,
-        life: u128,
-        lease: Duration,
-    },
-    Heartbeat {
-        life: u128,
-        lease: Duration,
-    },
-    Leave {
-        life: u128,
-    },
-    Producers {
-        count: u32,
-    },
-}
-
-#[derive(Clone, Debug)]
-enum LogAsk {
-    Grant {
-        life: u128,
-        by: u128,
-        wal_dir: Option<u128>,
-        shards: Vec<(u32, Option<Slip>)>,
-    },
-    Commit {
-        object: Option<u64>,
-        manifests: Vec<Manifest>,
-    },
-    Checkpoint {
-        shard: u32,
-        object: u64,
-        back: u64,
-        prune_back: u64,
-        slip: Slip,
-    },
-    Tombstone {
-        objects: Vec<u64>,
-        at_ms: i64,
-    },
-    Forget {
-        objects: Vec<u64>,
-    },
-}
-
-#[derive(Clone, Debug)]
-enum TopicsAsk {
-    Create {
-        id: u128,
-        name: usize,
-        shards: Vec<u32>,
-    },
-    Add {
-        id: u128,
-        current: u32,
-        shards: Vec<u32>,
-    },
-    Configs {
-        target: ConfigTarget,
-        changes: Vec<ConfigChange>,
-    },
-    Delete {
-        id: u128,
-    },
-    Dropped {
-        id: u128,
-        shard: u32,
-        epoch: i32,
-        life: u128,
-    },
-}
-
-#[derive(Clone, Debug)]
-struct Manifest {
-    shard: u32,
-    slip: Slip,
-    released: Vec<u64>,
-    position: Option<u64>,
-    clears_wal_dir: bool,
-}
-
-/// How a fenced request differs from a right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slip {
-    None,
-    Epoch,
-    Life,
-    Number,
-}
-
-fn slip() -> impl Strategy<Value = Slip> {
-    prop_oneof![8 => Just(Slip::None), 1 => Just(Slip::Epoch), 1 => Just(Slip::Life), 1 => Just(Slip::Number)]
-}
-
-fn shard() -> impl Strategy<Value = u32> {
-    // The last one does not exist.
-    0..=SHARDS
-}
-
-fn objects() -> impl Strategy<Value = Vec<u64>> {
-    vec(0..12_u64, 0..4)
-}
-
-fn config_change() -> impl Strategy<Value = ConfigChange> {
-    let key = || "[xyz]";
-    prop_oneof![
-        (key(), "[a-z]{0,3}").prop_map(|(name, value)| ConfigChange::Set { name, value }),
-        key().prop_map(|name| ConfigChange::Delete { name }),
-        proptest::collection::btree_map(key(), "[a-z]{0,3}", 0..3).prop_map(ConfigChange::Replace),
-    ]
-}
-
-fn target() -> impl Strategy<Value = ConfigTarget> {
-    prop_oneof![
-        2 => (1..4_u128).prop_map(|id| ConfigTarget::Topic(TopicId(id))),
-        1 => Just(ConfigTarget::BrokerDefaults),
-        1 => (0..2).prop_map(|id| ConfigTarget::Broker(BrokerId(id))),
-    ]
-}
-
-fn group_change() -> impl Strategy<Value = GroupChange> {
-    let group = || "[gh]";
-    let offset = (group(), 0..2_i32, any::<i64>(), option::of(any::<i64>()));
-    prop_oneof![
-        (group(), vec(any::<u8>(), 0..4)).prop_map(|(group, blob)| GroupChange::PutGroup(
-            GroupRow {
-                group: group.as_str().into(),
-                blob: Bytes::from(blob)
-            }
-        )),
-        group().prop_map(|group| GroupChange::DeleteGroup(group.as_str().into())),
-        offset.prop_map(
-            |(group, partition, offset, expire_ms)| GroupChange::PutOffset(OffsetRow {
-                group: group.as_str().into(),
-                topic: TopicId(1),
-                partition: PartitionIndex(partition),
-                offset,
-                leader_epoch: LeaderEpoch::NONE,
-                metadata: "m".to_owned(),
-                commit_ms: 1,
-                expire_ms,
-            })
-        ),
-        (group(), 0..2_i32).prop_map(|(group, partition)| GroupChange::DeleteOffset(OffsetKey {
-            group: group.as_str().into(),
-            topic: TopicId(1),
-            partition: PartitionIndex(partition),
-        })),
-    ]
-}
-
-fn log_ask() -> impl Strategy<Value = LogAsk> {
-    let drain = (option::of(0..9_u64), proptest::bool::weighted(0.1));
-    let manifest = (shard(), slip(), objects(), drain).prop_map(
-        |(shard, slip, released, (position, clears_wal_dir))| Manifest {
-            shard,
-            slip,
-            released,
-            position,
-            clears_wal_dir,
-        },
-    );
-    let wal_dir = prop_oneof![4 => Just(Some(1)), 1 => Just(Some(2)), 2 => Just(None)];
-    let lives = (10..14_u128, option::weighted(0.3, 10..14_u128));
-    let asked = (shard(), option::weighted(0.3, slip()));
-    let checkpoint = (shard(), 8..16_u64, 0..4_u64, 0..4_u64, slip());
-    prop_oneof![
-        3 => (lives, wal_dir, vec(asked, 1..5)).prop_map(|((life, by), wal_dir, shards)| {
-            LogAsk::Grant { life, by: by.unwrap_or(life), wal_dir, shards }
-        }),
-        6 => (option::weighted(0.8, 0..12_u64), vec(manifest, 0..5))
-            .prop_map(|(object, manifests)| LogAsk::Commit { object, manifests }),
-        2 => checkpoint.prop_map(|(shard, object, back, prune_back, slip)| {
-            LogAsk::Checkpoint { shard, object, back, prune_back, slip }
-        }),
-        1 => (objects(), 0..5_i64).prop_map(|(objects, at_ms)| LogAsk::Tombstone { objects, at_ms }),
-        1 => objects().prop_map(|objects| LogAsk::Forget { objects }),
-    ]
-}
-
-fn topics_ask() -> impl Strategy<Value = TopicsAsk> {
-    let id = || 1..4_u128;
-    prop_oneof![
-        2 => (id(), 0..NAMES.len(), vec(0..SHARDS, 1..4))
-            .prop_map(|(id, name, shards)| TopicsAsk::Create { id, name, shards }),
-        1 => (id(), 1..4_u32, vec(shard(), 0..3)).prop_map(|(id, current, shards)| {
-            TopicsAsk::Add { id, current, shards }
-        }),
-        2 => (target(), vec(config_change(), 0..4))
-            .prop_map(|(target, changes)| TopicsAsk::Configs { target, changes }),
-        1 => id().prop_map(|id| TopicsAsk::Delete { id }),
-        2 => (id(), shard(), 0..4, 10..13_u128)
-            .prop_map(|(id, shard, epoch, life)| TopicsAsk::Dropped { id, shard, epoch, life }),
-    ]
-}
-
-/// Over at once, or never: servers have clocks of their own.
-fn lease() -> impl Strategy<Value = Duration> {
-    prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(1 << 32))]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let groups = vec((shard(), slip(), vec(group_change(), 0..4)), 0..4);
-    prop_oneof![
-        12 => log_ask().prop_map(|ask| Step::Ask(Ask::Log(ask))),
-        6 => topics_ask().prop_map(|ask| Step::Ask(Ask::Topics(ask))),
-        3 => groups.prop_map(|writes| Step::Ask(Ask::Groups { writes })),
-        1 => (0..2_i32, 10..14_u128, lease())
-            .prop_map(|(broker, life, lease)| Step::Ask(Ask::Register { broker, life, lease })),
-        1 => (10..14_u128, lease()).prop_map(|(life, lease)| Step::Ask(Ask::Heartbeat { life, lease })),
-        1 => (13..15_u128).prop_map(|life| Step::Ask(Ask::Leave { life })),
-        1 => (0..3_u32).prop_map(|count| Step::Ask(Ask::Producers { count })),
-        1 => (0..9_u64).prop_map(|days| Step::Wait { days }),
-        2 => Just(Step::Reopen),
-    ]
-}
 
 /// What the store holds of a shard, from which right requests are made.
 async fn held(store: &dyn MetadataStore, shard: u32) -> (ShardRow, u64) {
@@ -345,15 +117,23 @@ fn object_ids(seqs: Vec<u64>) -> Vec<crate::store::ObjectId> {
     seqs.into_iter().map(object_id).collect()
 }
 
-/// What was answered, without the times of the store's clock.
+/// What was answered, without the times and the timeline of the store's server.
 fn timeless(answer: &impl std::fmt::Debug) -> String {
     let answer = format!("{answer:?}");
-    let mut parts = answer.split("_ms: ");
-    let mut rest = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        rest.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-'));
+    let mut kept = String::new();
+    for (index, part) in answer.split(": ").enumerate() {
+        let of_server = kept.ends_with("_ms") || kept.ends_with("timeline");
+        let number = |c: char| c.is_ascii_digit() || c == '-';
+        if index > 0 {
+            kept.push_str(": ");
+        }
+        kept.push_str(if of_server {
+            part.trim_start_matches(number)
+        } else {
+            part
+        });
     }
-    rest
+    kept
 }
 
 /// Asks and says what was answered.
@@ -497,7 +277,7 @@ async fn facts(store: &dyn MetadataStore) -> Vec<String> {
     let mut facts = vec![
         format!("{:?}", store.cluster().await),
         format!("{:?}", store.revisions_since(0, usize::MAX).await),
-        format!("{:?}", store.shards().await),
+        timeless(&store.shards().await),
         format!("{:?}", store.objects(None, usize::MAX).await),
         format!("{:?}", store.unreferenced(3).await),
         format!("{:?}", store.tombstones_before(3, 3).await),
@@ -514,30 +294,33 @@ async fn facts(store: &dyn MetadataStore) -> Vec<String> {
             incarnation: Incarnation(10),
         };
         let names = shards.iter().map(name).collect();
-        facts.push(format!("{:?}", store.resolve(names).await));
+        facts.push(timeless(&store.resolve(names).await));
     }
     for shard in shards {
-        facts.push(format!("{:?}", store.grants(shard).await));
+        facts.push(timeless(&store.grants(shard).await));
         facts.push(format!("{:?}", store.manifests(shard, Lsn(1), 5).await));
         facts.push(format!("{:?}", store.load_groups(shard).await));
     }
     facts
 }
 
-async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let (memory, sqlite) = (House::memory(), House::sqlite());
+async fn run(steps: Vec<Step>, tested: Option<House>) -> Result<(), TestCaseError> {
+    let (Some(memory), Some(tested)) = (House::memory(), tested) else {
+        return Ok(());
+    };
     let specification: Arc<dyn MetadataStore> = memory.started().await;
-    let mut store = sqlite.started().await;
+    let mut store = tested.started().await;
     for step in steps {
         match step {
+            Step::Wait { .. } if tested.is_a_server => {}
             Step::Wait { days } => {
-                for house in [&memory, &sqlite] {
+                for house in [&memory, &tested] {
                     house
                         .clock
                         .advance(Duration::from_secs(days * 24 * 60 * 60));
                 }
             }
-            Step::Reopen => store = sqlite.reopen(store).await,
+            Step::Reopen => store = tested.reopen(store).await,
             Step::Ask(asked) => {
                 let expected = ask(&*specification, asked.clone()).await;
                 prop_assert_eq!(
@@ -549,28 +332,49 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
     }
-    let store = sqlite.reopen(store).await;
+    let store = tested.reopen(store).await;
     prop_assert_eq!(facts(&*store).await, facts(&*specification).await);
     Ok(())
 }
 
-fn sequences() -> u32 {
+fn sequences(count: u32) -> u32 {
     let scale = std::env::var("STREAMHOUSE_TEST_SCALE")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(1);
-    SEQUENCES.saturating_mul(scale)
+    count.saturating_mul(scale)
+}
+
+fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(sequences(count))
+    }
+}
+
+fn block_on(run: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(run)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(sequences()) })]
+    #![proptest_config(cases(SEQUENCES))]
 
     #[test]
-    fn sqlite_answers_as_the_specification_does(
-        steps in vec(step(), 1..STEPS_MAX)
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(steps))?;
+    fn sqlite_answers_as_the_specification_does(steps in vec(step(), 1..STEPS_MAX)) {
+        block_on(run(steps, House::sqlite()))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(SEQUENCES_ON_A_SERVER))]
+
+    #[test]
+    fn postgres_answers_as_the_specification_does(steps in vec(step(), 1..STEPS_MAX)) {
+        block_on(run(steps, House::postgres()))?;
     }
 }
 

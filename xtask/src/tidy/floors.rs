@@ -34,6 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("object_store", &["storage", "simulation"]),
     ("rusqlite", &["metadata"]),
     ("refinery", &["metadata"]),
+    ("rustls-native-certs", &["metadata"]),
+    ("tokio-postgres", &["metadata"]),
+    ("tokio-postgres-rustls", &["metadata"]),
     ("clap", &["broker"]),
     ("libfuzzer-sys", &["fuzz"]),
 ];
