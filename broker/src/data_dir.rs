@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::FlockOperation;
 use streamhouse_runtime::Chance;
-use streamhouse_storage::wal::{SystemIo, newest_file};
+use streamhouse_storage::wal::newest_file;
 
 mod accepted_losses;
 
@@ -74,7 +74,7 @@ pub enum DataDirError {
         reason: String,
     },
     /// A part of it is gone.
-    #[error("data folder {path} lacks {part}, without which its records cannot be found; nothing was changed: bring {part} back as it was when the broker last ran, or choose an empty folder", path = .path.display())]
+    #[error("data folder {path} lacks {part}, without which its records cannot be found; nothing was changed: bring {part} back as it was when the broker last ran, or choose an empty folder{}", without(part, path), path = .path.display())]
     Incomplete {
         /// The folder.
         path: PathBuf,
@@ -226,7 +226,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Unusable`].
     pub fn complete(&mut self) -> Result<(), DataDirError> {
-        let newest = SystemIo::open(self.path.join("wal")).and_then(|io| newest_file(&io));
+        let newest = newest_file(&self.path.join("wal"));
         let newest = newest.map_err(|error| self.unusable("list wal", error))?;
         if !self.is_new && self.wal_file == newest {
             return Ok(());
@@ -258,6 +258,18 @@ impl DataDir {
             "# A data folder of StreamHouse. Do not edit.\nversion={VERSION}\ncluster.id={cluster_id}\nwal.dir.id={wal_dir:032x}\nwal.file={wal_file}\n{state}"
         );
         write_durably(&self.path, &self.path.join("meta.properties"), &text)
+    }
+}
+
+/// How a part can be done without, if it can.
+fn without(part: &str, path: &Path) -> String {
+    if part == "wal" {
+        let path = path.display();
+        format!(
+            "; if it is gone for good, make an empty folder {path}/wal, and `streamhouse wal accept-loss --data {path}` says how to go on with what was uploaded"
+        )
+    } else {
+        String::new()
     }
 }
 

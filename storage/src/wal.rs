@@ -80,14 +80,13 @@ use driver::Threads;
 use queue::Gate;
 use shared::Shared;
 
-pub use chain::newest_file;
 pub use error::{
     AppendError, NoteTooLong, SetAsideError, WalDamage, WalFailure, WalOpenError, WalReadError,
 };
 pub use io::{WalDirEntry, WalDirLock, WalFile, WalIo};
 pub use position::{AppendClass, WalIdentity, WalLocation, WalLoss, WalPosition};
 pub use settings::WalSettings;
-pub use system_io::SystemIo;
+pub use system_io::{SystemIo, newest_file};
 
 /// Hears what the WAL thread did. Called on that thread, in order; it must return quickly, because nothing is written
 /// meanwhile. It may append, read and recycle, but not drive turns or close the WAL.

@@ -319,6 +319,31 @@ fn a_missing_file_of_which_nothing_was_flushed_is_refused_and_accepted() {
     assert!(!folder.accepted().exists());
 }
 
+#[test]
+fn without_the_folder_of_the_wal_there_is_a_way_to_what_was_uploaded() {
+    let folder = Folder::new();
+    let broker = folder.start_with(FLUSHING);
+    produce(&broker, "t", "uploaded");
+    let objects = folder.data().join("objects");
+    wait_for(&broker, "an object", || has_objects(&objects));
+    assert_eq!(broker.stop(), Some(0));
+    let wal = folder.data().join("wal");
+    std::fs::remove_dir_all(&wal).unwrap();
+    let refused = folder.refused();
+    assert!(refused.contains("make an empty folder"), "{refused}");
+    let look = named(&refused, "wal accept-loss");
+    std::fs::create_dir(&wal).unwrap();
+    assert!(
+        folder.refused().contains("it is missing"),
+        "nothing is lost silently"
+    );
+    let told = said(&run(&look));
+    said(&run(&named(&told, "--range")));
+    let broker = folder.start();
+    assert_eq!(consume(&broker, "t"), "uploaded\n");
+    assert_eq!(broker.stop(), Some(0));
+}
+
 fn has_objects(folder: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return false;

@@ -85,23 +85,6 @@ pub(super) fn read_folder(io: &dyn WalIo, identity: &WalIdentity) -> Result<Fold
     Ok(folder)
 }
 
-/// The highest number of a file of the log in the folder; 0 if there is none. Needs no lock.
-///
-/// # Errors
-/// What the file system said.
-pub fn newest_file(io: &dyn WalIo) -> std::io::Result<u64> {
-    let numbers = io
-        .list()?
-        .into_iter()
-        .filter_map(|entry| match names::parse(&entry.name) {
-            FileName::Log(number) => Some(number),
-            FileName::Spare(_) | FileName::Aside(_) | FileName::Unfinished | FileName::Stranger => {
-                None
-            }
-        });
-    Ok(numbers.max().unwrap_or(0))
-}
-
 /// Reads the header of a file.
 pub(super) fn read_file(
     io: &dyn WalIo,

@@ -31,7 +31,9 @@ impl From<WalDamage> for WalOpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum WalOpenError {
     /// Another process holds the folder: stop it, or choose another folder.
-    #[error("WAL folder {dir} is in use by another broker process")]
+    #[error(
+        "WAL folder {dir} is in use by another broker process; stop it, or name another data folder"
+    )]
     Locked {
         /// The folder.
         dir: String,
@@ -52,7 +54,7 @@ pub enum WalOpenError {
     },
     /// Records that were acknowledged cannot be read. A human decides: restore the file, or accept exactly this loss.
     #[error(
-        "WAL file {file} is damaged ({reason}): acknowledged positions {lost} cannot be read; restore the file"
+        "WAL file {file} is damaged ({reason}): acknowledged positions {lost} cannot be read; restore the file, or accept this loss"
     )]
     Corrupt {
         /// The damaged or missing file.
@@ -63,7 +65,9 @@ pub enum WalOpenError {
         reason: &'static str,
     },
     /// The file was written by a newer release: start that release.
-    #[error("WAL file {file} has format {version}, this release reads up to {newest}")]
+    #[error(
+        "WAL file {file} has format {version}, this release reads up to {newest}; start the release that wrote it"
+    )]
     Newer {
         /// The file.
         file: String,

@@ -22,6 +22,15 @@ pub(super) enum FileName {
 /// The lock file.
 pub(super) const LOCK_FILE: &str = "lock";
 
+/// The highest number of a file of the log among these names; 0 if there is none.
+pub(super) fn newest_of(names: impl Iterator<Item = impl AsRef<str>>) -> u64 {
+    let numbers = names.filter_map(|name| match parse(name.as_ref()) {
+        FileName::Log(number) => Some(number),
+        FileName::Spare(_) | FileName::Aside(_) | FileName::Unfinished | FileName::Stranger => None,
+    });
+    numbers.max().unwrap_or(0)
+}
+
 pub(super) fn log_file(number: u64) -> String {
     format!("{number:020}.wal")
 }

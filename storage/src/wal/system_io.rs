@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 
-use super::names::LOCK_FILE;
+use super::names::{self, LOCK_FILE};
 use super::{WalDirEntry, WalDirLock, WalFile, WalIo};
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -96,6 +96,20 @@ impl WalIo for SystemIo {
     fn sync_dir(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(File::open(&self.dir)?)?)
     }
+}
+
+/// The highest number of a file of the log in the folder; 0 if there is none. Needs no lock. Looks at names only: an opened
+/// WAL makes and renames files meanwhile, but the newest one stays.
+///
+/// # Errors
+/// What the file system said.
+pub fn newest_file(dir: &Path) -> io::Result<u64> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        // Names of ours are text.
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names::newest_of(names.iter()))
 }
 
 /// The system releases the lock when the file is closed, also when the process dies.
