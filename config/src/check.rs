@@ -20,6 +20,15 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
     check_listeners(settings, &mut problems);
     check_sizes(settings, &mut problems);
     check_topic_defaults(settings, &mut problems);
+    let metadata = &settings.metadata;
+    if metadata.request_timeout <= metadata.statement_timeout {
+        problems.push(Problem::new(
+            "metadata.request_timeout",
+            "it is not longer than metadata.statement_timeout, so every slow statement would end with an unknown \
+             outcome; raise it or lower the other"
+                .to_owned(),
+        ));
+    }
     let group = &settings.coordinator;
     if group.group_min_session_timeout > group.group_max_session_timeout {
         problems.push(Problem::new(

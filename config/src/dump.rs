@@ -25,6 +25,11 @@ impl Loaded {
                     || "default".to_owned(),
                     |given| format!("from {}", given.origin),
                 );
+                if field.secret && !value.is_empty() {
+                    writeln!(text, "# {} is set and not shown # {origin}", field.name)
+                        .expect(NEVER);
+                    continue;
+                }
                 writeln!(
                     text,
                     "{} = {} # {origin}",

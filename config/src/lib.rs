@@ -4,7 +4,7 @@
 //! that [`Loader::file`] reads a file. An empty file is a complete configuration.
 //!
 //! A walk through the files:
-//! - [`value`], [`size`], [`duration`], [`endpoint`]: what a setting may hold, and how it is written.
+//! - [`value`], [`size`], [`duration`], [`endpoint`], [`secret`]: what a setting may hold, and how it is written.
 //! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`wal`], [`metadata`], [`log`],
 //!   [`coordinator`] and [`telemetry`] are the sections, one per room; [`settings`] is all of them.
 //! - [`topic`]: the table of topic configs, their rules and the values in effect.
@@ -29,6 +29,7 @@ pub mod log;
 pub mod memory;
 pub mod metadata;
 pub mod reference;
+pub mod secret;
 pub mod section;
 pub mod settings;
 pub mod size;
@@ -45,6 +46,7 @@ pub use load::source::{Assignment, Note, NoteLevel, Origin, Problem, Problems};
 pub use load::{Loaded, Loader, Profile, Syntax};
 pub use memory::MemoryShare;
 pub use reference::{reference_markdown, reference_toml, topic_reference_markdown};
+pub use secret::Secret;
 pub use section::Field;
 pub use settings::{SectionDoc, Settings};
 pub use size::ByteSize;

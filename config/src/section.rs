@@ -20,6 +20,8 @@ pub struct Field {
     pub max: Option<String>,
     /// Whether `streamhouse.toml` quotes the value.
     pub quoted: bool,
+    /// Whether nobody may be shown the value.
+    pub secret: bool,
     /// The first release that knows the setting.
     pub since: &'static str,
 }
@@ -101,6 +103,7 @@ macro_rules! section {
                         min: min.as_ref().map($crate::value::Value::write),
                         max: max.as_ref().map($crate::value::Value::write),
                         quoted: <$type as $crate::value::Value>::QUOTED,
+                        secret: <$type as $crate::value::Value>::SECRET,
                         since: $since,
                     }
                 }),*]

@@ -52,6 +52,12 @@ macro_rules! settings {
                 Self::fields().iter().any(|field| field.path() == path)
             }
 
+            /// Whether nobody may be shown the value of `section.field`.
+            #[must_use]
+            pub fn is_secret(path: &str) -> bool {
+                Self::fields().iter().any(|field| field.path() == path && field.secret)
+            }
+
             /// Sets `section.field` from text; `None` when there is no such setting.
             pub(crate) fn set(&mut self, path: &str, text: &str) -> Option<Result<(), String>> {
                 let (section, field) = path.split_once('.')?;

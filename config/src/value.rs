@@ -1,6 +1,6 @@
 //! What a setting may hold: how each kind of value is read from text, written back, and bounded.
 //!
-//! Invariants: `read(write(value)) == value` for every value; a value is never rounded or cut silently.
+//! Invariants: `read(write(value)) == value` for every value that is no secret; a value is never rounded or cut silently.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub trait Value: Sized + Clone {
     const KIND: &'static str;
     /// Whether `streamhouse.toml` shows the value in quotes.
     const QUOTED: bool;
+    /// Whether nobody may be shown the value.
+    const SECRET: bool = false;
 
     /// Reads the value.
     ///

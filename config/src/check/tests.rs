@@ -66,6 +66,10 @@ fn limits_that_could_never_be_met_name_both_settings() {
         &["group_min_session_timeout", "group_max_session_timeout"],
     );
     check_one(
+        &["metadata.request_timeout=10s"],
+        &["metadata.request_timeout", "metadata.statement_timeout"],
+    );
+    check_one(
         &[
             "log.cleaner.min.compaction.lag.ms=10",
             "log.cleaner.max.compaction.lag.ms=5",

@@ -12,13 +12,11 @@ use super::suggest;
 use crate::endpoint::{Listener, names_in};
 use crate::kafka::keys::{Unit, keys_of_setting};
 use crate::kafka::{BrokerKey, Role, broker_key, broker_keys};
+use crate::secret::HIDDEN;
 use crate::settings::Settings;
 use crate::size::ByteSize;
 use crate::topic::{TopicConfigs, TopicOverrides};
 use crate::value::Value;
-
-/// What stands for a secret, as in Kafka.
-const HIDDEN: &str = "[hidden]";
 
 /// The outcome of a merge; the settings are usable when there are no problems.
 #[derive(Debug)]
@@ -232,7 +230,11 @@ impl Merged {
             .filter(|given| Some(*given) != won)
             .chain(won)
         {
-            self.provenance.record(path, assignment.clone());
+            let mut assignment = assignment.clone();
+            if Settings::is_secret(path) {
+                assignment.value = HIDDEN.to_owned();
+            }
+            self.provenance.record(path, assignment);
         }
     }
 

@@ -543,3 +543,32 @@ fn files_that_cannot_be_used_are_named() {
         9
     );
 }
+
+#[test]
+fn a_secret_setting_is_used_and_never_shown() {
+    let url = "postgres://streamhouse:hush@db.example/streamhouse";
+    let loaded = toml(&format!("[metadata]\nurl = '{url}'\nschema = 'mine'"))
+        .set("metadata.url=postgres://streamhouse:hush2@db.example/streamhouse")
+        .load()
+        .unwrap();
+    let revealed = loaded.settings.metadata.url.reveal();
+    assert_eq!(revealed, Some(url.replace("hush", "hush2").as_str()));
+    let dump = loaded.dump_toml();
+    assert!(
+        dump.contains("# url is set and not shown # from --set"),
+        "{dump}"
+    );
+    let explained = loaded.provenance.explain("metadata.url").unwrap();
+    assert_eq!(explained.given.len(), 2);
+    let shown = format!(
+        "{dump} {explained:?} {:?} {:?}",
+        loaded.settings,
+        loaded.settings.get("metadata.url")
+    );
+    assert!(!shown.contains("hush"), "{shown}");
+    let dumped = toml(&dump).load().unwrap().settings;
+    assert_eq!(dumped.metadata.schema, "mine");
+    assert_eq!(dumped.metadata.url.reveal(), None);
+    let pasted = problems(toml("[metadata]\nurl = '[hidden]'"));
+    assert!(pasted[0].contains("write the secret itself"), "{pasted:?}");
+}
