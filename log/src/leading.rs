@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
-use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId, ShardRow, StoreError};
+use streamhouse_metadata::store::{Incarnation, Lsn, MetadataStore, ShardId, ShardRow, StoreError};
 use streamhouse_protocol::ids::{LeaderEpoch, TopicId};
 use streamhouse_runtime::Ambient;
 use streamhouse_storage::cache::BlockCache;
@@ -233,6 +233,74 @@ impl Log {
         if let Some(flush) = &self.shared {
             flush.settled.notify_waiters();
         }
+    }
+
+    /// Holds the database against what this log saw committed: another server may answer for it that lacks the last
+    /// commits. Shards of which it lacks any stop, so that nothing is acknowledged on top; shards that were granted to
+    /// others are ceded. Says how many stopped.
+    ///
+    /// # Errors
+    /// If the metadata store failed: ask again.
+    pub async fn check_recorded(&self) -> Result<usize, StoreError> {
+        // Before the rows are read: what is committed meanwhile may be in them or not.
+        let seen = self.shards().iter().filter_map(|shard| {
+            let inner = shard.lock();
+            let leads = inner.standing != Standing::Elsewhere && inner.stopped.is_none();
+            leads.then_some((shard.id, inner.epoch, inner.recorded.next_lsn))
+        });
+        let seen: Vec<_> = seen.collect();
+        let rows = self.store().shards().await?;
+        let mut stopped = 0;
+        for (id, epoch, next_lsn) in seen {
+            let row = rows.iter().find(|row| row.shard == id);
+            let lost = match row {
+                None => Some("the database has lost the shard's row".to_owned()),
+                Some(row) => self.lost_by(row, epoch, next_lsn).await?,
+            };
+            let Some(lost) = lost else { continue };
+            let reason = format!("metadata_regression: {lost}");
+            let mut inner = self.shard_of(id).lock();
+            if inner.is_led_under(epoch, self.incarnation) && inner.stopped.is_none() {
+                tracing::error!(shard = id.0, %reason, "the shard stopped; its objects are kept");
+                inner.stop(reason);
+                stopped += 1;
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// What the database has lost of a shard that this broker led under `epoch` up to `next_lsn`. If it lost nothing and
+    /// the shard is led elsewhere by now, it is ceded.
+    async fn lost_by(
+        &self,
+        row: &ShardRow,
+        epoch: LeaderEpoch,
+        next_lsn: Lsn,
+    ) -> Result<Option<String>, StoreError> {
+        let is_ours = row.epoch == epoch && row.incarnation == Some(self.incarnation);
+        let found = if is_ours || row.epoch < epoch {
+            row.next_lsn
+        } else {
+            // Whoever came after us may have written since: what he began with counts.
+            let grants = self.store().grants(row.shard).await?;
+            let later = grants.into_iter().find(|grant| grant.epoch > epoch);
+            later.map_or(row.next_lsn, |grant| grant.at_lsn)
+        };
+        if found < next_lsn {
+            return Ok(Some(format!(
+                "the database ends at manifest {found}, this broker saw {next_lsn} committed"
+            )));
+        }
+        if row.epoch < epoch || (row.epoch == epoch && !is_ours) {
+            return Ok(Some(format!(
+                "the database grants it under epoch {}, this broker leads it under {epoch}",
+                row.epoch
+            )));
+        }
+        if !is_ours {
+            self.cede(row.shard, epoch);
+        }
+        Ok(None)
     }
 
     /// Gives back the room of what is staged, and tells those who wait.

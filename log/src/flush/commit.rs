@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use streamhouse_metadata::store::{
-    Commit, CommitError, CommitOutcome, Lsn, NewObject, Outcome, StoreError,
+    Commit, CommitError, CommitName, CommitOutcome, Lsn, ManifestCommit, NewObject, Outcome,
+    StoreError,
 };
 use streamhouse_protocol::ids::LeaderEpoch;
 
@@ -226,42 +227,23 @@ impl Log {
         }
     }
 
-    /// The outcomes as the rows show them; `None` if nothing of the commit is there.
+    /// What became of a commit whose outcome was unknown; `None` if nothing of it is there. The store waits for what is
+    /// still under way, and answers for all shards at once: either some shard won, or it did not happen and may be repeated
+    /// as it is.
     async fn read_back(&self, commit: &Commit) -> Result<Option<Vec<CommitOutcome>>, StoreError> {
-        let mut outcomes = self.rows_of(commit).await?;
-        if outcomes.contains(&CommitOutcome::Committed)
-            && outcomes.contains(&CommitOutcome::Refused)
-        {
-            // The shards were read one after the other, and the commit may have come through in between. Now that some of
-            // it is there, all of it is.
-            outcomes = self.rows_of(commit).await?;
-        }
-        // One transaction: either some shard won, or it did not happen and may be repeated as it is.
+        let names: Vec<CommitName> = commit.manifests.iter().map(name_of).collect();
+        let resolved = self.store().resolve(names.clone()).await?;
+        let outcomes: Vec<CommitOutcome> = names
+            .iter()
+            .zip(resolved)
+            .map(|(name, found)| match found.happened(name) {
+                true => CommitOutcome::Committed,
+                false => CommitOutcome::Refused,
+            })
+            .collect();
         Ok(outcomes
             .contains(&CommitOutcome::Committed)
             .then_some(outcomes))
-    }
-
-    /// Which manifests of a commit are there, shard by shard.
-    async fn rows_of(&self, commit: &Commit) -> Result<Vec<CommitOutcome>, StoreError> {
-        let mut outcomes = Vec::with_capacity(commit.manifests.len());
-        for manifest in &commit.manifests {
-            let rows = self
-                .store()
-                .manifests(manifest.shard, manifest.lsn, 1)
-                .await?;
-            let ours = rows.first().is_some_and(|row| {
-                row.lsn == manifest.lsn
-                    && row.epoch == manifest.epoch
-                    && row.incarnation == manifest.incarnation
-            });
-            outcomes.push(if ours {
-                CommitOutcome::Committed
-            } else {
-                CommitOutcome::Refused
-            });
-        }
-        Ok(outcomes)
     }
 
     fn record(&self, part: &SealedPart) -> Result<(), FlushError> {
@@ -331,6 +313,15 @@ impl Log {
             )));
         }
         Ok(Refused::Fenced(row.epoch))
+    }
+}
+
+fn name_of(manifest: &ManifestCommit) -> CommitName {
+    CommitName {
+        shard: manifest.shard,
+        lsn: manifest.lsn,
+        epoch: manifest.epoch,
+        incarnation: manifest.incarnation,
     }
 }
 

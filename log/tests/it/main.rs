@@ -11,6 +11,8 @@ mod older_database;
 mod reads;
 mod recovery;
 mod retention;
+mod shared;
+mod shared_world;
 mod stopped;
 mod times;
 mod world;

@@ -25,7 +25,11 @@ impl Restorable {
             dir: tempfile::tempdir().unwrap(),
         };
         own.open().await;
-        set_up(own.database()).await;
+        set_up(
+            own.database(),
+            streamhouse_metadata::store::Durability::Local,
+        )
+        .await;
         own.world.start().await;
         own
     }

@@ -30,7 +30,7 @@ use crate::doubtful::DoubtfulStore;
 pub(crate) const TOPIC: TopicId = TopicId(0x7070);
 pub(crate) const SHARDS: u32 = 4;
 const WAL_DIR: u128 = 0xd1;
-const CLUSTER: u128 = 0xc1;
+pub(crate) const CLUSTER: u128 = 0xc1;
 
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
@@ -106,11 +106,11 @@ pub(crate) fn address(partition: i32) -> PartitionAddress {
 }
 
 /// Makes the cluster and its topic.
-pub(crate) async fn set_up(store: &dyn MetadataStore) {
+pub(crate) async fn set_up(store: &dyn MetadataStore, durability: Durability) {
     let cluster = NewCluster {
         cluster_id: CLUSTER,
         shards: SHARDS,
-        durability: Durability::Local,
+        durability,
     };
     store.initialise(cluster).await.unwrap();
     let partitions = (0..3).map(|index| address(index).shard).collect();
@@ -135,7 +135,7 @@ impl World {
         let ambient = ambient(&clock, &chance, Tasks::new());
         let memory = MemoryStore::new(ambient.clone());
         let store = Arc::new(DoubtfulStore::new(memory, Arc::clone(&chance) as _));
-        set_up(&*store).await;
+        set_up(&*store, Durability::Local).await;
         let settings = LogSettings {
             flush_bytes: u64::MAX,
             ..LogSettings::default()
@@ -270,45 +270,42 @@ impl World {
     }
 
     /// Every value of a partition from `offset` on, with its offset.
-    pub(crate) async fn values(&self, partition: i32, mut offset: i64) -> Vec<(i64, String)> {
-        let mut values = Vec::new();
-        loop {
-            let fetched = self
-                .log()
-                .read(
-                    address(partition),
-                    offset,
-                    Isolation::ReadUncommitted,
-                    4096,
-                    true,
-                )
-                .await
-                .unwrap();
-            if fetched.pieces.is_empty() {
-                assert_eq!(
-                    offset, fetched.offsets.high_watermark,
-                    "an empty read below the high watermark"
-                );
-                return values;
-            }
-            for batch in fetched.into_batches() {
-                let batch = batch.unwrap();
-                batch.verify_crc().unwrap();
-                let limits = streamhouse_protocol::compression::Limits::DEFAULT;
-                for record in &Records::unpack(&batch, &limits).unwrap() {
-                    let record = record.unwrap();
-                    if record.offset >= offset {
-                        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-                        values.push((record.offset, value));
-                    }
+    pub(crate) async fn values(&self, partition: i32, offset: i64) -> Vec<(i64, String)> {
+        values(self.log(), partition, offset).await
+    }
+}
+
+/// Every value of a partition from `offset` on, with its offset.
+pub(crate) async fn values(log: &Log, partition: i32, mut offset: i64) -> Vec<(i64, String)> {
+    let mut values = Vec::new();
+    let isolation = Isolation::ReadUncommitted;
+    loop {
+        let fetched = log.read(address(partition), offset, isolation, 4096, true);
+        let fetched = fetched.await.unwrap();
+        if fetched.pieces.is_empty() {
+            assert_eq!(
+                offset, fetched.offsets.high_watermark,
+                "an empty read below the high watermark"
+            );
+            return values;
+        }
+        for batch in fetched.into_batches() {
+            let batch = batch.unwrap();
+            batch.verify_crc().unwrap();
+            let limits = streamhouse_protocol::compression::Limits::DEFAULT;
+            for record in &Records::unpack(&batch, &limits).unwrap() {
+                let record = record.unwrap();
+                if record.offset >= offset {
+                    let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+                    values.push((record.offset, value));
                 }
-                offset = batch.next_offset();
             }
+            offset = batch.next_offset();
         }
     }
 }
 
-fn ambient(clock: &ManualClock, chance: &Arc<SeededChance>, tasks: Tasks) -> Ambient {
+pub(crate) fn ambient(clock: &ManualClock, chance: &Arc<SeededChance>, tasks: Tasks) -> Ambient {
     Ambient {
         clock: Arc::new(clock.clone()),
         chance: Arc::clone(chance) as Arc<dyn Chance>,

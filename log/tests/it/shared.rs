@@ -1,0 +1,232 @@
+//! `shared` durability: nothing is acknowledged before its object is stored and its manifest is committed, whoever dies.
+
+use std::time::Duration;
+
+use streamhouse_log::append::AppendError;
+use streamhouse_log::read::ReadError;
+use streamhouse_metadata::store::*;
+use streamhouse_storage::objects::Fault;
+
+use crate::doubtful::Doubt;
+use crate::shared_world::Shared;
+use crate::world::{address, batch, numbered, sequenced, values};
+
+#[tokio::test]
+async fn a_batch_is_acknowledged_when_its_manifest_is_committed_and_not_before() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.faults.set_down(true);
+    let staged = broker.stage(0, &batch(&["a", "b"])).unwrap();
+    let mut acknowledged = Box::pin(staged.acknowledged());
+    shared.pass(Duration::from_secs(2)).await;
+    assert!(futures::poll!(&mut acknowledged).is_pending());
+    assert_eq!(broker.high_watermark(0), 0);
+    assert_eq!(values(&broker.log, 0, 0).await, Vec::new());
+    shared.faults.set_down(false);
+    let appended = shared.turning(acknowledged).await.unwrap();
+    assert_eq!(appended.base_offset, 0);
+    assert_eq!(values(&broker.log, 0, 0).await, numbered(&["a", "b"]));
+    let row = shared.store.read_shard(address(0).shard).await.unwrap();
+    assert_eq!(row.unwrap().next_lsn, Lsn(1));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_when_its_broker_and_all_it_had_is_gone() {
+    let shared = Shared::new().await;
+    let first = shared.leader().await;
+    shared
+        .append(&first, 0, &sequenced(1, 0, 0, &["a", "b"]))
+        .await;
+    shared.append(&first, 1, &batch(&["x"])).await;
+    let epoch = first.log.led()[0].1;
+    drop(first);
+    let second = shared.leader().await;
+    assert!(second.log.led().iter().all(|(_, newer)| *newer > epoch));
+    assert_eq!(values(&second.log, 0, 0).await, numbered(&["a", "b"]));
+    assert_eq!(values(&second.log, 1, 0).await, numbered(&["x"]));
+    // The producer did not hear the answer and asks the new leader.
+    let again = shared
+        .append(&second, 0, &sequenced(1, 0, 0, &["a", "b"]))
+        .await;
+    assert_eq!(again.base_offset, 0);
+    let next = shared.append(&second, 0, &sequenced(1, 0, 2, &["c"])).await;
+    assert_eq!(next.base_offset, 2);
+}
+
+#[tokio::test]
+async fn a_zombie_acknowledges_nothing_and_leads_no_more() {
+    let shared = Shared::new().await;
+    let zombie = shared.leader().await;
+    shared.append(&zombie, 0, &batch(&["a"])).await;
+    let heir = shared.leader().await;
+    let lost = shared.try_append(&zombie, 0, &batch(&["lost"])).await;
+    assert!(lost.is_err());
+    assert_eq!(
+        zombie.stage(0, &batch(&["more"])).unwrap_err(),
+        AppendError::NotLeader
+    );
+    assert_eq!(
+        zombie.log.offsets(address(0)).unwrap_err(),
+        ReadError::NotLeader
+    );
+    shared.append(&heir, 0, &batch(&["b"])).await;
+    assert_eq!(values(&heir.log, 0, 0).await, numbered(&["a", "b"]));
+    assert_eq!(zombie.log.stopped_shards(), Vec::new());
+}
+
+#[tokio::test]
+async fn a_fenced_shard_takes_no_other_with_it() {
+    let shared = Shared::new().await;
+    let (first, second) = (shared.leader().await, shared.broker().await);
+    let (lost, kept) = (address(0), address(1));
+    assert_ne!(lost.shard, kept.shard);
+    shared.grant(&second, lost.shard).await;
+    let doomed = first.stage(0, &batch(&["doomed"])).unwrap();
+    let good = first.stage(1, &batch(&["good"])).unwrap();
+    let (doomed, good) = shared
+        .turning(async { tokio::join!(doomed.acknowledged(), good.acknowledged()) })
+        .await;
+    assert!(doomed.is_err() && good.is_ok());
+    assert_eq!(values(&first.log, 1, 0).await, numbered(&["good"]));
+}
+
+#[tokio::test]
+async fn a_drained_shard_holds_nothing_that_is_not_recorded_and_can_be_taken_back() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let staged = broker.stage(0, &batch(&["a"])).unwrap();
+    let drained = shared.turning(broker.log.drain(address(0).shard)).await;
+    assert_eq!(staged.acknowledged().await.unwrap().base_offset, 0);
+    assert_eq!(
+        broker.stage(0, &batch(&["b"])).unwrap_err(),
+        AppendError::NotLeader
+    );
+    assert_eq!(values(&broker.log, 0, 0).await, numbered(&["a"]));
+    broker.log.resume(drained.unwrap());
+    shared.append(&broker, 0, &batch(&["b"])).await;
+    assert_eq!(values(&broker.log, 0, 0).await, numbered(&["a", "b"]));
+}
+
+#[tokio::test]
+async fn a_commit_with_an_unknown_outcome_is_neither_lost_nor_doubled() {
+    for doubt in [
+        Doubt::Refused,
+        Doubt::Before,
+        Doubt::After,
+        Doubt::Late,
+        Doubt::AfterAndBlind,
+        Doubt::BetweenReads,
+    ] {
+        let shared = Shared::new().await;
+        let broker = shared.leader().await;
+        shared.store.script([doubt, doubt]);
+        shared.append(&broker, 0, &batch(&["a"])).await;
+        shared.append(&broker, 0, &batch(&["b"])).await;
+        let seen = numbered(&["a", "b"]);
+        assert_eq!(values(&broker.log, 0, 0).await, seen, "{doubt:?}");
+        drop(broker);
+        let heir = shared.leader().await;
+        assert_eq!(values(&heir.log, 0, 0).await, seen, "{doubt:?}");
+        assert_eq!(heir.log.stopped_shards(), Vec::new(), "{doubt:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_with_an_unknown_outcome_is_neither_lost_nor_doubled() {
+    for fault in [Fault::SlowDown, Fault::FailBefore, Fault::FailAfter] {
+        let shared = Shared::new().await;
+        let broker = shared.leader().await;
+        shared.faults.script([Some(fault); 12]);
+        shared.append(&broker, 0, &batch(&["a"])).await;
+        drop(broker);
+        let heir = shared.leader().await;
+        assert_eq!(values(&heir.log, 0, 0).await, numbered(&["a"]), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_broker_asks_neither_store() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.append(&broker, 0, &batch(&["a"])).await;
+    // The one look for what dead lives left behind is over by then.
+    shared.pass(Duration::from_secs(30)).await;
+    let requests = shared.faults.requests();
+    let rows = shared.store.shards().await.unwrap();
+    shared.pass(Duration::from_secs(600)).await;
+    assert_eq!(shared.faults.requests(), requests);
+    assert_eq!(shared.store.shards().await.unwrap(), rows);
+}
+
+#[tokio::test]
+async fn producers_are_refused_when_memory_is_full_and_served_when_the_store_is_back() {
+    let mut shared = Shared::new().await;
+    shared.limits.staging_bytes = 64 << 10;
+    let broker = shared.leader().await;
+    shared.faults.set_down(true);
+    let large = "x".repeat(1000);
+    let mut staged = Vec::new();
+    let refused = loop {
+        match broker.stage(0, &batch(&[&large])) {
+            Ok(entry) => staged.push(entry),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, AppendError::Full);
+    let (bytes, bytes_max) = broker.log.staged_bytes().unwrap();
+    assert!(bytes <= bytes_max);
+    shared.pass(Duration::from_secs(5)).await;
+    assert!(broker.stage(0, &batch(&[&large])).is_err());
+    shared.faults.set_down(false);
+    let all = staged.into_iter().map(|entry| entry.acknowledged());
+    let answered = shared.turning(futures::future::join_all(all)).await;
+    assert!(answered.iter().all(Result::is_ok));
+    assert_eq!(broker.log.staged_bytes().unwrap().0, 0);
+    shared.append(&broker, 0, &batch(&["more"])).await;
+}
+
+#[tokio::test]
+async fn a_database_that_lost_commits_stops_their_shards_and_nothing_is_acknowledged_on_top() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.append(&broker, 0, &batch(&["kept"])).await;
+    let replica = shared.store.inner.copy();
+    shared.append(&broker, 0, &batch(&["lost"])).await;
+    shared.store.inner.fail_over(&replica);
+    assert!(
+        shared
+            .try_append(&broker, 0, &batch(&["on top"]))
+            .await
+            .is_err()
+    );
+    let stopped = broker.log.stopped_shards();
+    assert_eq!(stopped.len(), 1);
+    assert!(
+        stopped[0].1.starts_with("metadata_regression"),
+        "{stopped:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_lost_commits_is_found_by_looking() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.append(&broker, 0, &batch(&["kept"])).await;
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 0);
+    let replica = shared.store.inner.copy();
+    shared.append(&broker, 0, &batch(&["lost"])).await;
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 0);
+    shared.store.inner.fail_over(&replica);
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 1);
+    assert!(broker.stage(0, &batch(&["on top"])).is_err());
+    shared.append(&broker, 1, &batch(&["another shard"])).await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_flushed_at_shutdown() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let staged = broker.stage(0, &batch(&["a"])).unwrap();
+    drop(broker);
+    assert!(shared.turning(staged.acknowledged()).await.is_ok());
+}
