@@ -4,8 +4,9 @@
 //! that [`Loader::file`] reads a file. An empty file is a complete configuration.
 //!
 //! A walk through the files:
-//! - [`value`], [`size`], [`duration`], [`endpoint`], [`secret`]: what a setting may hold, and how it is written.
-//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`wal`], [`metadata`], [`log`],
+//! - [`value`], [`size`], [`duration`], [`endpoint`], [`storage_url`], [`secret`]: what a setting may hold, and how it
+//!   is written.
+//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`],
 //!   [`coordinator`] and [`telemetry`] are the sections, one per room; [`settings`] is all of them.
 //! - [`topic`]: the table of topic configs, their rules and the values in effect.
 //! - [`kafka`]: the table of Kafka's broker keys, and what DescribeConfigs shows of them.
@@ -29,11 +30,13 @@ pub mod log;
 pub mod memory;
 pub mod metadata;
 pub mod reference;
+pub mod s3;
 pub mod secret;
 pub mod section;
 pub mod settings;
 pub mod size;
 pub mod storage;
+pub mod storage_url;
 pub mod telemetry;
 pub mod topic;
 pub mod value;
@@ -50,4 +53,5 @@ pub use secret::Secret;
 pub use section::Field;
 pub use settings::{SectionDoc, Settings};
 pub use size::ByteSize;
+pub use storage_url::{StorageUrl, StoreEndpoint};
 pub use topic::{TopicConfigError, TopicConfigs, TopicDefaults, TopicOverrides};

@@ -5,6 +5,7 @@ use crate::coordinator::CoordinatorSettings;
 use crate::listener::ListenerSettings;
 use crate::log::LogSettings;
 use crate::metadata::MetadataSettings;
+use crate::s3::S3Settings;
 use crate::section::{Field, Section};
 use crate::storage::StorageSettings;
 use crate::telemetry::TelemetrySettings;
@@ -87,6 +88,8 @@ settings! {
     listener: ListenerSettings,
     /// Where bytes are kept.
     storage: StorageSettings,
+    /// The bucket, if bytes are kept in one.
+    s3: S3Settings,
     /// The write-ahead log.
     wal: WalSettings,
     /// The database of facts.
