@@ -17,6 +17,7 @@
 
 mod again;
 mod blocks;
+mod claim;
 mod class;
 mod create;
 mod error;
@@ -25,6 +26,7 @@ mod fault;
 mod folder;
 mod guard;
 mod key;
+mod probe;
 mod race;
 #[cfg(test)]
 pub(crate) mod rig;
@@ -47,20 +49,22 @@ use object_store::{
 use streamhouse_runtime::Ambient;
 
 pub use self::again::BlamesObject;
+pub use self::claim::ClaimError;
 pub use self::class::ObjectClass;
 pub use self::error::{
     CreateError, DeleteError, GetError, ListError, OpenFolderError, PutError, StoreError,
 };
 #[cfg(any(test, feature = "test-support"))]
 pub use self::fault::{Fault, FaultStore, Faults};
-pub use self::guard::ObjectCounts;
+pub use self::guard::{ObjectCounts, StoreHealth};
 pub use self::key::{KEY_SHARDS, ObjectId, ObjectKey, ObjectKind, ParseKeyError};
+pub use self::probe::ProbeError;
 pub use self::race::RaceError;
-pub use self::s3::{OpenS3Error, ParseS3PlaceError, S3Place, WireCounts};
+pub use self::s3::{OpenS3Error, ParseS3PlaceError, S3Limits, S3Place, WireCounts};
 pub use self::writer::ObjectWriter;
 
 use self::again::Condemned;
-use self::class::Patience;
+use self::class::{AtOnce, Patience};
 use self::folder::Folder;
 use self::guard::{Cause, Failure, Guard, Operation, Repeat, Request};
 use self::s3::wire::Wire;
@@ -87,6 +91,8 @@ struct Inner {
     guard: Guard,
     folder: Option<Arc<Folder>>,
     wire: Option<Arc<Wire>>,
+    /// Where the objects are, for humans.
+    place: String,
     part_bytes: usize,
     condemned: Condemned,
 }
@@ -111,12 +117,13 @@ impl Objects {
     /// The folder cannot be created, read or made durable.
     pub fn open_folder(path: &Path, ambient: Ambient) -> Result<Self, OpenFolderError> {
         let (folder, store) = Folder::open(path)?;
-        let guard = Guard::new(ambient, Patience::Folder);
+        let guard = Guard::new(ambient, Patience::Folder, AtOnce::default());
         let inner = Inner {
             store,
             guard,
             folder: Some(folder),
             wire: None,
+            place: path.display().to_string(),
             part_bytes: PART_BYTES_FOLDER,
             condemned: Condemned::default(),
         };
@@ -126,28 +133,39 @@ impl Objects {
     }
 
     /// Opens a bucket as object store. Credentials come from the process's environment, as with Amazon's own tools. Asks
-    /// nothing of the store yet: [`Objects::race_for_keys`] with two writers and one round shows whether bucket,
-    /// credentials and rights are right. Reads the profile files, which waits for the disk.
+    /// nothing of the store yet: [`Objects::probe`] shows whether bucket, credentials and rights are right, and
+    /// [`Objects::claim`] whether another cluster is there already. Reads the profile files, which waits for the disk.
     ///
     /// # Errors
     /// The profile or the settings are wrong.
-    pub fn open_s3(place: &S3Place, ambient: Ambient) -> Result<Self, OpenS3Error> {
+    pub fn open_s3(
+        place: &S3Place,
+        limits: S3Limits,
+        ambient: Ambient,
+    ) -> Result<Self, OpenS3Error> {
         let environment = s3::process_environment();
-        Self::open_s3_over(place, &environment, s3::network(), ambient)
+        Self::open_s3_over(place, limits, &environment, s3::network(), ambient)
     }
 
     fn open_s3_over(
         place: &S3Place,
+        limits: S3Limits,
         environment: &s3::Environment,
         connector: Arc<dyn HttpConnector>,
         ambient: Ambient,
     ) -> Result<Self, OpenS3Error> {
         let (store, wire) = s3::connect(place, environment, connector)?;
+        let patience = Patience::Remote(limits.attempt_timeout);
+        let at_once = AtOnce {
+            uploads: limits.uploads_at_once.max(1),
+            reads: limits.reads_at_once.max(1),
+        };
         let inner = Inner {
             store,
-            guard: Guard::new(ambient, Patience::Remote),
+            guard: Guard::new(ambient, patience, at_once),
             folder: None,
             wire: Some(wire),
+            place: place.to_string(),
             part_bytes: PART_BYTES_REMOTE,
             condemned: Condemned::default(),
         };
@@ -186,12 +204,15 @@ impl Objects {
             ("AWS_ACCESS_KEY_ID".to_owned(), server.key_id().to_owned()),
             ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
         ]);
-        Self::open_s3_over(&place, &environment, Arc::new(server.clone()), ambient)
+        let limits = S3Limits::default();
+        let connector = Arc::new(server.clone());
+        Self::open_s3_over(&place, limits, &environment, connector, ambient)
     }
 
     fn with_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
-        let guard = Guard::new(ambient, Patience::Remote);
+        let guard = Guard::new(ambient, Patience::REMOTE, AtOnce::default());
         let inner = Inner {
+            place: store.to_string(),
             store,
             guard,
             folder: None,
@@ -217,10 +238,35 @@ impl Objects {
         self.inner.guard.counts(class)
     }
 
-    /// What went over the wire so far, as the store's owner is billed for it; none for a store without one.
+    /// What went over the wire for `class` so far, as the store's owner is billed for it; none for a store without one.
     #[must_use]
-    pub fn wire_counts(&self) -> Option<WireCounts> {
-        self.inner.wire.as_ref().map(|wire| wire.counts())
+    pub fn wire_counts(&self, class: ObjectClass) -> Option<WireCounts> {
+        self.inner.wire.as_ref().map(|wire| wire.counts(class))
+    }
+
+    /// Whether the store serves us, all classes together.
+    #[must_use]
+    pub fn health(&self) -> StoreHealth {
+        self.inner.guard.health()
+    }
+
+    /// Whether requests of `class` fail at once now, because the store had stopped answering them; one at a time still
+    /// asks whether it is back.
+    #[must_use]
+    pub fn is_cut_off(&self, class: ObjectClass) -> bool {
+        self.inner.guard.is_cut_off(class)
+    }
+
+    /// For how many pairs of operation (put, get, list, delete) and key shard the store gets fewer requests now than it
+    /// is asked for, because it complained; at most 1,024.
+    #[must_use]
+    pub fn slowed_down(&self) -> usize {
+        self.inner.guard.limited()
+    }
+
+    /// Where the objects are: the folder, or `s3://bucket/prefix`.
+    pub(crate) fn place(&self) -> String {
+        self.inner.place.clone()
     }
 
     /// Stores an object whole. `body` is kept in memory until the store has it; see [`Objects::writer`] for more than

@@ -6,15 +6,18 @@
 //! of at least 5 MiB, in order, each named with its ETag). Signatures are not verified; the key id in them is.
 //!
 //! It can be asked in two ways: in the same process without any socket ([`S3Server`] is a connector of the client), so
-//! that a simulation owns its time; or over TCP ([`S3Server::listen`]), for brokers in processes of their own.
+//! that a simulation owns its time; or over TCP ([`S3Server::listen`]), for brokers in processes of their own. The binary
+//! `s3-server` is the latter as a process, which a second port steers ([`S3Server::listen_for_control`]).
 
 mod bucket;
+mod control;
 mod front;
 mod listen;
 mod objects;
 mod plan;
 mod request;
 mod uploads;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use streamhouse_runtime::Ambient;
 use self::bucket::Bucket;
 pub use self::listen::Listening;
 use self::plan::Plan;
-pub use self::plan::{Creates, S3Fault};
+pub use self::plan::{Creates, Denial, S3Fault};
 pub use self::request::S3Operation;
 use self::request::{Asked, Target};
 
@@ -43,8 +46,23 @@ pub struct Access {
     pub key: String,
     /// The status that was answered; 0 if there was no answer.
     pub status: u16,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body; those of a look without a body are none.
+    pub bytes_out: u64,
     /// The fault that it met.
     pub fault: Option<S3Fault>,
+}
+
+/// All requests for one operation since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct S3Totals {
+    /// Requests that came in, whatever became of them.
+    pub requests: u64,
+    /// Bytes of their bodies.
+    pub bytes_in: u64,
+    /// Bytes of the answers' bodies.
+    pub bytes_out: u64,
 }
 
 /// The server. Clones are handles to the same one.
@@ -69,7 +87,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Log {
     lines: VecDeque<Access>,
-    counts: BTreeMap<S3Operation, u64>,
+    totals: BTreeMap<S3Operation, S3Totals>,
 }
 
 /// An answer on its way to the client.
@@ -80,6 +98,12 @@ struct Reply {
     body: Bytes,
     /// The connection breaks after this many bytes of the body.
     cut_after: Option<usize>,
+}
+
+impl Reply {
+    fn bytes(&self) -> u64 {
+        self.cut_after.unwrap_or(self.body.len()) as u64
+    }
 }
 
 /// What happens instead of an answer.
@@ -131,6 +155,16 @@ impl S3Server {
         self.inner.plan.lock().creates = creates;
     }
 
+    /// How long every request takes besides what its fault says.
+    pub fn set_latency(&self, latency: Duration) {
+        self.inner.plan.lock().latency = latency;
+    }
+
+    /// The region that requests must be signed for; any, at first.
+    pub fn set_region(&self, region: &str) {
+        self.inner.plan.lock().region = Some(region.to_owned());
+    }
+
     /// How many keys a page of a listing holds; Amazon's 1,000 at first.
     pub fn set_page_keys(&self, keys: usize) {
         self.inner.bucket.lock().page_keys = keys.max(1);
@@ -139,8 +173,14 @@ impl S3Server {
     /// How many requests for `operation` came in since the start, whatever became of them.
     #[must_use]
     pub fn count(&self, operation: S3Operation) -> u64 {
+        self.totals(operation).requests
+    }
+
+    /// All requests for `operation` since the start.
+    #[must_use]
+    pub fn totals(&self, operation: S3Operation) -> S3Totals {
         let log = self.inner.log.lock();
-        log.counts.get(&operation).copied().unwrap_or(0)
+        log.totals.get(&operation).copied().unwrap_or_default()
     }
 
     /// The last lines of the access log, oldest first; a client that went away before its answer leaves none.
@@ -184,14 +224,25 @@ impl S3Server {
     async fn answer(&self, asked: Asked) -> Option<Reply> {
         let target = Target::of(&asked, &self.inner.bucket_name);
         let (operation, key) = (target.operation(), target.key().to_owned());
-        *self.inner.log.lock().counts.entry(operation).or_default() += 1;
-        let chance = &*self.inner.ambient.chance;
-        let fault = self.inner.plan.lock().next(operation, chance);
+        let bytes_in = asked.body.len() as u64;
+        self.note_arrival(operation, bytes_in);
+        let (fault, latency) = {
+            let mut plan = self.inner.plan.lock();
+            let fault = plan.next(operation, &*self.inner.ambient.chance);
+            (fault, plan.latency)
+        };
+        if !latency.is_zero() {
+            self.inner.ambient.clock.sleep(latency).await;
+        }
         let reply = self.act(&asked, target, fault).await;
+        let has_body = operation != S3Operation::Head;
+        let bytes_out = reply.as_ref().map_or(0, Reply::bytes) * u64::from(has_body);
         self.note(Access {
             operation,
             key,
             status: reply.as_ref().map_or(0, |reply| reply.status),
+            bytes_in,
+            bytes_out,
             fault,
         });
         match reply {
@@ -201,11 +252,19 @@ impl S3Server {
         }
     }
 
+    fn note_arrival(&self, operation: S3Operation, bytes_in: u64) {
+        let mut log = self.inner.log.lock();
+        let totals = log.totals.entry(operation).or_default();
+        totals.requests += 1;
+        totals.bytes_in += bytes_in;
+    }
+
     fn note(&self, access: Access) {
         let mut log = self.inner.log.lock();
         if log.lines.len() >= LOG_LINES_MAX {
             log.lines.pop_front();
         }
+        log.totals.entry(access.operation).or_default().bytes_out += access.bytes_out;
         log.lines.push_back(access);
     }
 
@@ -220,6 +279,10 @@ impl S3Server {
             Some(S3Fault::SlowDownBefore) => return Ok(slow_down()),
             Some(S3Fault::ErrorBefore) => return Ok(internal_error()),
             Some(S3Fault::SilenceBefore) => return Err(NoReply::Silence),
+            Some(S3Fault::Deny(denial)) => {
+                let (status, code) = denial.spelled();
+                return Ok(error(status, code));
+            }
             Some(S3Fault::Slow(pause)) => self.inner.ambient.clock.sleep(pause).await,
             Some(S3Fault::Late(pause)) => {
                 self.carry_out_late(asked.clone(), target, pause);
@@ -253,6 +316,7 @@ impl S3Server {
                 | S3Fault::SlowDownBefore
                 | S3Fault::ErrorBefore
                 | S3Fault::SilenceBefore
+                | S3Fault::Deny(_)
                 | S3Fault::Slow(_)
                 | S3Fault::Late(_)
                 | S3Fault::Twice,
@@ -282,10 +346,20 @@ impl S3Server {
     }
 
     async fn carry_out(&self, asked: &Asked, target: Target) -> Reply {
-        if !asked.is_signed_by(&self.inner.key_id) {
-            return error(403, "InvalidAccessKeyId");
+        let (creates, region) = {
+            let plan = self.inner.plan.lock();
+            (plan.creates, plan.region.clone())
+        };
+        match (asked.signer(), region) {
+            (Some((key_id, _)), _) if key_id != self.inner.key_id => {
+                return error(403, "InvalidAccessKeyId");
+            }
+            (Some((_, signed_for)), Some(region)) if signed_for != region => {
+                return error(400, "AuthorizationHeaderMalformed");
+            }
+            (Some(_), _) => {}
+            (None, _) => return error(403, "AccessDenied"),
         }
-        let creates = self.inner.plan.lock().creates;
         if let (Target::Put { key }, Creates::CheckedBefore, true) =
             (&target, creates, asked.creates())
         {

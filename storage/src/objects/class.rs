@@ -57,11 +57,12 @@ impl ObjectClass {
 
     /// How many requests of this class run at once; more wait. Old data gets few, so that its reads leave the disk
     /// and the memory of the answers to producers and tail readers.
-    pub(crate) fn requests_at_once(self) -> usize {
+    pub(crate) fn requests_at_once(self, most: AtOnce) -> usize {
         match self {
-            Self::Flush => 16,
-            Self::TailRead => 32,
-            Self::CatchUpRead | Self::Checkpoint => 8,
+            Self::Flush => most.uploads,
+            Self::TailRead => most.reads,
+            Self::CatchUpRead => (most.reads / 4).max(1),
+            Self::Checkpoint => 8,
             Self::Reorganisation | Self::Garbage => 4,
         }
     }
@@ -99,27 +100,57 @@ impl ObjectClass {
     }
 }
 
+/// How many requests run at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtOnce {
+    /// Uploads of produce requests.
+    pub(crate) uploads: usize,
+    /// Reads close to the end of the log; a quarter as many of old data come on top.
+    pub(crate) reads: usize,
+}
+
+impl Default for AtOnce {
+    fn default() -> Self {
+        Self {
+            uploads: 16,
+            reads: 32,
+        }
+    }
+}
+
 /// How long one attempt may take, by the kind of the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
-    /// A store behind a network: short for small requests, since a lost one is best tried again soon (the providers'
-    /// advice: 2 s, then 4 s).
-    Remote,
+    /// A store behind a network. The time is that of the first attempt of a small request, and short, since a lost one is
+    /// best tried again soon; later attempts get twice as long (the providers' advice: 2 s, then 4 s).
+    Remote(Duration),
     /// A folder: repeating a slow fsync makes it slower, so an attempt gives up only on a disk that hangs.
     Folder,
 }
 
 impl Patience {
+    /// A store behind a network, as its providers advise.
+    pub(crate) const REMOTE: Self = Self::Remote(Duration::from_secs(2));
+
     /// The limit of attempt number `attempt` (from 0) of a request that moves `bytes`.
     pub(crate) fn limit(self, attempt: u32, bytes: u64) -> Duration {
         const SMALL: u64 = 512 * 1024;
         const BYTES_PER_MS: u64 = 10_000;
         let transfer = Duration::from_millis(bytes / BYTES_PER_MS);
         match self {
-            Self::Remote if bytes <= SMALL && attempt == 0 => Duration::from_secs(2),
-            Self::Remote if bytes <= SMALL => Duration::from_secs(4),
-            Self::Remote => Duration::from_secs(if attempt == 0 { 1 } else { 4 }) + transfer,
+            Self::Remote(first) if attempt == 0 && bytes <= SMALL => first,
+            Self::Remote(first) if attempt == 0 => first / 2 + transfer,
+            Self::Remote(first) if bytes <= SMALL => first * 2,
+            Self::Remote(first) => first * 2 + transfer,
             Self::Folder => Duration::from_secs(60) + transfer,
+        }
+    }
+
+    /// How long a request waits for others of its class to end.
+    pub(crate) fn lane_limit(self) -> Duration {
+        match self {
+            Self::Remote(_) => Duration::from_secs(15),
+            Self::Folder => Duration::from_secs(120),
         }
     }
 }

@@ -13,6 +13,7 @@ mod budget;
 mod cause;
 mod counters;
 mod lane;
+mod pulse;
 mod rate;
 
 use std::future::Future;
@@ -22,13 +23,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use streamhouse_runtime::{Ambient, deadline};
+use tokio::sync::SemaphorePermit;
 
 pub(super) use self::cause::{Cause, cause};
 pub use self::counters::ObjectCounts;
 use self::counters::count;
 use self::lane::{Lane, Passing};
+use self::pulse::Pulse;
+pub use self::pulse::StoreHealth;
 use self::rate::Rate;
-use super::class::Patience;
+use super::class::{AtOnce, Patience};
+use super::s3::wire::on_behalf_of;
 use super::{KEY_SHARDS, ObjectClass, StoreError};
 
 /// The first pause is drawn from `0..50 ms`, the bound doubles each time, up to 5 s.
@@ -78,18 +83,24 @@ pub(super) struct Request {
     pub(super) repeat: Repeat,
 }
 
+/// The store does not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {0:?}")]
-struct TimedOut(Duration);
+pub(super) enum NoAnswer {
+    #[error("no answer within {0:?}")]
+    Within(Duration),
+    #[error("the object store does not answer")]
+    Known,
+}
 
+/// Others go first.
 #[derive(Debug, thiserror::Error)]
 enum SentAway {
     #[error("the object store asked for fewer requests, and others go first")]
     NoTurn,
     #[error("too many requests wait for the object store")]
     QueueFull,
-    #[error("the object store does not answer")]
-    NoAnswer,
+    #[error("requests to the object store take so long that this one had no turn")]
+    TooLate,
 }
 
 #[derive(Debug)]
@@ -99,16 +110,18 @@ pub(super) struct Guard {
     lanes: [Lane; ObjectClass::ALL.len()],
     /// By operation, then by key shard. Held for a look only.
     rates: [Mutex<Vec<Rate>>; Operation::COUNT],
+    pulse: Pulse,
 }
 
 impl Guard {
-    pub(super) fn new(ambient: Ambient, patience: Patience) -> Self {
+    pub(super) fn new(ambient: Ambient, patience: Patience, at_once: AtOnce) -> Self {
         let shards = usize::from(KEY_SHARDS);
         Self {
             ambient,
             patience,
-            lanes: ObjectClass::ALL.map(Lane::new),
+            lanes: ObjectClass::ALL.map(|class| Lane::new(class, at_once)),
             rates: std::array::from_fn(|_| Mutex::new(vec![Rate::default(); shards])),
+            pulse: Pulse::default(),
         }
     }
 
@@ -118,6 +131,26 @@ impl Guard {
 
     pub(super) fn counts(&self, class: ObjectClass) -> ObjectCounts {
         self.lane(class).counters.read()
+    }
+
+    /// Whether the store serves us, all classes together.
+    pub(super) fn health(&self) -> StoreHealth {
+        self.pulse.read(self.ambient.clock.monotonic())
+    }
+
+    /// Whether requests of `class` fail at once because the store has stopped answering them.
+    pub(super) fn is_cut_off(&self, class: ObjectClass) -> bool {
+        self.lane(class).is_open()
+    }
+
+    /// How many pairs of operation and key shard have a limit now, because the store complained about them.
+    pub(super) fn limited(&self) -> usize {
+        let now = self.ambient.clock.monotonic();
+        let limited = |rates: &Mutex<Vec<Rate>>| {
+            let mut rates = rates.lock();
+            rates.iter_mut().filter_map(|rate| rate.limit(now)).count()
+        };
+        self.rates.iter().map(limited).sum()
     }
 
     pub(super) fn doubted(&self, class: ObjectClass) {
@@ -187,25 +220,32 @@ impl Guard {
             return Err(sent_away(SentAway::NoTurn));
         }
         // The permit is held for one attempt and never while waiting for another permit.
-        let Some(_permit) = lane.enter().await else {
-            count(&lane.counters.shed);
-            return Err(sent_away(SentAway::QueueFull));
+        let _permit = match self.enter(request).await {
+            Ok(permit) => permit,
+            Err(why) => {
+                count(&lane.counters.shed);
+                return Err(sent_away(why));
+            }
         };
         let passing = match self.patience {
             // A folder that fails says so at once.
             Patience::Folder => None,
-            Patience::Remote => match lane.pass(&self.ambient) {
+            Patience::Remote(_) => match lane.pass(&self.ambient) {
                 Some(passing) => Some(passing),
                 None => {
                     count(&lane.counters.cut_short);
-                    return Err(sent_away(SentAway::NoAnswer));
+                    return Err(Failure {
+                        cause: Cause::SentAway,
+                        source: Arc::new(NoAnswer::Known),
+                    });
                 }
             },
         };
         count(&lane.counters.requests);
         let limit = self.patience.limit(attempt, request.bytes);
         let clock = self.ambient.clock.as_ref();
-        let answer = deadline(clock, clock.monotonic() + limit, make()).await;
+        let asked = on_behalf_of(request.class, make());
+        let answer = deadline(clock, clock.monotonic() + limit, asked).await;
         let answer = match answer {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(Failure {
@@ -214,15 +254,31 @@ impl Guard {
             }),
             None => Err(Failure {
                 cause: Cause::TimedOut,
-                source: Arc::new(TimedOut(limit)),
+                source: Arc::new(NoAnswer::Within(limit)),
             }),
         };
-        self.learn(
-            request,
-            passing,
-            answer.as_ref().err().map(|failure| failure.cause),
-        );
+        let failure = answer.as_ref().err();
+        self.learn(request, passing, failure.map(|failure| failure.cause));
+        let now = clock.monotonic();
+        match failure {
+            Some(failure) if !failure.cause.is_in_order() => {
+                self.pulse.failed(now, &failure.source);
+            }
+            Some(_) | None => self.pulse.answered(),
+        }
         answer
+    }
+
+    /// Waits for room in the lane, as long as any request may.
+    async fn enter(&self, request: Request) -> Result<SemaphorePermit<'_>, SentAway> {
+        let clock = self.ambient.clock.as_ref();
+        let limit = clock.monotonic() + self.patience.lane_limit();
+        let entering = self.lane(request.class).enter();
+        match deadline(clock, limit, entering).await {
+            Some(Some(permit)) => Ok(permit),
+            Some(None) => Err(SentAway::QueueFull),
+            None => Err(SentAway::TooLate),
+        }
     }
 
     /// Waits as long as the store's last complaint about this operation and key shard asks for; false if that is too
@@ -273,8 +329,8 @@ impl Guard {
         let lane = self.lane(class);
         match self.patience {
             Patience::Folder => true,
-            Patience::Remote if lane.budget.lock().pay() => true,
-            Patience::Remote => {
+            Patience::Remote(_) if lane.budget.lock().pay() => true,
+            Patience::Remote(_) => {
                 count(&lane.counters.unaffordable);
                 false
             }

@@ -2,11 +2,11 @@
 //! speak S3 ignore `If-None-Match`, or check it before they write and not while; no fence may rest on such a store.
 
 use futures::future::join_all;
+use object_store::PutPayload;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 
 use super::create::Creation;
-use super::guard::{Operation, Repeat, Request};
+use super::guard::Failure;
 use super::{ObjectClass, Objects, StoreError};
 
 /// Under this folder, which is no key shard, the objects of races come and go.
@@ -58,9 +58,9 @@ impl Objects {
             let number = self.inner.guard.ambient().chance.next_u128();
             let path = Path::from(format!("{FOLDER}/{number:032x}"));
             let outcome = self.race(&path, writers.max(2)).await;
-            let deleted = self.delete_racer(&path).await;
+            let deleted = self.delete_at(&path, CLASS).await;
             outcome?;
-            deleted?;
+            deleted.map_err(unavailable)?;
         }
         Ok(())
     }
@@ -95,38 +95,18 @@ impl Objects {
     }
 
     async fn is_there(&self, path: &Path, winner: &PutPayload) -> Result<(), RaceError> {
-        let store = &self.inner.store;
-        let get = || async { store.get(path).await?.bytes().await };
-        match self.inner.guard.run(racing(Operation::Get), get).await {
-            Ok(bytes) if winner.iter().flatten().eq(bytes.iter()) => Ok(()),
-            Ok(_) => Err(RaceError::Another),
-            Err(failure) => Err(RaceError::Unavailable {
-                source: failure.source,
-            }),
+        let bytes = self.read_at(path, CLASS).await.map_err(unavailable)?;
+        if winner.iter().flatten().eq(bytes.iter()) {
+            Ok(())
+        } else {
+            Err(RaceError::Another)
         }
-    }
-
-    async fn delete_racer(&self, path: &Path) -> Result<(), RaceError> {
-        let delete = || async {
-            match self.inner.store.delete(path).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(()),
-                outcome => outcome,
-            }
-        };
-        let deleted = self.inner.guard.run(racing(Operation::Delete), delete);
-        deleted.await.map_err(|failure| RaceError::Unavailable {
-            source: failure.source,
-        })
     }
 }
 
-fn racing(operation: Operation) -> Request {
-    Request {
-        class: CLASS,
-        operation,
-        shard: 0,
-        bytes: 0,
-        repeat: Repeat::Always,
+fn unavailable(failure: Failure) -> RaceError {
+    RaceError::Unavailable {
+        source: failure.source,
     }
 }
 

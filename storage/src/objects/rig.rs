@@ -11,7 +11,10 @@ use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
 
 use crate::s3_server::S3Server;
 
-use super::{FaultStore, Faults, ListedObject, ObjectId, ObjectKey, ObjectKind, Objects};
+use super::{
+    FaultStore, Faults, ListedObject, ObjectId, ObjectKey, ObjectKind, Objects, S3Limits, S3Place,
+    s3,
+};
 
 /// A world whose time passes when nothing else can go on.
 pub(crate) struct World {
@@ -115,6 +118,20 @@ impl S3Rig {
     pub(crate) fn truth(&self, key: &ObjectKey) -> Option<Bytes> {
         self.server.bytes(&format!("streamhouse/test/{key}"))
     }
+}
+
+/// The bucket `events` of the server that listens at `endpoint`, asked over the network.
+pub(crate) fn over_tcp(endpoint: String, ambient: Ambient) -> Objects {
+    let mut place = S3Place::parse("s3://events/cluster").expect("a bucket");
+    place.endpoint = Some(endpoint);
+    let environment = [
+        ("AWS_ACCESS_KEY_ID".to_owned(), "key-id".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
+    ];
+    let limits = S3Limits::default();
+    let objects =
+        Objects::open_s3_over(&place, limits, &environment.into(), s3::network(), ambient);
+    objects.expect("opened")
 }
 
 /// Lets tasks that were started run until they rest.

@@ -23,7 +23,7 @@ use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
-pub use self::place::{ParseS3PlaceError, S3Place};
+pub use self::place::{ParseS3PlaceError, S3Limits, S3Place};
 use self::profile::{Profile, ProfileError};
 pub use self::wire::WireCounts;
 use self::wire::{Wire, WireConnector};
@@ -93,7 +93,7 @@ pub(super) fn connect(
     let region = region.into_iter().flatten().next();
     let region = region.unwrap_or(REGION_DEFAULT).to_owned();
     let endpoint = place.endpoint(environment, &region);
-    let wire = Arc::new(Wire::to(&endpoint));
+    let wire = Arc::new(Wire::to(&place.bucket, &endpoint));
     let mut builder = from_environment(environment);
     if let Some(Profile {
         key_id: Some(key_id),

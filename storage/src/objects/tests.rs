@@ -41,7 +41,7 @@ mod s3 {
 
 mod s3_over_tcp {
     use super::*;
-    use crate::objects::{S3Place, s3};
+    use crate::objects::rig::over_tcp;
     use crate::s3_server::S3Server;
 
     fn open() -> (Objects, S3Server) {
@@ -51,14 +51,8 @@ mod s3_over_tcp {
             let here = ([127, 0, 0, 1], 0).into();
             tokio::runtime::Handle::current().block_on(server.listen(here))
         });
-        let mut place = S3Place::parse("s3://events/cluster").expect("a bucket");
-        place.endpoint = Some(listening.expect("a free port").endpoint());
-        let environment = [
-            ("AWS_ACCESS_KEY_ID".to_owned(), "key-id".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
-        ];
-        let objects = Objects::open_s3_over(&place, &environment.into(), s3::network(), ambient);
-        (objects.expect("opened"), server)
+        let listening = listening.expect("a free port");
+        (over_tcp(listening.endpoint(), ambient), server)
     }
     conformance!(open);
 }

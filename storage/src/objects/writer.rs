@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use object_store::{MultipartUpload, PutPayload};
 use streamhouse_runtime::{Ambient, Monotonic, deadline};
 
-use super::guard::{Cause, Operation, Repeat, Request};
+use super::guard::{Cause, Failure, Operation, Repeat, Request};
+use super::s3::wire::on_behalf_of;
 use super::{ObjectClass, ObjectKey, Objects, PutError, put_error};
 
 /// Pieces smaller than this are copied together, so that a part is not written in thousands of calls.
@@ -102,38 +103,51 @@ impl ObjectWriter {
         let Some(mut upload) = self.upload.take() else {
             return Ok(self.written);
         };
-        let guard = &self.objects.inner.guard;
-        // The store decides once: a completion is never repeated, whatever became of it.
-        let completing = &mut Some(upload.complete());
-        let complete = || {
-            let completing = completing.take();
-            async move { completing.expect("a completion runs once").await }
-        };
         let request = step(self.key, self.class, self.written, Repeat::Never);
-        match guard.run(request, complete).await {
+        // The store decides once: a completion is never repeated, whatever became of it.
+        let completed = {
+            let completing = &mut Some(upload.complete());
+            let complete = || {
+                let completing = completing.take();
+                async move { completing.expect("a completion runs once").await }
+            };
+            self.objects.inner.guard.run(request, complete).await
+        };
+        match completed {
             Ok(_) => Ok(self.written),
-            Err(mut failure) => {
-                if failure.cause == Cause::NotFound && self.objects.inner.folder.is_none() {
-                    // "No such upload" is also what a proxy hears that sends a completion twice.
-                    failure.cause = Cause::Unknown;
-                }
-                let staged = self
-                    .objects
-                    .in_folder(self.key, |folder, key| folder.remove_staged(&key))
-                    .await;
-                if let Err(error) = staged {
-                    tracing::warn!(key = %self.key, %error, "could not remove a failed upload; the next start does");
-                }
-                Err(put_error(self.key, failure))
-            }
+            Err(failure) => Err(self.not_completed(upload, failure).await),
         }
+    }
+
+    /// Removes what is left of an upload whose last step failed, as far as it is known.
+    async fn not_completed(
+        &mut self,
+        upload: Box<dyn MultipartUpload>,
+        mut failure: Failure,
+    ) -> PutError {
+        if self.objects.inner.folder.is_none() {
+            if failure.cause == Cause::NotFound {
+                // "No such upload" is also what a proxy hears that sends a completion twice.
+                failure.cause = Cause::Unknown;
+            }
+            // Its parts are paid for until it is given up, which the drop does.
+            self.upload = Some(upload);
+        }
+        let staged = self
+            .objects
+            .in_folder(self.key, |folder, key| folder.remove_staged(&key))
+            .await;
+        if let Err(error) = staged {
+            tracing::warn!(key = %self.key, %error, "could not remove a failed upload; the next start does");
+        }
+        put_error(self.key, failure)
     }
 
     /// Gives the object up and waits until the store has dropped what went up.
     pub async fn abort(mut self) {
         if let Some(upload) = self.upload.take() {
             let ambient = self.objects.inner.guard.ambient().clone();
-            abort_upload(ambient, self.key, upload).await;
+            abort_upload(ambient, self.key, self.class, upload).await;
         }
     }
 
@@ -193,7 +207,7 @@ impl ObjectWriter {
             && tokio::runtime::Handle::try_current().is_ok()
         {
             let ambient = self.objects.inner.guard.ambient().clone();
-            let abort = abort_upload(ambient.clone(), self.key, upload);
+            let abort = abort_upload(ambient.clone(), self.key, self.class, upload);
             // Nobody waits for it: the object is not visible either way.
             drop(ambient.tasks.spawn("abort-upload", abort));
         }
@@ -217,9 +231,15 @@ fn step(key: ObjectKey, class: ObjectClass, bytes: u64, repeat: Repeat) -> Reque
     }
 }
 
-async fn abort_upload(ambient: Ambient, key: ObjectKey, mut upload: Box<dyn MultipartUpload>) {
+async fn abort_upload(
+    ambient: Ambient,
+    key: ObjectKey,
+    class: ObjectClass,
+    mut upload: Box<dyn MultipartUpload>,
+) {
     let limit: Monotonic = ambient.clock.monotonic() + ABORT_LIMIT;
-    match deadline(ambient.clock.as_ref(), limit, upload.abort()).await {
+    let abort = on_behalf_of(class, upload.abort());
+    match deadline(ambient.clock.as_ref(), limit, abort).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%key, %error, "an upload could not be given up"),
         None => tracing::debug!(%key, "giving up an upload took too long"),

@@ -25,7 +25,7 @@ const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A server that listens. It stops with the tasks of its ambient world.
 #[derive(Debug)]
 pub struct Listening {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Listening {

@@ -30,10 +30,46 @@ pub enum S3Fault {
     Late(Duration),
     /// A proxy sends the request twice and passes on the second answer.
     Twice,
+    /// Refused with an error of S3's own; the request was not carried out.
+    Deny(Denial),
     /// The answer's body ends in the middle.
     Truncate,
     /// One bit of the answer's body is wrong.
     WrongBytes,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The credentials do not allow it.
+    AccessDenied,
+    /// The secret is another one.
+    BadSignature,
+    /// The session token has ended.
+    ExpiredToken,
+    /// The clocks differ.
+    ClockSkew,
+    /// The bucket is in another region.
+    WrongRegion,
+    /// There is no such bucket.
+    NoBucket,
+    /// The body took too long to arrive.
+    BodyTooSlow,
+}
+
+impl Denial {
+    /// Status and code, as S3 spells them.
+    pub(super) fn spelled(self) -> (u16, &'static str) {
+        match self {
+            Self::AccessDenied => (403, "AccessDenied"),
+            Self::BadSignature => (403, "SignatureDoesNotMatch"),
+            Self::ExpiredToken => (400, "ExpiredToken"),
+            Self::ClockSkew => (403, "RequestTimeTooSkewed"),
+            Self::WrongRegion => (301, "PermanentRedirect"),
+            Self::NoBucket => (404, "NoSuchBucket"),
+            Self::BodyTooSlow => (400, "RequestTimeout"),
+        }
+    }
 }
 
 /// What `If-None-Match: *` means to the server. Stores of every kind are in use.
@@ -54,6 +90,10 @@ pub(super) struct Plan {
     pub(super) per_mille: u64,
     pub(super) is_down: bool,
     pub(super) creates: Creates,
+    /// How long every request takes besides what its fault says.
+    pub(super) latency: Duration,
+    /// The region that requests must be signed for; none if any will do.
+    pub(super) region: Option<String>,
 }
 
 impl Plan {

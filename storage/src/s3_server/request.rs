@@ -62,13 +62,12 @@ impl Asked {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether the signature names this access key. What was signed is not verified.
-    pub(super) fn is_signed_by(&self, key_id: &str) -> bool {
-        let signature = self.header("authorization").unwrap_or_default();
-        signature
-            .split_once("Credential=")
-            .and_then(|(_, rest)| rest.split_once('/'))
-            .is_some_and(|(signer, _)| signer == key_id)
+    /// Access key and region that the signature names. What was signed is not verified.
+    pub(super) fn signer(&self) -> Option<(&str, &str)> {
+        let (_, scope) = self.header("authorization")?.split_once("Credential=")?;
+        let mut parts = scope.split('/');
+        let (key_id, _date, region) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((key_id, region))
     }
 
     /// Whether the object must not exist yet.
@@ -200,7 +199,7 @@ impl Target {
 }
 
 /// Percent-encoded text as it is meant; none if it is not text.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

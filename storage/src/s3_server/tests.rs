@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{S3Fault, S3Operation};
+use super::{S3Fault, S3Operation, S3Server, S3Totals};
 use crate::objects::rig::{S3Rig, key, listed, pattern, scale, settle};
-use crate::objects::{GetError, ObjectClass, Objects, PutError};
+use crate::objects::{GetError, ObjectClass, Objects, PutError, WireCounts};
 
 const CLASS: ObjectClass = ObjectClass::Flush;
 const TAIL: ObjectClass = ObjectClass::TailRead;
@@ -211,37 +211,104 @@ fn what_an_outcome_says_is_true_under_drawn_faults() {
     );
 }
 
+/// Uploads, reads, deletions and a listing, each for a class of its own, whatever becomes of them.
+async fn work(objects: &Objects, rounds: u64) {
+    for seq in 0..rounds {
+        drop(put(objects, seq).await);
+        drop(objects.get_range(&key(seq), 0..10, TAIL).await);
+        drop(objects.size(&key(seq), ObjectClass::CatchUpRead).await);
+        drop(objects.delete(&key(seq)).await);
+    }
+    drop(upload(objects, rounds).await);
+    settle().await;
+}
+
+/// What the objects and the server count of the same: requests and bytes, by operation.
+fn books(objects: &Objects, server: &S3Server) -> Vec<(&'static str, u64, u64)> {
+    use S3Operation::{Abort, Begin, Complete, Delete, Get, Head, List, Part, Put};
+    let wire = |of: fn(&WireCounts) -> u64| -> u64 {
+        let counts = ObjectClass::ALL.map(|class| objects.wire_counts(class));
+        counts.iter().flatten().map(of).sum()
+    };
+    let log = |operations: &[S3Operation], of: fn(&S3Totals) -> u64| -> u64 {
+        let totals = operations.iter().map(|operation| server.totals(*operation));
+        totals.map(|totals| of(&totals)).sum()
+    };
+    let requests = |totals: &S3Totals| totals.requests;
+    vec![
+        ("puts", wire(|w| w.puts), log(&[Put, Part], requests)),
+        ("gets", wire(|w| w.gets), log(&[Get], requests)),
+        ("heads", wire(|w| w.heads), log(&[Head], requests)),
+        (
+            "deletes",
+            wire(|w| w.deletes),
+            log(&[Delete, Abort], requests),
+        ),
+        ("lists", wire(|w| w.lists), log(&[List], requests)),
+        (
+            "posts",
+            wire(|w| w.posts),
+            log(&[Begin, Complete], requests),
+        ),
+        (
+            "sent",
+            wire(|w| w.bytes_sent),
+            log(&[Put, Part], |t| t.bytes_in),
+        ),
+    ]
+}
+
 #[test]
 fn the_wire_counts_what_the_access_log_counts() {
     let rig = S3Rig::new(8);
     rig.server.draw(200);
     rig.world.run(async {
-        for seq in 0..20 {
-            // Whatever becomes of them, they are counted.
-            drop(put(&rig.objects, seq).await);
-            drop(rig.objects.get_range(&key(seq), 0..10, TAIL).await);
-            drop(rig.objects.delete(&key(seq)).await);
-        }
-        drop(upload(&rig.objects, 100).await);
-        settle().await;
+        work(&rig.objects, 30).await;
         rig.server.draw(0);
         listed(&rig.objects).await;
     });
-    let wire = rig.objects.wire_counts().expect("there is a wire");
-    let server = |operations: &[S3Operation]| -> u64 {
-        let counts = operations
-            .iter()
-            .map(|operation| rig.server.count(*operation));
-        counts.sum()
-    };
-    use S3Operation::{Abort, Begin, Complete, Delete, Get, Head, List, Part, Put};
-    assert_eq!(wire.puts, server(&[Put, Part]));
-    assert_eq!(wire.gets, server(&[Get]));
-    assert_eq!(wire.heads, server(&[Head]));
-    assert_eq!(wire.deletes, server(&[Delete, Abort]));
-    assert_eq!(wire.lists, server(&[List]));
-    assert_eq!(wire.posts, server(&[Begin, Complete]));
-    assert!(wire.puts >= 20 && wire.gets >= 20 && wire.lists >= 256);
+    for (what, wire, log) in books(&rig.objects, &rig.server) {
+        assert_eq!(wire, log, "{what}");
+        assert!(wire > 0, "{what}");
+    }
+    // Each class has its own.
+    let counts = |class| rig.objects.wire_counts(class).expect("there is a wire");
+    assert!(counts(CLASS).puts > 30 && counts(CLASS).gets == 0);
+    assert!(counts(TAIL).gets >= 30 && counts(TAIL).puts == 0);
+    assert!(counts(ObjectClass::CatchUpRead).heads >= 30);
+    assert!(counts(ObjectClass::Garbage).deletes >= 30);
+    assert!(counts(ObjectClass::Garbage).lists >= 256);
+    assert_eq!(counts(ObjectClass::Reorganisation), WireCounts::default());
+}
+
+#[test]
+fn the_bytes_that_were_read_are_those_that_the_server_sent() {
+    let rig = S3Rig::new(9);
+    rig.server.script(
+        S3Operation::Get,
+        [
+            Some(S3Fault::ErrorBefore),
+            None,
+            Some(S3Fault::WrongBytes),
+            Some(S3Fault::SlowDownBefore),
+        ],
+    );
+    rig.world.run(async {
+        put(&rig.objects, 1).await.expect("stored");
+        for _ in 0..10 {
+            let read = rig.objects.get_range(&key(1), 0..700, TAIL).await;
+            read.expect("read");
+        }
+    });
+    let wire = rig.objects.wire_counts(TAIL).expect("there is a wire");
+    assert_eq!((wire.gets, wire.bytes_received), (12, 7_000));
+    let errors = [S3Fault::ErrorBefore, S3Fault::SlowDownBefore];
+    let log = rig.server.log();
+    let sent = log.iter().filter(|access| {
+        access.operation == S3Operation::Get
+            && access.fault.is_none_or(|fault| !errors.contains(&fault))
+    });
+    assert_eq!(sent.map(|access| access.bytes_out).sum::<u64>(), 7_000);
 }
 
 #[test]
@@ -261,3 +328,5 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(run(9), run(9));
     assert_ne!(run(9), run(10));
 }
+
+mod tcp;

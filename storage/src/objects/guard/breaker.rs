@@ -60,6 +60,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it is open, or asks whether the store is back.
+    pub(super) fn is_open(&self) -> bool {
+        self.state != State::Closed
+    }
+
     /// The store answered.
     pub(super) fn answered(&mut self, now: Monotonic, passage: Passage) {
         match (self.state, passage) {

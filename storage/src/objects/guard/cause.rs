@@ -37,6 +37,16 @@ impl Cause {
         }
     }
 
+    /// Whether the request failed because of what it asked for, and the store is in order.
+    pub(super) fn is_in_order(self) -> bool {
+        match self {
+            Self::NotFound | Self::Exists | Self::SentAway => true,
+            Self::Refused | Self::Throttled | Self::NotReached | Self::TimedOut | Self::Unknown => {
+                false
+            }
+        }
+    }
+
     /// Whether the store gave an answer worth the name.
     pub(super) fn is_answer(self) -> bool {
         match self {

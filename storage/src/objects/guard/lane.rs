@@ -11,6 +11,7 @@ use super::breaker::{Breaker, Passage};
 use super::budget::Budget;
 use super::counters::{Counters, count};
 use crate::objects::ObjectClass;
+use crate::objects::class::AtOnce;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -25,9 +26,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(class: ObjectClass) -> Self {
+    pub(super) fn new(class: ObjectClass, at_once: AtOnce) -> Self {
         Self {
-            at_once: Semaphore::new(class.requests_at_once()),
+            at_once: Semaphore::new(class.requests_at_once(at_once)),
             waiting: AtomicUsize::new(0),
             waiting_max: class.waiting_max(),
             budget: Mutex::new(Budget::full()),
@@ -44,6 +45,11 @@ impl Lane {
         let _waiting = Waiting::begin(self)?;
         let permit = self.at_once.acquire().await;
         Some(permit.expect("the semaphore is never closed"))
+    }
+
+    /// Whether requests fail at once because the store has stopped answering.
+    pub(super) fn is_open(&self) -> bool {
+        self.breaker.lock().is_open()
     }
 
     /// Lets a request pass to the store, unless the store has stopped answering.

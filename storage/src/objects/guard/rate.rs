@@ -79,10 +79,10 @@ impl Rate {
         self.grown_to = self.held_to;
     }
 
-    #[cfg(test)]
-    fn is_limited(&mut self, now: Monotonic) -> bool {
+    /// The limit, in thousandths of a request per second; none if there is none now.
+    pub(super) fn limit(&mut self, now: Monotonic) -> Option<u64> {
         self.grow(now);
-        self.limit.is_some()
+        self.limit
     }
 
     fn grow(&mut self, now: Monotonic) {

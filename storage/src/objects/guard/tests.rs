@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 
+use crate::objects::class::AtOnce;
 use crate::objects::rig::{Rig, key, pattern};
 use crate::objects::{Fault, GetError, ObjectClass};
 
@@ -111,7 +112,7 @@ fn repetitions_end_when_they_are_not_affordable_any_more() {
 #[test]
 fn who_comes_when_the_queue_is_full_is_sent_away() {
     let rig = rig();
-    let room = TAIL.requests_at_once() + TAIL.waiting_max();
+    let room = TAIL.requests_at_once(AtOnce::default()) + TAIL.waiting_max();
     let slow = Fault::Delay(Duration::from_millis(300));
     rig.faults.script((0..room).map(|_| Some(slow)));
     let reads = rig.run(join_all((0..room + 44).map(|_| read(&rig, TAIL))));

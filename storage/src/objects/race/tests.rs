@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::objects::rig::{S3Rig, World};
-use crate::objects::{Objects, RaceError, S3Place};
+use crate::objects::{Objects, RaceError, S3Limits, S3Place};
 use crate::s3_server::{Creates, S3Operation, S3Server};
 
 #[test]
@@ -40,7 +40,13 @@ fn told(server: &S3Server, world: &World, bucket: &str, key_id: &str) -> String 
     ];
     let connector = Arc::new(server.clone());
     let ambient = world.ambient.clone();
-    let objects = Objects::open_s3_over(&place, &environment.into(), connector, ambient);
+    let objects = Objects::open_s3_over(
+        &place,
+        S3Limits::default(),
+        &environment.into(),
+        connector,
+        ambient,
+    );
     let raced = world.run(objects.expect("opened").race_for_keys(2, 1));
     raced.expect_err("refused").to_string()
 }

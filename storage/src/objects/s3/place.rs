@@ -1,6 +1,10 @@
 //! Where the objects are: bucket, prefix, endpoint and region, as the settings spell them.
 
+use std::fmt;
+use std::time::Duration;
+
 use super::Environment;
+use crate::objects::class::AtOnce;
 
 /// A bucket and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,38 @@ pub struct S3Place {
     pub region: Option<String>,
     /// Whether the bucket is part of the host name (and of `endpoint`), not the first part of the path.
     pub is_virtual_hosted: bool,
+}
+
+/// What one broker may ask of a bucket at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct S3Limits {
+    /// How long the first attempt of a small request may take. Later ones get twice as long; large ones (over 512 KiB)
+    /// besides the time that their bytes take at 10 MB/s.
+    pub attempt_timeout: Duration,
+    /// How many uploads of produce requests run at once.
+    pub uploads_at_once: usize,
+    /// How many reads for consumers close to the end of the log run at once; a quarter as many of old data come on top.
+    pub reads_at_once: usize,
+}
+
+impl Default for S3Limits {
+    fn default() -> Self {
+        let AtOnce { uploads, reads } = AtOnce::default();
+        Self {
+            attempt_timeout: Duration::from_secs(2),
+            uploads_at_once: uploads,
+            reads_at_once: reads,
+        }
+    }
+}
+
+impl fmt::Display for S3Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.prefix.as_str(), &self.bucket) {
+            ("", bucket) => write!(f, "s3://{bucket}"),
+            (prefix, bucket) => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
 }
 
 /// A text that is not a bucket.

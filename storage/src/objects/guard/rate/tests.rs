@@ -30,7 +30,7 @@ fn nothing_waits_before_the_first_complaint() {
         rate.succeeded(at(0));
         assert_eq!(rate.reserve(at(0), Duration::ZERO), Some(Duration::ZERO));
     }
-    assert!(!rate.is_limited(at(0)));
+    assert!(rate.limit(at(0)).is_none());
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn complaints_of_one_wave_lower_the_rate_once() {
 #[test]
 fn the_rate_is_held_then_grows_and_the_limit_goes() {
     let mut rate = throttled_at(100);
-    assert!(rate.is_limited(at(3_999)));
+    assert!(rate.limit(at(3_999)).is_some());
     assert_eq!(rate.limit, Some(70_000), "held");
-    assert!(rate.is_limited(at(4_000)));
+    assert!(rate.limit(at(4_000)).is_some());
     assert_eq!(rate.limit, Some(73_500), "one second of growth");
-    assert!(!rate.is_limited(at(3_000 + 256_000)));
+    assert!(rate.limit(at(3_000 + 256_000)).is_none());
     assert_eq!(
         rate.reserve(at(300_000), Duration::ZERO),
         Some(Duration::ZERO)
@@ -125,6 +125,6 @@ proptest! {
     #[test]
     fn without_complaints_every_limit_goes(carried_out in 0_u64..100_000) {
         let mut rate = throttled_at(carried_out);
-        prop_assert!(!rate.is_limited(at(1_000_000)));
+        prop_assert!(rate.limit(at(1_000_000)).is_none());
     }
 }
