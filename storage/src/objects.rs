@@ -26,6 +26,7 @@ mod fault;
 mod folder;
 mod guard;
 mod key;
+mod open;
 mod probe;
 mod race;
 #[cfg(test)]
@@ -35,18 +36,15 @@ mod writer;
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use object_store::client::HttpConnector;
 use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions,
     PutOptions, PutPayload,
 };
-use streamhouse_runtime::Ambient;
 
 pub use self::again::BlamesObject;
 pub use self::claim::ClaimError;
@@ -58,18 +56,16 @@ pub use self::error::{
 pub use self::fault::{Fault, FaultStore, Faults};
 pub use self::guard::{ObjectCounts, StoreHealth};
 pub use self::key::{KEY_SHARDS, ObjectId, ObjectKey, ObjectKind, ParseKeyError};
+pub use self::open::OpenObjectsError;
 pub use self::probe::ProbeError;
 pub use self::race::RaceError;
 pub use self::s3::{OpenS3Error, ParseS3PlaceError, S3Limits, S3Place, WireCounts};
 pub use self::writer::ObjectWriter;
 
 use self::again::Condemned;
-use self::class::{AtOnce, Patience};
 use self::folder::Folder;
 use self::guard::{Cause, Failure, Guard, Operation, Repeat, Request};
 use self::s3::wire::Wire;
-#[cfg(any(test, feature = "test-support"))]
-use crate::s3_server::S3Server;
 use streamhouse_runtime::planted;
 
 /// The part size of uploads into a folder: large enough to be cheap, small enough to keep memory low.
@@ -109,129 +105,6 @@ pub struct ListedObject {
 }
 
 impl Objects {
-    /// Opens a local folder as object store, with fsync. Creates it if it does not exist, and removes what unfinished
-    /// uploads of earlier processes left. Waits for the disk. One process at a time: the caller holds the lock of the
-    /// data directory.
-    ///
-    /// # Errors
-    /// The folder cannot be created, read or made durable.
-    pub fn open_folder(path: &Path, ambient: Ambient) -> Result<Self, OpenFolderError> {
-        let (folder, store) = Folder::open(path)?;
-        let guard = Guard::new(ambient, Patience::Folder, AtOnce::default());
-        let inner = Inner {
-            store,
-            guard,
-            folder: Some(folder),
-            wire: None,
-            place: path.display().to_string(),
-            part_bytes: PART_BYTES_FOLDER,
-            condemned: Condemned::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
-    /// Opens a bucket as object store. Credentials come from the process's environment, as with Amazon's own tools. Asks
-    /// nothing of the store yet: [`Objects::probe`] shows whether bucket, credentials and rights are right, and
-    /// [`Objects::claim`] whether another cluster is there already. Reads the profile files, which waits for the disk.
-    ///
-    /// # Errors
-    /// The profile or the settings are wrong.
-    pub fn open_s3(
-        place: &S3Place,
-        limits: S3Limits,
-        ambient: Ambient,
-    ) -> Result<Self, OpenS3Error> {
-        let environment = s3::process_environment();
-        Self::open_s3_over(place, limits, &environment, s3::network(), ambient)
-    }
-
-    fn open_s3_over(
-        place: &S3Place,
-        limits: S3Limits,
-        environment: &s3::Environment,
-        connector: Arc<dyn HttpConnector>,
-        ambient: Ambient,
-    ) -> Result<Self, OpenS3Error> {
-        let (store, wire) = s3::connect(place, environment, connector)?;
-        let patience = Patience::Remote(limits.attempt_timeout);
-        let at_once = AtOnce {
-            uploads: limits.uploads_at_once.max(1),
-            reads: limits.reads_at_once.max(1),
-        };
-        let inner = Inner {
-            store,
-            guard: Guard::new(ambient, patience, at_once),
-            folder: None,
-            wire: Some(wire),
-            place: place.to_string(),
-            part_bytes: PART_BYTES_REMOTE,
-            condemned: Condemned::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
-    /// The objects of `store`, whose own retries must be off.
-    #[must_use]
-    pub fn new(store: Arc<dyn ObjectStore>, ambient: Ambient) -> Self {
-        Self::with_parts(store, ambient, PART_BYTES_REMOTE)
-    }
-
-    /// As [`Objects::new`], with parts of `part_bytes`: a simulation sees small objects go up in pieces.
-    #[cfg(any(test, feature = "test-support"))]
-    #[must_use]
-    pub fn in_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
-        Self::with_parts(store, ambient, part_bytes)
-    }
-
-    /// The bucket of `server`, asked without a socket: in the ambient world alone, so a simulation can run it.
-    ///
-    /// # Errors
-    /// The settings are wrong, which they are not.
-    #[cfg(any(test, feature = "test-support"))]
-    pub fn on_s3_server(server: &S3Server, ambient: Ambient) -> Result<Self, OpenS3Error> {
-        let place = S3Place {
-            bucket: server.bucket_name().to_owned(),
-            prefix: "streamhouse/test".to_owned(),
-            endpoint: Some("http://s3.test".to_owned()),
-            region: None,
-            is_virtual_hosted: false,
-        };
-        let environment = s3::Environment::from([
-            ("AWS_ACCESS_KEY_ID".to_owned(), server.key_id().to_owned()),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned()),
-        ]);
-        let limits = S3Limits::default();
-        let connector = Arc::new(server.clone());
-        Self::open_s3_over(&place, limits, &environment, connector, ambient)
-    }
-
-    fn with_parts(store: Arc<dyn ObjectStore>, ambient: Ambient, part_bytes: usize) -> Self {
-        let guard = Guard::new(ambient, Patience::REMOTE, AtOnce::default());
-        let inner = Inner {
-            place: store.to_string(),
-            store,
-            guard,
-            folder: None,
-            wire: None,
-            part_bytes,
-            condemned: Condemned::default(),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
-    }
-
-    /// An empty store in memory.
-    #[cfg(any(test, feature = "test-support"))]
-    #[must_use]
-    pub fn in_memory(ambient: Ambient) -> Self {
-        Self::new(Arc::new(object_store::memory::InMemory::new()), ambient)
-    }
-
     /// What was asked of the store for `class` so far.
     #[must_use]
     pub fn counts(&self, class: ObjectClass) -> ObjectCounts {

@@ -60,35 +60,15 @@ pub struct ParseS3PlaceError {
     text: String,
 }
 
-impl S3Place {
-    /// Reads `s3://bucket` or `s3://bucket/prefix`; the rest is as the environment says.
-    ///
-    /// # Errors
-    /// The scheme is another one, the bucket's name is not one (3 to 63 letters, digits, dots and hyphens), or the
-    /// prefix holds an empty part, `.` or `..`.
-    pub fn parse(text: &str) -> Result<Self, ParseS3PlaceError> {
-        let parsed = || {
-            let rest = text.strip_prefix("s3://")?;
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-            let is_part = |part: &str| {
-                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte);
-                !matches!(part, "" | "." | "..") && part.bytes().all(is_plain)
-            };
-            let is_prefix = prefix.is_empty() || prefix.split('/').all(is_part);
-            (is_bucket(bucket) && is_prefix).then(|| Self {
-                bucket: bucket.to_owned(),
-                prefix: prefix.to_owned(),
-                endpoint: None,
-                region: None,
-                is_virtual_hosted: false,
-            })
-        };
-        parsed().ok_or_else(|| ParseS3PlaceError {
+impl ParseS3PlaceError {
+    pub(in crate::objects) fn of(text: &str) -> Self {
+        Self {
             text: text.chars().take(200).collect(),
-        })
+        }
     }
+}
 
+impl S3Place {
     /// The endpoint without the bucket (unless the bucket is part of the host).
     pub(super) fn endpoint(&self, environment: &Environment, region: &str) -> String {
         let variable = |name: &str| environment.get(name).map(String::as_str);
@@ -105,13 +85,6 @@ impl S3Place {
             None => format!("https://s3.{region}.amazonaws.com"),
         }
     }
-}
-
-fn is_bucket(name: &str) -> bool {
-    let is_plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
-    };
-    (3..=63).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]
