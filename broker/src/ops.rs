@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use streamhouse_runtime::Ambient;
+use streamhouse_storage::objects::StoreHealth;
 use tokio::net::TcpListener;
 
 pub use watched::Watched;
@@ -29,6 +30,12 @@ const BUCKETS: [f64; 16] = [
 
 /// How often histograms are tidied.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// An object store that fails for less than this long is not told of: requests are repeated.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A failure that is older than this says nothing about the object store now.
+const STORE_ASKED_LATELY: Duration = Duration::from_secs(60);
 
 /// The process's metrics. Installed before anything counts.
 #[derive(Clone, Debug)]
@@ -121,8 +128,22 @@ impl Ops {
         if usage.is_some_and(|usage| usage.disk_full) {
             reasons.push("the disk has no room for another WAL file".to_owned());
         }
+        reasons.extend(store_trouble(&self.watched.objects.health()));
         reasons
     }
+}
+
+/// What the object store lacks, if it has failed for long and was asked lately: a broker without work does not ask.
+fn store_trouble(health: &StoreHealth) -> Option<String> {
+    let failing_for = health.failing_for.filter(|time| *time >= STORE_PATIENCE)?;
+    health
+        .last_failure_ago
+        .filter(|ago| *ago <= STORE_ASKED_LATELY)?;
+    let error = health.last_error.as_deref().unwrap_or_default();
+    let seconds = failing_for.as_secs();
+    Some(format!(
+        "every request to the object store has failed for {seconds} s: {error}"
+    ))
 }
 
 async fn render(State(ops): State<Ops>) -> Result<String, StatusCode> {
@@ -149,3 +170,6 @@ pub async fn bind(address: &str) -> std::io::Result<(TcpListener, SocketAddr)> {
     let address = socket.local_addr()?;
     Ok((socket, address))
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,10 @@ const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
     metric(MetricKind::Gauge, name, &[], meaning)
 }
 
+const fn class_gauge(name: &'static str, meaning: &'static str) -> Metric {
+    metric(MetricKind::Gauge, name, &["class"], meaning)
+}
+
 /// All metrics, by name.
 pub const METRICS: &[Metric] = &[
     gauge(
@@ -130,10 +134,28 @@ pub const METRICS: &[Metric] = &[
         &[],
         "reads that were begun before anybody asked",
     ),
+    class_gauge(
+        "streamhouse_storage_object_breaker_open",
+        "1 while requests to the object store fail at once, since it has stopped answering",
+    ),
+    counter(
+        "streamhouse_storage_object_breaker_opened_total",
+        &["class"],
+        "how often the object store was found to have stopped answering",
+    ),
     counter(
         "streamhouse_storage_object_bytes_total",
         &["class"],
         "bytes of objects that were written or read, by who asked; catch_up_read and tail_read are what consumers read",
+    ),
+    counter(
+        "streamhouse_storage_object_creates_verified_total",
+        &["class"],
+        "conditional writes whose outcome was settled by looking at the object",
+    ),
+    gauge(
+        "streamhouse_storage_object_failing_seconds",
+        "for how long every request to the object store has failed; 0 when the last one was answered in order",
     ),
     counter(
         "streamhouse_storage_object_reads_condemned_total",
@@ -146,6 +168,11 @@ pub const METRICS: &[Metric] = &[
         "answers of the object store that an object is gone or damaged, which were not believed but asked for once more",
     ),
     counter(
+        "streamhouse_storage_object_requests_cut_short_total",
+        &["class"],
+        "requests that failed at once, since the object store had stopped answering",
+    ),
+    counter(
         "streamhouse_storage_object_requests_failed_total",
         &["class"],
         "requests to the object store that failed for good",
@@ -156,9 +183,43 @@ pub const METRICS: &[Metric] = &[
         "requests to the object store that were tried again",
     ),
     counter(
+        "streamhouse_storage_object_requests_shed_total",
+        &["class"],
+        "requests that were sent away without asking the object store, since too many waited or others went first",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_throttled_total",
+        &["class"],
+        "requests that the object store answered with slow down",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_timed_out_total",
+        &["class"],
+        "requests to the object store without an answer in time",
+    ),
+    counter(
         "streamhouse_storage_object_requests_total",
         &["class"],
         "requests to the object store, repetitions included, by who asked; all of catch_up_read and tail_read are reads",
+    ),
+    counter(
+        "streamhouse_storage_object_requests_unaffordable_total",
+        &["class"],
+        "repetitions of requests to the object store that were not made, since too many were made already",
+    ),
+    gauge(
+        "streamhouse_storage_object_slowed_shards",
+        "pairs of operation and key shard that get fewer requests than they are asked for, since the object store complained",
+    ),
+    counter(
+        "streamhouse_storage_s3_bytes_total",
+        &["class", "direction"],
+        "bytes of objects that went to and came from the bucket, repetitions included; direction is sent or received",
+    ),
+    counter(
+        "streamhouse_storage_s3_requests_total",
+        &["class", "operation"],
+        "requests that the bucket's owner is billed for; operation is put (parts, too), get, head, list, delete or post",
     ),
     gauge(
         "streamhouse_wal_bytes",

@@ -3,7 +3,7 @@
 use metrics::{counter, gauge};
 use streamhouse_log::Log;
 use streamhouse_storage::cache::BlockCache;
-use streamhouse_storage::objects::{ObjectClass, Objects};
+use streamhouse_storage::objects::{ObjectClass, ObjectCounts, Objects, WireCounts};
 
 /// The rooms whose numbers are shown.
 #[derive(Clone, Debug)]
@@ -21,21 +21,21 @@ impl Watched {
     pub fn observe(&self) {
         self.observe_log();
         self.observe_cache();
+        self.observe_objects();
+    }
+
+    fn observe_objects(&self) {
+        let failing_for = self.objects.health().failing_for.unwrap_or_default();
+        gauge!("streamhouse_storage_object_failing_seconds").set(failing_for.as_secs_f64());
+        gauge!("streamhouse_storage_object_slowed_shards").set(self.objects.slowed_down() as f64);
         for class in ObjectClass::ALL {
-            let counts = self.objects.counts(class);
-            let class = class.label();
-            counter!("streamhouse_storage_object_requests_total", "class" => class)
-                .absolute(counts.requests);
-            counter!("streamhouse_storage_object_requests_repeated_total", "class" => class)
-                .absolute(counts.repeated);
-            counter!("streamhouse_storage_object_requests_failed_total", "class" => class)
-                .absolute(counts.failed);
-            counter!("streamhouse_storage_object_bytes_total", "class" => class)
-                .absolute(counts.bytes);
-            counter!("streamhouse_storage_object_reads_doubted_total", "class" => class)
-                .absolute(counts.doubted);
-            counter!("streamhouse_storage_object_reads_condemned_total", "class" => class)
-                .absolute(counts.condemned);
+            let is_open = self.objects.is_cut_off(class);
+            gauge!("streamhouse_storage_object_breaker_open", "class" => class.label())
+                .set(f64::from(u8::from(is_open)));
+            observe_class(class, &self.objects.counts(class));
+            if let Some(counts) = self.objects.wire_counts(class) {
+                observe_wire(class, &counts);
+            }
         }
     }
 
@@ -62,5 +62,78 @@ impl Watched {
         counter!("streamhouse_storage_cache_corrupt_total").absolute(stats.corrupt);
         counter!("streamhouse_storage_cache_read_aheads_total").absolute(stats.read_aheads);
         gauge!("streamhouse_storage_cache_held_bytes").set(stats.bytes_held as f64);
+    }
+}
+
+fn observe_class(class: ObjectClass, counts: &ObjectCounts) {
+    let class = class.label();
+    let show = |name: &'static str, count| counter!(name, "class" => class).absolute(count);
+    show(
+        "streamhouse_storage_object_breaker_opened_total",
+        counts.opened,
+    );
+    show("streamhouse_storage_object_bytes_total", counts.bytes);
+    show(
+        "streamhouse_storage_object_creates_verified_total",
+        counts.verified,
+    );
+    show(
+        "streamhouse_storage_object_reads_condemned_total",
+        counts.condemned,
+    );
+    show(
+        "streamhouse_storage_object_reads_doubted_total",
+        counts.doubted,
+    );
+    show(
+        "streamhouse_storage_object_requests_cut_short_total",
+        counts.cut_short,
+    );
+    show(
+        "streamhouse_storage_object_requests_failed_total",
+        counts.failed,
+    );
+    show(
+        "streamhouse_storage_object_requests_repeated_total",
+        counts.repeated,
+    );
+    show(
+        "streamhouse_storage_object_requests_shed_total",
+        counts.shed,
+    );
+    show(
+        "streamhouse_storage_object_requests_throttled_total",
+        counts.throttled,
+    );
+    show(
+        "streamhouse_storage_object_requests_timed_out_total",
+        counts.timed_out,
+    );
+    show("streamhouse_storage_object_requests_total", counts.requests);
+    show(
+        "streamhouse_storage_object_requests_unaffordable_total",
+        counts.unaffordable,
+    );
+}
+
+fn observe_wire(class: ObjectClass, counts: &WireCounts) {
+    let class = class.label();
+    for (operation, count) in [
+        ("put", counts.puts),
+        ("get", counts.gets),
+        ("head", counts.heads),
+        ("list", counts.lists),
+        ("delete", counts.deletes),
+        ("post", counts.posts),
+    ] {
+        counter!("streamhouse_storage_s3_requests_total", "class" => class, "operation" => operation)
+            .absolute(count);
+    }
+    for (direction, bytes) in [
+        ("sent", counts.bytes_sent),
+        ("received", counts.bytes_received),
+    ] {
+        counter!("streamhouse_storage_s3_bytes_total", "class" => class, "direction" => direction)
+            .absolute(bytes);
     }
 }

@@ -8,6 +8,8 @@ use streamhouse_runtime::Monotonic;
 
 use super::StoreError;
 
+/// A store that fails for this long is told of in the log; requests are repeated until then.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
 /// Of the last error this much is kept.
 const TEXT_CHARS_MAX: usize = 500;
 
@@ -31,18 +33,38 @@ pub(super) struct Pulse(Mutex<Beats>);
 #[derive(Debug, Default)]
 struct Beats {
     failing_since: Option<Monotonic>,
+    /// Whether the log tells of it.
+    is_told: bool,
     last: Option<(Monotonic, StoreError)>,
 }
 
 impl Pulse {
     pub(super) fn answered(&self) {
-        self.0.lock().failing_since = None;
+        let was_told = {
+            let mut beats = self.0.lock();
+            beats.failing_since = None;
+            std::mem::take(&mut beats.is_told)
+        };
+        if was_told {
+            tracing::info!("the object store serves requests again");
+        }
     }
 
     pub(super) fn failed(&self, now: Monotonic, why: &StoreError) {
-        let mut beats = self.0.lock();
-        beats.failing_since.get_or_insert(now);
-        beats.last = Some((now, StoreError::clone(why)));
+        let tells = {
+            let mut beats = self.0.lock();
+            let since = *beats.failing_since.get_or_insert(now);
+            beats.last = Some((now, StoreError::clone(why)));
+            let tells = !beats.is_told && now - since >= TOLD_AFTER;
+            beats.is_told |= tells;
+            tells
+        };
+        if tells {
+            tracing::warn!(
+                error = text(&**why),
+                "every request to the object store has failed for 10 s; it is tried again until it serves them"
+            );
+        }
     }
 
     pub(super) fn read(&self, now: Monotonic) -> StoreHealth {
