@@ -14,8 +14,9 @@ use std::sync::OnceLock;
 /// How often another port is tried when somebody else was faster.
 const TRIES_MAX: usize = 5;
 
-/// Makes a server with the port $1 and further arguments of the server $2, and TLS if $3 says so; says where it is, and
-/// waits for the end of its input. Debian keeps the programs outside of the search path.
+/// Makes a server with the port $1 and further arguments of the server $2, and TLS if $3 says so, or a standby of the
+/// server on port $4; says where it is, and waits for the end of its input. Debian keeps the programs outside of the
+/// search path.
 const KEEPER: &str = r#"
 set -eu
 for bin in /usr/lib/postgresql/*/bin; do
@@ -23,8 +24,11 @@ for bin in /usr/lib/postgresql/*/bin; do
 done
 folder=$(mktemp -d "${TMPDIR:-/tmp}/streamhouse-postgres-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
-initdb -D "$folder/data" -U streamhouse -A trust -E UTF8 --locale=C -N >"$folder/initdb.log" 2>&1 </dev/null \
-    || { cat "$folder/initdb.log" >&2; exit 1; }
+if [ "$3" = standby ]; then
+    pg_basebackup -h 127.0.0.1 -p "$4" -U streamhouse -D "$folder/data" -R -X stream -c fast -N
+else
+    initdb -D "$folder/data" -U streamhouse -A trust -E UTF8 --locale=C -N
+fi >"$folder/initdb.log" 2>&1 </dev/null || { cat "$folder/initdb.log" >&2; exit 1; }
 tls=
 if [ "$3" = tls ]; then
     cd "$folder"
@@ -57,18 +61,39 @@ pub struct Server {
 impl Server {
     /// Starts a server; `arguments` are added to its command line (`-c name=value ...`).
     pub fn start(arguments: &str) -> io::Result<Self> {
-        Self::start_somewhere(arguments, "plain")
+        Self::start_with(arguments, &["plain"])
     }
 
     /// Starts a server that can also be reached by TLS under the name `localhost`; [`Server::authority`] vouches for it.
     pub fn start_with_tls() -> io::Result<Self> {
-        Self::start_somewhere("", "tls")
+        Self::start_with("", &["tls"])
     }
 
-    fn start_somewhere(arguments: &str, protection: &str) -> io::Result<Self> {
+    /// Starts a standby, which has what this server committed so far and follows it. `SELECT pg_promote()` makes it a
+    /// primary, on the next timeline.
+    pub fn standby(&self) -> io::Result<Self> {
+        Self::start_with("", &["standby", &self.port.to_string()])
+    }
+
+    /// Runs SQL as the operator would, and returns what is told, a line per row.
+    pub fn run(&self, sql: &str) -> io::Result<String> {
+        let output = Command::new("psql")
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .arg(self.url())
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(io::Error::other(told));
+        }
+        let told = String::from_utf8_lossy(&output.stdout);
+        Ok(told.trim_end().to_owned())
+    }
+
+    fn start_with(arguments: &str, kind: &[&str]) -> io::Result<Self> {
         let mut last = io::Error::other("no port was tried");
         for _ in 0..TRIES_MAX {
-            match Self::start_on(free_port()?, arguments, protection) {
+            match Self::start_on(free_port()?, arguments, kind) {
                 Ok(server) => return Ok(server),
                 Err(error) => last = error,
             }
@@ -76,17 +101,11 @@ impl Server {
         Err(last)
     }
 
-    fn start_on(port: u16, arguments: &str, protection: &str) -> io::Result<Self> {
+    fn start_on(port: u16, arguments: &str, kind: &[&str]) -> io::Result<Self> {
         let mut command = Command::new("sh");
         command
-            .args([
-                "-c",
-                KEEPER,
-                "keeper",
-                &port.to_string(),
-                arguments,
-                protection,
-            ])
+            .args(["-c", KEEPER, "keeper", &port.to_string(), arguments])
+            .args(kind)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

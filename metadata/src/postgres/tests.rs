@@ -20,6 +20,7 @@ use crate::store::{
     OffsetRow, Outcome, ShardId, ShardRow, ShardShelf, TombstoneOutcome,
 };
 
+mod failover;
 mod faults;
 mod opening;
 
