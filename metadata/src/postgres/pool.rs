@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use streamhouse_runtime::{Ambient, deadline};
@@ -156,17 +157,20 @@ impl Pool {
         }
     }
 
-    /// A connection that nobody else uses. Nothing was sent on it for `operation` if this fails.
+    /// A connection that nobody else uses, within `limit` and the limits of the settings. Nothing was sent on it for
+    /// `operation` if this fails.
     pub(super) async fn take(
         &self,
         of: LaneOf,
         operation: &'static str,
+        limit: Duration,
     ) -> Result<Checkout, StoreError> {
         let clock = &*self.ambient.clock;
-        let limit = clock.monotonic() + self.settings.acquire_limit;
+        let begun = clock.monotonic();
+        let waits = self.settings.acquire_limit.min(limit);
         let lane = self.lane(of);
         let waiting = Arc::clone(&lane.permits).acquire_owned();
-        let permit = match deadline(clock, limit, waiting).await {
+        let permit = match deadline(clock, begun + waits, waiting).await {
             Some(Ok(permit)) => permit,
             Some(Err(_)) => return Err(unavailable(operation, "it was closed".to_owned())),
             None => {
@@ -175,17 +179,22 @@ impl Pool {
                     format!(
                         "all {} connections to the database were in use for {:?}; raise their number or look for \
                          what blocks the database",
-                        lane.size, self.settings.acquire_limit
+                        lane.size, waits
                     ),
                 ));
             }
         };
         let session = match lane.idle_session(self.timeline()) {
             Some(session) => session,
-            None => self
-                .connect()
-                .await
-                .map_err(|error| unavailable(operation, error.to_string()))?,
+            None => match deadline(clock, begun + limit, Box::pin(self.connect())).await {
+                Some(connected) => {
+                    connected.map_err(|error| unavailable(operation, error.to_string()))?
+                }
+                None => {
+                    let late = format!("there was no connection to the database within {limit:?}");
+                    return Err(unavailable(operation, late));
+                }
+            },
         };
         Ok(Checkout {
             session,
@@ -238,12 +247,17 @@ impl Pool {
         !self.is_listening.swap(true, Ordering::AcqRel)
     }
 
+    /// Remembers the timeline of a server that was seen; the newest one that was seen before.
+    pub(super) fn saw(&self, timeline: u32) -> u32 {
+        self.timeline.fetch_max(timeline, Ordering::AcqRel)
+    }
+
     /// Makes a connection and compares timelines.
     pub(super) async fn connect(&self) -> Result<Session, OpenError> {
         let session =
             open::connect(&self.target, &self.connector, &self.settings, &self.ambient).await?;
         let found = session.timeline();
-        let seen = self.timeline.fetch_max(found, Ordering::AcqRel);
+        let seen = self.saw(found);
         if found < seen {
             return Err(OpenError::Replaced {
                 server: self.target.name.clone(),

@@ -201,14 +201,28 @@ where
     let Terms {
         operation, frame, ..
     } = terms;
-    let mut checkout = pool.take(terms.lane, operation).await?;
     let clock = &*pool.ambient().clock;
-    let limit = clock.monotonic() + terms.limit;
+    let asked = clock.monotonic();
+    let mut checkout = pool.take(terms.lane, operation, terms.limit).await?;
+    let begun = match terms.lane {
+        // The wait for a connection has limits of its own.
+        LaneOf::Requests => clock.monotonic(),
+        // Late is too late, whatever took so long.
+        LaneOf::Heartbeats => asked,
+    };
+    let limit = begun + terms.limit;
     let framed = framed(checkout.session(), frame, work);
     match deadline(clock, limit, framed).await {
-        Some(Ok(done)) => {
+        Some(Ok(done)) if checkout.session().timeline() >= pool.timeline() => {
             pool.give_back(checkout);
             Ok(done)
+        }
+        Some(Ok(_)) => {
+            // What the server said is of a history that is over, and may be lost with it.
+            let phase = checkout.session().phase();
+            checkout.throw_away();
+            let replaced = "the database was replaced by another primary meanwhile".to_owned();
+            Err(Failure::Fault(Fault::Unavailable(replaced)).explain(operation, phase))
         }
         Some(Err(failure)) => {
             let phase = checkout.session().phase();

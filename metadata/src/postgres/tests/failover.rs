@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Scene, flush, lsns, name, settings};
 use crate::postgres::PostgresSettings;
-use crate::postgres::proxy::Proxy;
+use crate::postgres::proxy::{Mishap, Proxy, Write};
 use crate::postgres::server::{self, Server};
 use crate::store::CommitOutcome::Committed;
 use crate::store::{
-    BrokerRow, BrokerShelf, ClusterShelf, Incarnation, Lsn, ManifestShelf, MetadataStore,
+    BrokerRow, BrokerShelf, ClusterShelf, Incarnation, Lsn, ManifestShelf, MetadataStore, Outcome,
     RevisionCheck, ShardId, ShardShelf,
 };
 use streamhouse_protocol::ids::BrokerId;
@@ -105,4 +105,31 @@ async fn a_standby_that_lacks_the_last_commits_is_another_history() {
     assert_eq!(lsns(store, 0).await, [0]);
     let again = scene.lead(10).await;
     assert_eq!(again[0].timeline, 2);
+}
+
+#[tokio::test]
+async fn what_a_server_answers_that_was_replaced_meanwhile_is_unknown() {
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port()).unwrap();
+    let scene = Scene::with(PostgresSettings {
+        url: proxy.url(),
+        ..settings(server)
+    })
+    .await;
+    let rows = scene.lead(10).await;
+    proxy.plan(Write::Manifests, Mishap::Hold);
+    let committing = scene.store.commit(flush(&rows, 0));
+    let replacing = async {
+        proxy.until_met(1).await;
+        // As another connection does that finds the next primary.
+        scene.store.pool.saw(9);
+        proxy.release();
+    };
+    let (committed, ()) = tokio::join!(committing, replacing);
+    let error = committed.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::MayHaveHappened, "{error}");
+    let read = scene.store.read_shard(ShardId(0)).await.unwrap_err();
+    assert!(read.to_string().contains("replaced"), "{read}");
 }
