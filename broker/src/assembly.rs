@@ -5,52 +5,38 @@
 //! accepting, answer what was accepted, let the tasks end, close the WAL, close the database.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use streamhouse_config::{Loaded, Settings};
-use streamhouse_coordinator::Groups;
-use streamhouse_coordinator::service::{Grant, Shelves};
-use streamhouse_log::append::producers::ProducerBounds;
-use streamhouse_log::open::LogParts;
+use streamhouse_log::Log;
 use streamhouse_log::recovery::Recovered;
-use streamhouse_log::{Log, LogSettings};
-use streamhouse_metadata::sqlite::SqliteStore;
-use streamhouse_metadata::{
-    Durability, Incarnation, MetadataStore, NewCluster, ShardId, TopicCatalogue,
-};
-use streamhouse_protocol::ids::BrokerId;
+use streamhouse_metadata::MetadataStore;
 use streamhouse_runtime::Ambient;
-use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
-use streamhouse_storage::objects::Objects;
-use streamhouse_storage::wal::{EXIT_WAL_FAILED, SystemIo, WalFailure, WalSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::background::Background;
-use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
 use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
 use crate::ops::{Metrics, Ops, Watched};
-use crate::partitions::{FetchLimits, Partitions};
-use crate::producer_ids::ProducerIds;
-use crate::reach::{Broker, Cluster, LogDirs, Parts, ShardLeader, ShardLeaders};
-use crate::security::{Access, AllowAll};
-use crate::topics::{TopicRules, Topics};
+use crate::reach::{Broker, Parts};
 
 mod accept_loss;
+mod home;
 mod listen;
+mod log;
+mod parts;
 mod start_error;
+mod stores;
 mod wal_loss;
 
 pub use accept_loss::{AcceptError, accept_loss};
-use listen::{advertised, bind_listeners, bind_ops};
+use home::Home;
+use listen::{bind_listeners, bind_ops};
 pub use start_error::StartError;
+use stores::Stores;
 pub use wal_loss::{FoundDamage, accept_wal_damage, command as accept_loss_command, wal_damage};
-
-/// The longest that a fetch waits, whatever the client asks for.
-const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// The folders of the WAL and of the objects below the data folder.
 const WAL_FOLDER: &str = "wal";
@@ -73,9 +59,9 @@ pub struct Ready {
     /// Where metrics and health are served.
     pub metrics_address: Option<SocketAddr>,
     /// Where data is kept.
-    pub data_dir: PathBuf,
-    /// What was recovered.
-    pub recovered: Recovered,
+    pub data: String,
+    /// What was recovered; nothing with `shared` durability, where shards come and go.
+    pub recovered: Option<Recovered>,
     /// How long the start took.
     pub took: Duration,
 }
@@ -126,7 +112,7 @@ struct Running {
     ops: Ops,
     log: Log,
     store: Arc<dyn MetadataStore>,
-    _data_dir: DataDir,
+    _home: Home,
 }
 
 impl Running {
@@ -158,24 +144,19 @@ async fn start(
 ) -> Result<(Running, Ready), StartError> {
     let began = ambient.clock.monotonic();
     let settings = &loaded.settings;
-    let path = &settings.storage.data_dir;
-    let mut data_dir = DataDir::open(
-        path,
-        settings.broker.cluster_id.as_deref(),
-        &*ambient.chance,
-    )?;
+    let mut home = Home::open(settings, &ambient)?;
     let listeners = bind_listeners(settings)?;
     let ops_socket = bind_ops(settings, mode).await?;
-    let stores = Stores::open(settings, &data_dir, &ambient).await?;
-    let (log, recovered) = open_log(settings, &data_dir, &ambient, &stores).await?;
-    data_dir.complete()?;
+    let stores = Stores::open(settings, home.folder(), &ambient).await?;
+    let (log, recovered) = log::open(settings, &home, &ambient, &stores).await?;
+    home.complete()?;
     let watched = Watched {
         log: log.clone(),
         objects: stores.objects.clone(),
         cache: stores.cache.clone(),
     };
     let ops = Ops::new(metrics, watched, ambient.clone());
-    let parts = parts(loaded, &data_dir, &ambient, &stores, &log, &listeners).await?;
+    let parts = parts::parts(loaded, &home, &ambient, &stores, &log, &listeners).await?;
     Background::new(parts.partitions.clone(), ambient.clone(), &settings.log).start();
     let addresses = accept(settings, &ambient, parts, listeners);
     ambient.tasks.spawn("metrics-upkeep", ops.clone().upkeep());
@@ -187,7 +168,7 @@ async fn start(
     let ready = Ready {
         addresses,
         metrics_address,
-        data_dir: data_dir.path.clone(),
+        data: stores.place(home.folder()),
         recovered,
         took: ambient.clock.monotonic() - began,
     };
@@ -196,225 +177,9 @@ async fn start(
         ops,
         log,
         store: stores.metadata,
-        _data_dir: data_dir,
+        _home: home,
     };
     Ok((running, ready))
-}
-
-/// The durable parts of a broker.
-struct Stores {
-    metadata: Arc<dyn MetadataStore>,
-    objects: Objects,
-    cache: BlockCache,
-    cluster: u128,
-    shards: u32,
-}
-
-impl Stores {
-    async fn open(
-        settings: &Settings,
-        data_dir: &DataDir,
-        ambient: &Ambient,
-    ) -> Result<Self, StartError> {
-        let metadata = SqliteStore::open(&data_dir.path.join("metadata.db"), ambient.clone())?;
-        let metadata: Arc<dyn MetadataStore> = Arc::new(metadata);
-        let wanted = u32::from(settings.metadata.shards);
-        let cluster = NewCluster {
-            cluster_id: ambient.chance.next_u128(),
-            shards: wanted,
-            durability: Durability::Local,
-        };
-        let cluster = metadata.initialise(cluster).await?;
-        if cluster.shards != wanted {
-            return Err(StartError::Shards {
-                wanted,
-                found: cluster.shards,
-            });
-        }
-        let objects = Objects::open_folder(&data_dir.path.join(OBJECTS_FOLDER), ambient.clone())?;
-        let cache_settings = BlockCacheSettings {
-            capacity_bytes: settings.storage.block_cache_bytes.bytes(),
-            ..BlockCacheSettings::default()
-        };
-        Ok(Self {
-            metadata,
-            cache: BlockCache::new(objects.clone(), ambient.clone(), cache_settings),
-            objects,
-            cluster: cluster.cluster_id,
-            shards: cluster.shards,
-        })
-    }
-}
-
-async fn open_log(
-    settings: &Settings,
-    data_dir: &DataDir,
-    ambient: &Ambient,
-    stores: &Stores,
-) -> Result<(Log, Recovered), StartError> {
-    let parts = log_parts(settings, data_dir, ambient, stores)?;
-    let parts = wal_loss::with_accepted(parts, data_dir).await?;
-    let opened = Log::open(parts).await;
-    let (log, recovered) = opened.map_err(|error| StartError::of_log(error, &data_dir.path))?;
-    log.bound_producers(ProducerBounds {
-        per_partition: settings.log.producers_per_partition_max as usize,
-        per_shard: settings.log.producers_per_shard_max as usize,
-    });
-    Ok((log, recovered))
-}
-
-fn log_parts(
-    settings: &Settings,
-    data_dir: &DataDir,
-    ambient: &Ambient,
-    stores: &Stores,
-) -> Result<LogParts, StartError> {
-    let path = data_dir.path.join(WAL_FOLDER);
-    let wal_io = SystemIo::open(&path).map_err(|source| StartError::WalDir {
-        path: path.clone(),
-        source,
-    })?;
-    let wal = &settings.wal;
-    let wal_settings = WalSettings {
-        file_bytes: wal.file_bytes.bytes(),
-        cap_bytes: wal.max_bytes.bytes(),
-        entries_max: u64::from(wal.max_entries),
-        pool_files: wal.pool_files as usize,
-        group_bytes_max: wal.group_bytes.as_usize(),
-        seal_after: wal.seal_after,
-        ..WalSettings::new(path)
-    };
-    let log = &settings.log;
-    Ok(LogParts {
-        ambient: ambient.clone(),
-        store: Arc::clone(&stores.metadata),
-        objects: stores.objects.clone(),
-        cache: stores.cache.clone(),
-        wal_io: Arc::new(wal_io),
-        wal_settings,
-        cluster: stores.cluster,
-        wal_dir: data_dir.wal_dir,
-        incarnation: Incarnation(ambient.chance.next_u128()),
-        settings: LogSettings {
-            tail_bytes: log.hot_tail_bytes.as_usize(),
-            flush_bytes: log.flush_bytes.bytes(),
-            flush_interval: log.flush_interval,
-            checkpoint_manifests: u64::from(log.checkpoint_manifests),
-            checkpoint_bytes: log.checkpoint_bytes.bytes(),
-            object_grace: settings.storage.object_grace,
-        },
-        on_wal_failure: Box::new(end_process),
-    })
-}
-
-/// After a failed write or fsync of the WAL nothing may be acknowledged any more, and no second try may be believed:
-/// only a new process, which reads the disk again, knows what is durable.
-fn end_process(failure: &WalFailure) {
-    tracing::error!(%failure, "the write-ahead log failed; the broker ends, and what was not acknowledged may be lost");
-    std::process::exit(EXIT_WAL_FAILED);
-}
-
-async fn parts(
-    loaded: &Loaded,
-    data_dir: &DataDir,
-    ambient: &Ambient,
-    stores: &Stores,
-    log: &Log,
-    listeners: &[Listener],
-) -> Result<Parts, StartError> {
-    let settings = &loaded.settings;
-    let broker = BrokerId(settings.broker.node_id);
-    let catalogue = Arc::new(TopicCatalogue::load(&*stores.metadata).await?);
-    let cluster = Cluster {
-        cluster_id: data_dir.cluster_id.as_str().into(),
-        broker,
-        rack: settings.broker.rack.as_deref().map(Arc::from),
-        advertised: Arc::new(advertised(settings, listeners)),
-        log_dirs: log_dirs(data_dir),
-        access: Access::new(Arc::new(AllowAll)),
-    };
-    let rules = TopicRules {
-        num_partitions: settings.broker.num_partitions.unsigned_abs(),
-        auto_create: settings.broker.auto_create_topics_enable,
-        may_delete: settings.broker.delete_topic_enable,
-        defaults: settings.topic_defaults.clone(),
-    };
-    let store = Arc::clone(&stores.metadata);
-    let topics = Topics::new(
-        store,
-        Arc::clone(&catalogue),
-        ambient.clone(),
-        rules,
-        broker,
-        stores.shards,
-    );
-    let fetch = FetchLimits {
-        bytes_max: settings.broker.fetch_max_bytes.as_usize(),
-        wait_max: FETCH_WAIT_MAX,
-        memory_bytes: settings.listener.fetch_memory.as_usize(),
-    };
-    let clock = Arc::clone(&ambient.clock);
-    let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);
-    Ok(Parts {
-        groups: load_groups(settings, ambient, stores, log).await?,
-        leaders: leaders(log, broker, stores.shards),
-        settings: streamhouse_config::kafka::describe_broker(settings, &loaded.provenance).into(),
-        producer_ids: Arc::new(ProducerIds::new(Arc::clone(&stores.metadata))),
-        cluster,
-        topics,
-        catalogue,
-        partitions,
-    })
-}
-
-/// The places of records by their full paths, as Kafka names its log dirs.
-fn log_dirs(data_dir: &DataDir) -> LogDirs {
-    let folder = std::path::absolute(&data_dir.path).unwrap_or_else(|_| data_dir.path.clone());
-    let name = |place: &str| folder.join(place).to_string_lossy().as_ref().into();
-    LogDirs {
-        wal: name(WAL_FOLDER),
-        objects: name(OBJECTS_FOLDER),
-    }
-}
-
-async fn load_groups(
-    settings: &Settings,
-    ambient: &Ambient,
-    stores: &Stores,
-    log: &Log,
-) -> Result<Groups, StartError> {
-    let shelves = Shelves {
-        groups: Arc::clone(&stores.metadata) as _,
-    };
-    let groups = Groups::start(
-        shelves,
-        ambient.clone(),
-        (&settings.coordinator).into(),
-        stores.shards,
-    );
-    for shard in (0..stores.shards).map(ShardId) {
-        if let Ok((epoch, incarnation)) = log.grant(shard) {
-            groups
-                .load(Grant {
-                    shard,
-                    epoch,
-                    incarnation,
-                })
-                .await?;
-        }
-    }
-    Ok(groups)
-}
-
-/// This broker leads every shard that its log has.
-fn leaders(log: &Log, broker: BrokerId, shards: u32) -> Arc<ShardLeaders> {
-    let grants = (0..shards).map(ShardId).filter_map(|shard| {
-        let (epoch, _) = log.grant(shard).ok()?;
-        Some((shard, ShardLeader { broker, epoch }))
-    });
-    let leaders = ShardLeaders::default();
-    leaders.replace(grants.collect());
-    Arc::new(leaders)
 }
 
 fn accept(

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use streamhouse_config::log::LogSettings;
 use streamhouse_log::retention::Retention;
+use streamhouse_metadata::ShardId;
 use streamhouse_protocol::ids::TopicId;
 use streamhouse_runtime::Ambient;
 
@@ -60,6 +61,9 @@ impl Background {
                 tracing::info!(partitions = trimmed, "retention moved log starts");
             }
             self.settle().await;
+            if !self.sweeps() {
+                continue;
+            }
             match self.partitions.log.sweep().await {
                 Ok(swept) if swept.deleted > 0 => {
                     tracing::info!(objects = swept.deleted, "deleted objects that nobody needs");
@@ -68,6 +72,11 @@ impl Background {
                 Err(error) => tracing::warn!(%error, "the sweep for unused objects failed"),
             }
         }
+    }
+
+    /// Of several brokers one looks for unused objects: the leader of the first shard.
+    fn sweeps(&self) -> bool {
+        self.partitions.log.grant(ShardId(0)).is_ok()
     }
 
     async fn expire_producers(self) {

@@ -154,8 +154,8 @@ pub struct Cluster {
 /// The places where a broker keeps records, by the names that DescribeLogDirs gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDirs {
-    /// The WAL: records that are durable here and not in objects yet.
-    pub wal: Arc<str>,
+    /// The WAL: records that are durable here and not in objects yet. None with `shared` durability.
+    pub wal: Option<Arc<str>>,
     /// The object store.
     pub objects: Arc<str>,
 }

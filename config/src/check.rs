@@ -1,6 +1,8 @@
 //! Whether settings fit together. Limits that could never be met are refused here, naming both settings, instead of
 //! being met by a client that waits forever.
 
+use std::time::Duration;
+
 use crate::endpoint::{HostPort, Listener};
 use crate::load::source::Problem;
 use crate::settings::Settings;
@@ -13,6 +15,9 @@ pub const SMALL_PRODUCE_BYTES_MAX: ByteSize = ByteSize::mib(1);
 /// What a batch needs besides its own bytes, in a request and in the WAL, generously.
 const HEADERS: ByteSize = ByteSize::kib(4);
 const FRAMED: &str = "message.max.bytes plus 4KiB of headers";
+
+/// The shortest time that objects are kept which nobody needs.
+const OBJECT_GRACE_MIN: Duration = Duration::from_secs(1);
 
 /// All that does not fit together.
 pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
@@ -27,6 +32,14 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
             "it is not longer than metadata.statement_timeout, so every slow statement would end with an unknown \
              outcome; raise it or lower the other"
                 .to_owned(),
+        ));
+    }
+    if let Some(grace) = settings.storage.object_grace
+        && grace < OBJECT_GRACE_MIN
+    {
+        problems.push(Problem::new(
+            "storage.object_grace",
+            "it is shorter than 1s, so objects would go while they are read; raise it".to_owned(),
         ));
     }
     let group = &settings.coordinator;
@@ -167,6 +180,18 @@ fn check_sizes(settings: &Settings, problems: &mut Vec<Problem>) {
             request,
             "listener.large_request_memory",
             listener.large_request_memory,
+        ),
+        (
+            FRAMED,
+            framed,
+            "shared.staging_bytes",
+            settings.shared.staging_bytes,
+        ),
+        (
+            "shared.flush_bytes",
+            settings.shared.flush_bytes,
+            "shared.staging_bytes",
+            settings.shared.staging_bytes,
         ),
         (
             "twice wal.file_bytes",

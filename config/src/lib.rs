@@ -6,7 +6,7 @@
 //! A walk through the files:
 //! - [`value`], [`size`], [`duration`], [`endpoint`], [`storage_url`], [`secret`]: what a setting may hold, and how it
 //!   is written.
-//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`],
+//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`], [`shared`],
 //!   [`coordinator`] and [`telemetry`] are the sections, one per room; [`settings`] is all of them.
 //! - [`topic`]: the table of topic configs, their rules and the values in effect.
 //! - [`kafka`]: the table of Kafka's broker keys, and what DescribeConfigs shows of them.
@@ -34,6 +34,7 @@ pub mod s3;
 pub mod secret;
 pub mod section;
 pub mod settings;
+pub mod shared;
 pub mod size;
 pub mod storage;
 pub mod storage_url;

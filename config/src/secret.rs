@@ -18,6 +18,12 @@ impl Secret {
         Self(text.into())
     }
 
+    /// Whether it is not set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The secret itself, for whoever uses it; none if it is not set.
     #[must_use]
     pub fn reveal(&self) -> Option<&str> {

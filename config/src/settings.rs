@@ -7,6 +7,7 @@ use crate::log::LogSettings;
 use crate::metadata::MetadataSettings;
 use crate::s3::S3Settings;
 use crate::section::{Field, Section};
+use crate::shared::SharedSettings;
 use crate::storage::StorageSettings;
 use crate::telemetry::TelemetrySettings;
 use crate::topic::TopicDefaults;
@@ -96,6 +97,8 @@ settings! {
     metadata: MetadataSettings,
     /// Flushes, checkpoints, retention.
     log: LogSettings,
+    /// Flushes of a cluster of several brokers.
+    shared: SharedSettings,
     /// Groups and offsets.
     coordinator: CoordinatorSettings,
     /// Metrics, health, logs.

@@ -24,7 +24,9 @@ section! {
         block_cache_bytes: ByteSize = ByteSize::mib(24), min ByteSize::mib(1), since "0.1";
 
         /// How long an object that nothing refers to is kept before it is deleted. It must outlast the longest read
-        /// that may have begun before. Longer costs storage only.
-        object_grace: Duration = Duration::from_secs(300), min Duration::from_secs(1), since "0.1";
+        /// that may have begun before, and, with PostgreSQL, be at least as long as the time after which nobody restores
+        /// an older copy of the database: such a copy names objects that are gone by now. Longer costs storage only.
+        /// Unset: 5 minutes with a data folder, 24 hours with PostgreSQL.
+        object_grace: Option<Duration> = None, since "0.1";
     }
 }

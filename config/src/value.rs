@@ -167,6 +167,22 @@ impl Value for ByteSize {
     }
 }
 
+impl Value for Option<Duration> {
+    const KIND: &'static str = "duration, empty when unset";
+    const QUOTED: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        duration::read(text).map(Some)
+    }
+
+    fn write(&self) -> String {
+        self.map(duration::write).unwrap_or_default()
+    }
+}
+
 impl Value for Duration {
     const KIND: &'static str = "duration";
     const QUOTED: bool = true;

@@ -213,6 +213,12 @@ impl Log {
         u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
     }
 
+    /// This life of the broker.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// The grant under which this broker leads a shard, for writers of its coordination rows.
     ///
     /// # Errors

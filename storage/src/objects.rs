@@ -138,7 +138,8 @@ impl Objects {
     }
 
     /// Where the objects are: the folder, or `s3://bucket/prefix`.
-    pub(crate) fn place(&self) -> String {
+    #[must_use]
+    pub fn place(&self) -> String {
         self.inner.place.clone()
     }
 

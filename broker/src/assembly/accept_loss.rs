@@ -6,8 +6,9 @@ use streamhouse_log::recovery::loss::{AcceptLossError, AcceptedLoss, Loss};
 use streamhouse_runtime::Ambient;
 use streamhouse_storage::wal::WalLoss;
 
+use super::log::log_parts;
 use super::wal_loss::with_accepted;
-use super::{StartError, Stores, log_parts};
+use super::{StartError, Stores};
 use crate::data_dir::DataDir;
 
 /// Why a loss was not accepted. The data folder is as it was.
@@ -51,7 +52,7 @@ pub async fn accept_loss(
     let cluster_id = settings.broker.cluster_id.as_deref();
     let data_dir =
         DataDir::open(path, cluster_id, &*ambient.chance).map_err(StartError::DataDir)?;
-    let stores = Stores::open(settings, &data_dir, &ambient).await?;
+    let stores = Stores::open(settings, Some(&data_dir), &ambient).await?;
     let parts = log_parts(settings, &data_dir, &ambient, &stores)?;
     let parts = with_accepted(parts, &data_dir).await?;
     let lost = Log::accept_loss(parts, accepted).await;

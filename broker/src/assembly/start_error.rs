@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use streamhouse_coordinator::service::LoadError;
 use streamhouse_metadata::{InitialiseError, StoreError};
-use streamhouse_storage::objects::OpenFolderError;
+use streamhouse_storage::objects::{ClaimError, OpenObjectsError, ProbeError};
 use streamhouse_storage::wal::WalDamage;
 
 use crate::data_dir::DataDirError;
@@ -56,9 +56,33 @@ pub enum StartError {
         /// What the cluster has.
         found: u32,
     },
-    /// The folder of objects.
+    /// The PostgreSQL database.
     #[error(transparent)]
-    Objects(#[from] OpenFolderError),
+    Postgres(#[from] streamhouse_metadata::postgres::OpenError),
+    /// The objects of a cluster of several brokers are on one of them.
+    #[error(
+        "metadata.url names a PostgreSQL database, so that several brokers may share the cluster, but storage.url names no bucket; set storage.url to s3://bucket/prefix"
+    )]
+    ObjectsNotShared,
+    /// The database belongs to another cluster than the settings say.
+    #[error(
+        "the database holds cluster {found}, broker.cluster_id is {wanted}; correct the setting, or choose another database or metadata.schema"
+    )]
+    OtherCluster {
+        /// The setting.
+        wanted: String,
+        /// What the database holds.
+        found: String,
+    },
+    /// The objects.
+    #[error(transparent)]
+    Objects(#[from] OpenObjectsError),
+    /// The object store is not one to rest anything on.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// Another cluster's objects are there.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The WAL's folder.
     #[error("the WAL folder {path} cannot be used: {source}", path = .path.display())]
     WalDir {

@@ -68,8 +68,8 @@ pub const TABLE: &[ExitLine] = &[
     },
     ExitLine {
         exit: Exit::Unavailable,
-        meaning: "the port is taken, or no broker answers in time",
-        remedy: "choose another port, or start the broker; then try again",
+        meaning: "the port is taken, or no broker, database or object store answers in time",
+        remedy: "choose another port, or start what does not answer; then try again",
     },
     ExitLine {
         exit: Exit::Software,

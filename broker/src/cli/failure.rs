@@ -5,6 +5,8 @@ use std::io;
 use streamhouse_client::{ClientError, ErrorKind};
 use streamhouse_config::Problems;
 use streamhouse_log::open::OpenError;
+use streamhouse_metadata::postgres::OpenError as PostgresError;
+use streamhouse_storage::objects::{ClaimError, OpenObjectsError, ProbeError};
 use streamhouse_storage::wal::WalOpenError;
 
 use super::exit_code::Exit;
@@ -83,12 +85,22 @@ fn of_start(error: &StartError) -> Exit {
     match error {
         StartError::DataDir(DataDirError::InUse { .. }) => Exit::InUse,
         StartError::DataDir(DataDirError::OtherCluster { .. })
+        | StartError::OtherCluster { .. }
+        | StartError::ObjectsNotShared
+        | StartError::Objects(OpenObjectsError::S3(_))
+        | StartError::Claim(
+            ClaimError::Taken { .. } | ClaimError::NotOurs { .. } | ClaimError::NoId { .. },
+        )
         | StartError::Shards { .. }
         | StartError::Address { .. } => Exit::Config,
         StartError::DataDir(DataDirError::Unusable { .. })
         | StartError::WalDir { .. }
-        | StartError::Objects(_) => Exit::CannotCreate,
-        StartError::Listen(_) | StartError::MetricsAddress { .. } => Exit::Unavailable,
+        | StartError::Objects(OpenObjectsError::Folder(_)) => Exit::CannotCreate,
+        StartError::Listen(_)
+        | StartError::MetricsAddress { .. }
+        | StartError::Claim(ClaimError::Unavailable { .. }) => Exit::Unavailable,
+        StartError::Postgres(error) => of_postgres(error),
+        StartError::Probe(error) => of_probe(error),
         StartError::Log(OpenError::Wal(WalOpenError::Io { .. })) => Exit::Io,
         StartError::DataDir(
             DataDirError::Foreign { .. }
@@ -104,6 +116,37 @@ fn of_start(error: &StartError) -> Exit {
         | StartError::Groups(_) => Exit::Data,
         StartError::Signals(_) => Exit::System,
         StartError::TaskFailed => Exit::Software,
+    }
+}
+
+fn of_postgres(error: &PostgresError) -> Exit {
+    match error {
+        PostgresError::Settings { .. }
+        | PostgresError::Certificates { .. }
+        | PostgresError::Refused { .. }
+        | PostgresError::TooOld { .. }
+        | PostgresError::NotDurable { .. } => Exit::Config,
+        PostgresError::Unreachable { .. }
+        | PostgresError::Standby { .. }
+        | PostgresError::Replaced { .. }
+        | PostgresError::Busy { .. } => Exit::Unavailable,
+        PostgresError::Newer { .. }
+        | PostgresError::NotOurs { .. }
+        | PostgresError::Damaged { .. } => Exit::Data,
+    }
+}
+
+fn of_probe(error: &ProbeError) -> Exit {
+    match error {
+        ProbeError::NoBucket { .. }
+        | ProbeError::WrongRegion { .. }
+        | ProbeError::WrongCredentials { .. }
+        | ProbeError::NoCredentials { .. }
+        | ProbeError::AccessDenied { .. }
+        | ProbeError::ClockSkew { .. }
+        | ProbeError::NotExclusive
+        | ProbeError::Spoiled => Exit::Config,
+        ProbeError::Unreachable { .. } | ProbeError::Refused { .. } => Exit::Unavailable,
     }
 }
 

@@ -54,11 +54,11 @@ impl Handler for DescribeLogDirs {
         }
         let shown = placed(partitions, request.topics.as_deref());
         let dirs = &partitions.cluster.log_dirs;
-        let results = vec![
-            result(&dirs.wal, shown.iter().filter_map(in_wal)),
-            result(&dirs.objects, shown.iter().map(in_objects)),
-        ];
-        Reply::now(response.with_results(results))
+        let wal = dirs.wal.as_deref();
+        let wal = wal.map(|dir| result(dir, shown.iter().filter_map(in_wal)));
+        let objects = result(&dirs.objects, shown.iter().map(in_objects));
+        let results = wal.into_iter().chain([objects]);
+        Reply::now(response.with_results(results.collect()))
     }
 }
 

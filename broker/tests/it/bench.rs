@@ -238,7 +238,7 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
         rack: Some("zone-a".into()),
         advertised: Arc::new(BTreeMap::from([("PLAINTEXT".into(), endpoint)])),
         log_dirs: LogDirs {
-            wal: WAL_DIR.into(),
+            wal: Some(WAL_DIR.into()),
             objects: OBJECTS_DIR.into(),
         },
         access: Access::new(authorizer),

@@ -1,3 +1,5 @@
+//! Places and room in memory.
+
 use super::*;
 
 fn append(journal: &Journal, class: AppendClass, len: usize) -> Result<WalLocation, AppendError> {

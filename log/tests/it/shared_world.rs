@@ -106,10 +106,11 @@ impl Shared {
     /// Grants a shard in the database; the broker does not know yet.
     pub(crate) async fn grant(&self, broker: &Broker, shard: ShardId) -> ShardRow {
         let request = GrantRequest::own(broker.incarnation, None, [shard]);
-        match self.store.grant(request).await.unwrap()[0] {
-            GrantOutcome::Granted(row) => row,
-            other => panic!("not granted: {other:?}"),
-        }
+        let outcome = self.store.grant(request).await.unwrap()[0];
+        let GrantOutcome::Granted(row) = outcome else {
+            panic!("not granted: {outcome:?}");
+        };
+        row
     }
 
     /// Lets everything run that can, without time passing.

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use streamhouse_log::recovery::Recovered;
+
 use crate::assembly::{Mode, Ready};
 use crate::cli::table;
 
@@ -23,8 +25,10 @@ pub(super) fn text(ready: &Ready, mode: Mode) -> String {
     if let Some(address) = ready.metrics_address {
         line("Metrics", &format!("http://{address}/metrics"));
     }
-    line("Data", &ready.data_dir.display().to_string());
-    line("Recovered", &recovered(ready));
+    line("Data", &ready.data);
+    if let Some(found) = &ready.recovered {
+        line("Recovered", &recovered(found));
+    }
     if mode == Mode::Dev {
         let bootstrap = bootstrap(&ready.addresses);
         line(
@@ -40,8 +44,7 @@ pub(super) fn text(ready: &Ready, mode: Mode) -> String {
     text
 }
 
-fn recovered(ready: &Ready) -> String {
-    let found = &ready.recovered;
+fn recovered(found: &Recovered) -> String {
     if found.partitions == 0 {
         return "nothing: the folder holds no records yet".to_owned();
     }

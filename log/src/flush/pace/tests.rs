@@ -1,3 +1,5 @@
+//! When a flush begins, and what it waits for.
+
 use super::*;
 
 const INTERVAL: Duration = Duration::from_millis(250);

@@ -1,7 +1,6 @@
 //! What a broker says when it serves.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use streamhouse_log::recovery::Recovered;
@@ -16,8 +15,8 @@ fn ready(port: u16, recovered: Recovered) -> Ready {
             format!("[::1]:{port}").parse().unwrap(),
         ],
         metrics_address: Some(SocketAddr::from(([127, 0, 0, 1], 9644))),
-        data_dir: PathBuf::from("/data"),
-        recovered,
+        data: "/data".to_owned(),
+        recovered: Some(recovered),
         took: Duration::from_millis(212),
     }
 }
