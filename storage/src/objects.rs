@@ -471,4 +471,6 @@ fn put_error(key: ObjectKey, failure: Failure) -> PutError {
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;

@@ -141,3 +141,22 @@ fn who_does_not_wait_for_its_answer_blocks_nobody() {
     });
     rig.run(read(&rig, TAIL)).expect("the next probe");
 }
+
+#[test]
+fn nobody_waits_for_others_of_its_class_without_end() {
+    let rig = rig();
+    let at_once = TAIL.requests_at_once(AtOnce::default());
+    let slow = Fault::Delay(Duration::from_secs(1));
+    rig.faults.script((0..at_once * 20).map(|_| Some(slow)));
+    let before = rig.ambient.clock.monotonic();
+    let reads = rig.run(join_all((0..at_once * 20).map(|_| read(&rig, TAIL))));
+    let took = rig.ambient.clock.monotonic() - before;
+    let served = reads.iter().filter(|read| read.is_ok()).count();
+    // A second each, and fifteen seconds of waiting.
+    assert!((at_once * 14..=at_once * 17).contains(&served), "{served}");
+    assert_eq!(
+        rig.objects.counts(TAIL).shed,
+        (at_once * 20 - served) as u64
+    );
+    assert!(took < Duration::from_secs(18), "{took:?}");
+}

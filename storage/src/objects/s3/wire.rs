@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::objects::ObjectClass;
 
 /// Of an error's text this much is kept.
-const TEXT_CHARS_MAX: usize = 500;
+const TEXT_CHARS_MAX: usize = 300;
 
 tokio::task_local! {
     /// Who asks the store.
@@ -256,7 +256,7 @@ async fn judge(asked: &Asked, response: HttpResponse) -> Result<HttpResponse, Ht
         404 if asked.has_body_in_answer => {
             let (response, text) = read(response).await?;
             match code(&text) {
-                "NoSuchBucket" => refused(status, text),
+                "NoSuchBucket" => refused(status, &text),
                 _ => return Ok(response),
             }
         }
@@ -265,41 +265,64 @@ async fn judge(asked: &Asked, response: HttpResponse) -> Result<HttpResponse, Ht
             let (response, text) = read(response).await?;
             match code(&text) {
                 "RequestTimeout" => return Ok(response),
-                _ => refused(status, text),
+                _ => refused(status, &text),
             }
         }
         // The client has words for the others: exists, not changed.
         300..=303 | 305..=399 | 401 | 403 | 405 | 411 | 413 | 416 | 501 => {
             let (_, text) = read(response).await?;
-            refused(status, text)
+            refused(status, &text)
         }
         _ => return Ok(response),
     };
     Err(HttpError::new(HttpErrorKind::Unknown, complaint))
 }
 
-fn refused(status: u16, text: String) -> Complaint {
+fn refused(status: u16, text: &str) -> Complaint {
     Complaint::Refused {
         status,
-        code: code(&text).to_owned(),
-        text,
+        code: code(text).to_owned(),
+        text: said(text),
     }
 }
 
-/// The answer once more, and the beginning of its text for a human.
+/// The answer once more, and its text.
 async fn read(response: HttpResponse) -> Result<(HttpResponse, String), HttpError> {
     let (parts, body) = response.into_parts();
     let bytes = body.bytes().await?;
-    let text = String::from_utf8_lossy(&bytes)
-        .chars()
-        .take(TEXT_CHARS_MAX)
-        .collect();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let response = HttpResponse::from_parts(parts, HttpResponseBody::from(bytes));
     Ok((response, text))
 }
 
+/// What a human needs of an error's text. Not all of it: some stores repeat the request they were sent, session token
+/// and all.
+fn said(text: &str) -> String {
+    let named = ["Code", "Message", "Region", "Endpoint"];
+    let mut said = Vec::new();
+    for name in named {
+        if let Some(value) = between(text, name) {
+            said.push(value);
+        }
+    }
+    let said = match said.is_empty() {
+        // A proxy speaks, which knows no secrets.
+        true => text.trim().to_owned(),
+        false => said.join(", "),
+    };
+    said.chars().take(TEXT_CHARS_MAX).collect()
+}
+
 /// S3's word for what is wrong.
 fn code(text: &str) -> &str {
-    let between = || text.split_once("<Code>")?.1.split_once("</Code>");
-    between().map_or("", |(code, _)| code)
+    between(text, "Code").unwrap_or_default()
 }
+
+fn between<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>"))
+        .map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests;
