@@ -162,3 +162,6 @@ impl MetadataStore for MemoryStore {
         self.closed.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

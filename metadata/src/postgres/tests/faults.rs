@@ -176,6 +176,34 @@ async fn a_swallowed_answer_is_unknown_after_the_limit_and_the_connection_is_not
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_statement_that_the_server_stops_is_unknown() {
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let scene = Scene::with(PostgresSettings {
+        statement_limit: Duration::from_millis(100),
+        lock_limit: Duration::from_secs(60),
+        ..settings(server)
+    })
+    .await;
+    let rows = scene.lead(10).await;
+    scene
+        .run("BEGIN; SELECT 1 FROM shards WHERE shard = 2 FOR UPDATE")
+        .await;
+    let error = scene.store.commit(flush(&rows, 0)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::MayHaveHappened, "{error}");
+    assert!(
+        error.to_string().contains("raise the statement limit"),
+        "{error}"
+    );
+    scene.run("ROLLBACK").await;
+    let happened = happened(&scene.store, &flush(&rows, 0)).await;
+    assert_eq!(happened, [false; 4]);
+    let outcomes = scene.store.commit(flush(&rows, 0)).await.unwrap();
+    assert_eq!(outcomes, [Committed; 4]);
+}
+
 /// A store on the schema of a scene, by the same way, whose clock is the system's.
 async fn waiting(scene: &Scene) -> PostgresStore {
     let ambient = Ambient {
