@@ -32,5 +32,9 @@ section! {
 
         /// How many of these may come at once after a time with fewer.
         early_uploads_burst: u32 = 20, min 0, max 10_000, since "0.1";
+
+        /// How many of a hundred uploads may be made a second time, because the first takes much longer than uploads
+        /// usually do. The first that arrives counts. 0 waits for each upload, however long it takes.
+        hedged_percent: u16 = 5, min 0, max 50, since "0.1";
     }
 }

@@ -8,6 +8,7 @@
 
 pub(crate) mod collect;
 pub(crate) mod commit;
+pub mod hedge;
 pub(crate) mod pace;
 pub mod shared;
 pub(crate) mod staged;

@@ -16,6 +16,7 @@ use streamhouse_storage::cache::BlockCache;
 use streamhouse_storage::objects::Objects;
 use tokio::sync::Notify;
 
+use crate::flush::hedge::Hedging;
 use crate::flush::pace::{Backlog, Pace};
 use crate::flush::shared::{SharedFlush, SharedSettings};
 use crate::journal::{Journal, Staging};
@@ -103,7 +104,10 @@ impl Log {
             incarnation: parts.incarnation,
             wal_dir: None,
             journal: Journal::Memory(Staging::new(parts.shared.staging_bytes)),
-            shared: Some(SharedFlush::new(pace)),
+            shared: Some(SharedFlush::new(
+                pace,
+                Hedging::new(parts.shared.hedged_share),
+            )),
             objects: parts.objects,
             cache: parts.cache,
             store: parts.store,

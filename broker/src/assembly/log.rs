@@ -107,6 +107,7 @@ fn shared_parts(settings: &Settings, ambient: &Ambient, stores: &Stores) -> Shar
             uploads: usize::from(shared.uploads),
             early_uploads_per_second: f64::from(shared.early_uploads_per_second),
             early_uploads_burst: f64::from(shared.early_uploads_burst),
+            hedged_share: f64::from(shared.hedged_percent) / 100.0,
         },
     }
 }

@@ -88,6 +88,16 @@ pub const METRICS: &[Metric] = &[
         "streamhouse_log_partitions",
         "partitions that hold something",
     ),
+    counter(
+        "streamhouse_log_hedged_uploads_total",
+        &[],
+        "Uploads that were made a second time because they were slow (`shared` durability).",
+    ),
+    counter(
+        "streamhouse_log_hedged_uploads_won_total",
+        &[],
+        "Those of them that were there before the first.",
+    ),
     gauge(
         "streamhouse_log_staged_bytes",
         "Bytes that are staged in memory and not recorded (`shared` durability).",

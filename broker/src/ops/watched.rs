@@ -49,6 +49,10 @@ impl Watched {
             gauge!("streamhouse_log_staged_bytes").set(bytes as f64);
             gauge!("streamhouse_log_staged_cap_bytes").set(bytes_max as f64);
         }
+        if let Some(hedged) = self.log.hedge_counts() {
+            counter!("streamhouse_log_hedged_uploads_total").absolute(hedged.begun);
+            counter!("streamhouse_log_hedged_uploads_won_total").absolute(hedged.won);
+        }
         gauge!("streamhouse_log_tail_bytes").set(self.log.tail_bytes() as f64);
         gauge!("streamhouse_log_partitions").set(self.log.partition_count() as f64);
     }

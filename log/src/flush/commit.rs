@@ -64,7 +64,7 @@ enum Unresolved {
 
 impl Log {
     pub(crate) async fn commit_flush(&self, sealed: Sealed) -> Result<(), FlushError> {
-        let Sealed { object, parts } = sealed;
+        let Sealed { object, parts, .. } = sealed;
         // With an object every manifest of a commit makes its shard one that needs the object, so shards without data in
         // it are committed by themselves.
         let (with_data, without): (Vec<_>, Vec<_>) = parts
@@ -114,7 +114,11 @@ impl Log {
     /// Commits the manifests of a flush with `shared` durability. It ends when the outcome is known, or with the process:
     /// its numbers and offsets may be facts already, so its shards take part in no other flush until then.
     pub(crate) async fn commit_shared(&self, sealed: Sealed) -> Result<(), FlushError> {
-        let Sealed { object, parts } = sealed;
+        let Sealed {
+            object,
+            parts,
+            loser,
+        } = sealed;
         let (with_data, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| part.manifest.data.is_some());
@@ -124,6 +128,9 @@ impl Log {
                 let done = self.commit_until_known(InDoubt::new(object, parts)).await;
                 outcome = outcome.and(done);
             }
+        }
+        if let Some(loser) = loser {
+            self.abandon(loser).await;
         }
         outcome
     }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::FlushError;
 use super::collect::ShardPart;
+use super::hedge::{HedgeCounts, Hedging};
 use super::pace::{Backlog, Pace, Step};
 use crate::Log;
 
@@ -37,16 +38,19 @@ pub struct SharedSettings {
     pub early_uploads_per_second: f64,
     /// How many of these may come at once.
     pub early_uploads_burst: f64,
+    /// The part of all uploads that may be made twice because they are slow, 0 to 1.
+    pub hedged_share: f64,
 }
 
 impl Default for SharedSettings {
-    /// Two uploads side by side, four a second, twenty at once; 64 MiB.
+    /// Two uploads side by side, four a second, twenty at once; 64 MiB; one of twenty twice.
     fn default() -> Self {
         Self {
             staging_bytes: 64 << 20,
             uploads: 2,
             early_uploads_per_second: 4.0,
             early_uploads_burst: 20.0,
+            hedged_share: 0.05,
         }
     }
 }
@@ -64,6 +68,7 @@ pub(crate) struct SharedFlush {
     pub(crate) settled: Notify,
     /// Told when a checkpoint may be due.
     checkpoint_due: Notify,
+    hedging: Hedging,
 }
 
 /// A request that is being read or checked and may stage something soon. While there is one, no flush begins before its
@@ -92,8 +97,9 @@ struct Tenure {
 }
 
 impl SharedFlush {
-    pub(crate) fn new(pace: Pace) -> Self {
+    pub(crate) fn new(pace: Pace, hedging: Hedging) -> Self {
         Self {
+            hedging,
             pace: Mutex::new(pace),
             arriving: AtomicUsize::new(0),
             due: Notify::new(),
@@ -125,6 +131,12 @@ impl Log {
             flush.arriving.fetch_add(1, Ordering::AcqRel);
         }
         Arriving { flush }
+    }
+
+    /// How many uploads were made twice; none with `local` durability.
+    #[must_use]
+    pub fn hedge_counts(&self) -> Option<HedgeCounts> {
+        Some(self.shared.as_ref()?.hedging.counts())
     }
 
     /// Begins flushes as they become due. Ends at shutdown, when what was accepted is recorded.
@@ -198,7 +210,7 @@ impl Log {
                 incarnation: part.incarnation,
             })
             .collect();
-        let outcome = self.flush_shared(parts).await;
+        let outcome = self.flush_shared(flush, &parts).await;
         let mut waiting = Backlog::default();
         for tenure in tenures {
             waiting.add(self.leave_flush(tenure));
@@ -217,8 +229,12 @@ impl Log {
         flush.checkpoint_due.notify_one();
     }
 
-    async fn flush_shared(&self, parts: Vec<ShardPart>) -> Result<(), FlushError> {
-        let sealed = self.write_object(parts).await?;
+    async fn flush_shared(
+        &self,
+        flush: &SharedFlush,
+        parts: &[ShardPart],
+    ) -> Result<(), FlushError> {
+        let sealed = self.write_hedged(&flush.hedging, parts).await?;
         self.commit_shared(sealed).await
     }
 

@@ -22,6 +22,8 @@ use crate::read::gather::object_id;
 pub(crate) struct Sealed {
     pub(crate) object: Option<NewObject>,
     pub(crate) parts: Vec<SealedPart>,
+    /// Another upload of the same, which may be in the store: given up when this one is committed.
+    pub(crate) loser: Option<ObjectId>,
 }
 
 /// One shard's part of it.
@@ -48,15 +50,15 @@ pub(crate) struct TakenCount {
 const BODILESS_BYTES_MAX: usize = 8 << 20;
 
 /// An object was not written.
-struct WriteFailed {
-    error: FlushError,
+pub(crate) struct WriteFailed {
+    pub(crate) error: FlushError,
     /// It may be in the store all the same.
-    may_exist: bool,
+    pub(crate) may_exist: bool,
 }
 
 impl ShardPart {
     /// Whether the shard gets a section in the object.
-    fn needs_object(&self) -> bool {
+    pub(crate) fn needs_object(&self) -> bool {
         let earlier: usize = self.earlier.iter().map(Bytes::len).sum();
         self.has_batches() || earlier >= BODILESS_BYTES_MAX
     }
@@ -72,33 +74,39 @@ impl Log {
             attempt: 0,
         };
         let written = if parts.iter().any(ShardPart::needs_object) {
-            self.write_parts(id, parts).await
+            self.write_parts(id, &parts).await
         } else {
-            Ok(self.seal_only(parts))
+            Ok(self.seal_only(&parts))
         };
         match written {
             Ok(sealed) => Ok(sealed),
             Err(failed) => {
-                if failed.may_exist {
-                    self.abandon(id).await;
-                }
+                self.give_up_failed(id, &failed).await;
                 Err(failed.error)
             }
         }
     }
 
-    fn seal_only(&self, parts: Vec<ShardPart>) -> Sealed {
-        let parts = parts.into_iter().map(|part| self.seal(part, None, 0));
-        Sealed {
-            object: None,
-            parts: parts.collect(),
+    /// Gives up an object that was not written, if it may be in the store all the same.
+    pub(crate) async fn give_up_failed(&self, id: ObjectId, failed: &WriteFailed) {
+        if failed.may_exist {
+            self.abandon(id).await;
         }
     }
 
-    async fn write_parts(
+    pub(crate) fn seal_only(&self, parts: &[ShardPart]) -> Sealed {
+        let parts = parts.iter().map(|part| self.seal(part, None, 0));
+        Sealed {
+            object: None,
+            parts: parts.collect(),
+            loser: None,
+        }
+    }
+
+    pub(crate) async fn write_parts(
         &self,
         id: ObjectId,
-        parts: Vec<ShardPart>,
+        parts: &[ShardPart],
     ) -> Result<Sealed, WriteFailed> {
         let key = object_id(id).key(ObjectKind::L0);
         let revision = self.store().revision().await?;
@@ -113,7 +121,7 @@ impl Log {
                 attempt: id.attempt,
                 first_byte: writer.position(),
             };
-            self.write_batches(&part, &mut writer).await?;
+            self.write_batches(part, &mut writer).await?;
             let data_bytes = writer.position() - data.first_byte;
             let earlier = part.earlier.clone();
             let part = self.seal(part, needs_object.then_some(data), data_bytes);
@@ -141,6 +149,7 @@ impl Log {
         Ok(Sealed {
             object: Some(object),
             parts: sealed,
+            loser: None,
         })
     }
 
@@ -195,7 +204,7 @@ impl Log {
         Ok(())
     }
 
-    fn seal(&self, part: ShardPart, data: Option<DataStart>, data_bytes: u64) -> SealedPart {
+    fn seal(&self, part: &ShardPart, data: Option<DataStart>, data_bytes: u64) -> SealedPart {
         let wal_end = self.wal_dir.map(|dir| WalEnd {
             dir,
             position: part.wal_end.0,
@@ -206,10 +215,8 @@ impl Log {
             batches: taken.batches,
         });
         let taken = taken.collect();
-        let entries = part
-            .partitions
-            .into_iter()
-            .flat_map(|(_, taken)| taken.entries);
+        let partitions = part.partitions.iter();
+        let entries = partitions.flat_map(|(_, taken)| taken.entries.iter().cloned());
         let entries: Vec<Entry> = entries.collect();
         let runs = entries
             .iter()

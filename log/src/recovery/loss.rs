@@ -185,6 +185,7 @@ impl Log {
         self.commit_flush(Sealed {
             object: None,
             parts: vec![part],
+            loser: None,
         })
         .await
     }

@@ -289,6 +289,7 @@ impl Recovery {
             let ids = (next..next.saturating_add(PROBED_AT_ONCE)).map(|seq| ObjectId {
                 incarnation: incarnation.0,
                 seq,
+                // Only a folder's own broker looks here, and it uploads once.
                 attempt: 0,
             });
             next = next.saturating_add(PROBED_AT_ONCE);

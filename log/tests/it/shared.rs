@@ -5,6 +5,7 @@ use std::time::Duration;
 use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
 use streamhouse_metadata::store::*;
+use streamhouse_runtime::Clock;
 use streamhouse_storage::objects::Fault;
 
 use crate::doubtful::Doubt;
@@ -229,4 +230,32 @@ async fn what_was_accepted_is_flushed_at_shutdown() {
     let staged = broker.stage(0, &batch(&["a"])).unwrap();
     drop(broker);
     assert!(shared.turning(staged.acknowledged()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_made_twice_and_counts_once() {
+    let mut shared = Shared::new().await;
+    shared.limits.hedged_share = 0.5;
+    let broker = shared.leader().await;
+    for turn in 0..20 {
+        shared
+            .append(&broker, 0, &batch(&[&format!("{turn}")]))
+            .await;
+    }
+    let minute = Duration::from_secs(60);
+    shared.faults.script([Some(Fault::Delay(minute))]);
+    let before = shared.clock.monotonic();
+    shared.append(&broker, 0, &batch(&["slow"])).await;
+    assert!(shared.clock.monotonic() - before < Duration::from_secs(5));
+    let counts = broker.log.hedge_counts().unwrap();
+    assert_eq!((counts.begun, counts.won), (1, 1));
+    shared.append(&broker, 0, &batch(&["next"])).await;
+    drop(broker);
+    let heir = shared.leader().await;
+    let values = values(&heir.log, 0, 0).await;
+    assert_eq!(values.len(), 22);
+    assert_eq!(
+        values[20..],
+        [(20, "slow".to_owned()), (21, "next".to_owned())]
+    );
 }
