@@ -19,6 +19,9 @@ pub(super) enum Failure {
     /// Arguments contradict each other in a way that only their values show.
     #[error("{0}")]
     Usage(String),
+    /// Every broker that was started has ended.
+    #[error("all brokers have ended; see their last words above")]
+    AllEnded,
     /// The settings are wrong.
     #[error("the settings cannot be used:\n{0}")]
     Settings(#[from] Problems),
@@ -61,6 +64,7 @@ impl Failure {
                 ErrorKind::Refused => Exit::Refused,
                 ErrorKind::Protocol => Exit::Protocol,
             },
+            Self::AllEnded => Exit::Unavailable,
             Self::Data(_) => Exit::Data,
             Self::Io { .. } => Exit::Io,
             Self::OutputClosed => Exit::Success,

@@ -5,6 +5,7 @@
 //! `docs/reference/config.md` says.
 
 mod banner;
+mod brokers;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,9 @@ const DEV_FOLDER: &str = "streamhouse";
 /// when they are used. Data is kept in $XDG_DATA_HOME/streamhouse, or ~/.local/share/streamhouse,
 /// until you delete that folder. Ctrl-C stops the broker; nothing that was acknowledged is lost,
 /// however it stops.
+///
+/// With --metadata and --storage it keeps nothing on this machine, and --brokers starts several such
+/// processes: each broker takes its part, and the others take over from one that dies.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Dev {
@@ -37,6 +41,20 @@ pub(super) struct Dev {
     /// The folder in which data is kept [default: $XDG_DATA_HOME/streamhouse or ~/.local/share/streamhouse]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// How many brokers, at ports that follow each other; more than one needs --metadata and --storage
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    brokers: u16,
+    /// The PostgreSQL database, as postgres://user:password@host/database [default: a file in the data folder]
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "data",
+        requires = "storage"
+    )]
+    metadata: Option<String>,
+    /// The bucket for objects, as s3://bucket/prefix [default: a folder in the data folder]
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
     #[command(flatten)]
     set: SetArgs,
 }
@@ -64,7 +82,22 @@ pub(super) struct Serve {
 
 /// Runs `streamhouse dev`.
 pub(super) fn dev(dev: &Dev, output: &mut Output) -> Result<(), Failure> {
+    if dev.brokers > 1 {
+        return match (&dev.metadata, &dev.storage) {
+            (Some(metadata), Some(storage)) => brokers::run(dev, metadata, storage),
+            (None, _) | (_, None) => Err(Failure::Usage(
+                "several brokers share a database and a bucket; name them with --metadata and --storage"
+                    .to_owned(),
+            )),
+        };
+    }
     let mut loader = Loader::new(Profile::Dev);
+    if let Some(metadata) = &dev.metadata {
+        loader = loader.flag("metadata.url", metadata, "--metadata");
+    }
+    if let Some(storage) = &dev.storage {
+        loader = loader.flag("storage.url", storage, "--storage");
+    }
     match &dev.data {
         Some(folder) => {
             loader = loader.flag("storage.data_dir", &folder.to_string_lossy(), "--data")

@@ -94,7 +94,7 @@ pub enum RecoverError {
     },
     /// The database is older than what the data folder has seen of it.
     #[error(
-        "metadata_regression: the database is older than this data folder: {0}; bring the newest metadata.db back, or accept that it is gone with `streamhouse wal accept-loss --database`"
+        "metadata_regression: the database is older than this data folder: {0}; bring the newest metadata.db back, or accept that it is gone with `streamhouse wal accept-loss --database` (and --data with the folder, unless storage.data_dir names it)"
     )]
     OlderDatabase(OlderDatabase),
     /// There is no such loss to be accepted.

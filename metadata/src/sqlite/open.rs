@@ -48,7 +48,7 @@ pub enum OpenError {
     },
     /// The file is something else.
     #[error(
-        "file {path:?} is not a StreamHouse metadata database; move it away or choose another data folder"
+        "file {path:?} is not a StreamHouse metadata database; bring the right file back from a copy, or choose another data folder"
     )]
     NotOurs {
         /// The file.
