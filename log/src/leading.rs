@@ -20,7 +20,7 @@ use crate::flush::hedge::Hedging;
 use crate::flush::pace::{Backlog, Pace};
 use crate::flush::shared::{SharedFlush, SharedSettings};
 use crate::journal::{Journal, Staging};
-use crate::recovery::{RecoverError, load_shard};
+use crate::recovery::{RecoverError, load_shard, lost_suffix};
 use crate::shard::unrecorded::FlushWindow;
 use crate::shard::{Inner, Shard, Standing};
 use crate::state::recorded::Recorded;
@@ -143,10 +143,15 @@ impl Log {
         let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
         let loaded = load_shard(self.store(), self.objects(), row).await;
         let mut granted = match loaded {
-            Ok(loaded) => Inner {
-                flushing: loaded.flushing,
-                ..Inner::granted(row.epoch, self.incarnation, loaded.recorded)
-            },
+            Ok(loaded) => {
+                let lost = lost_suffix::find(self.store(), self.objects(), row, &loaded.recorded);
+                let lost = lost.await?;
+                Inner {
+                    stopped: lost.map(|lost| format!("metadata_regression: {lost}")),
+                    flushing: loaded.flushing,
+                    ..Inner::granted(row.epoch, self.incarnation, loaded.recorded)
+                }
+            }
             Err(error) if error.stops_one_shard() => Inner {
                 stopped: Some(error.to_string()),
                 ..Inner::granted(row.epoch, self.incarnation, Recorded::default())

@@ -18,6 +18,7 @@ pub mod leading;
 pub mod open;
 pub mod read;
 pub mod recovery;
+pub mod repair;
 pub mod retention;
 pub mod shard;
 pub mod state;

@@ -13,6 +13,7 @@
 pub(crate) mod aside;
 mod error;
 pub mod loss;
+pub(crate) mod lost_suffix;
 pub mod older_database;
 mod replay;
 

@@ -77,6 +77,16 @@ impl Manifest {
         }
     }
 
+    /// How many records its runs hold.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let records = self.entries.iter().map(|entry| match entry {
+            Entry::Run(run) => run.records,
+            Entry::Trim { .. } | Entry::DropPartition { .. } | Entry::EvictProducer { .. } => 0,
+        });
+        records.fold(0, u64::saturating_add)
+    }
+
     /// The object that holds the batches.
     #[must_use]
     pub fn object(&self) -> Option<ObjectId> {

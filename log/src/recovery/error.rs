@@ -48,6 +48,12 @@ pub enum RecoverError {
         /// What the store said.
         source: GetError,
     },
+    /// Whether the database lacks commits cannot be told now: the object store does not answer.
+    #[error("the objects of an earlier leader cannot be looked for: {source}")]
+    NotProbed {
+        /// What the store said.
+        source: GetError,
+    },
     /// A checkpoint is missing or damaged, twice in a row.
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]
     Checkpoint {
@@ -135,6 +141,7 @@ impl BlamesObject for RecoverError {
             | Self::NotGranted { .. }
             | Self::UnknownShard(_)
             | Self::LedElsewhere(_)
+            | Self::NotProbed { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }
             | Self::OlderDatabase(_)
@@ -154,6 +161,7 @@ impl RecoverError {
             | Self::NotGranted { .. }
             | Self::UnknownShard(_)
             | Self::LedElsewhere(_)
+            | Self::NotProbed { .. }
             | Self::CheckpointUnavailable { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
+use streamhouse_log::repair::{RepairParts, Repaired};
 use streamhouse_metadata::store::*;
 use streamhouse_runtime::Clock;
 use streamhouse_storage::objects::Fault;
@@ -258,4 +259,76 @@ async fn a_slow_upload_is_made_twice_and_counts_once() {
         values[20..],
         [(20, "slow".to_owned()), (21, "next".to_owned())]
     );
+}
+
+/// Appends, keeps a replica, appends more, lets the replica take over, and kills the broker.
+async fn after_failover(more: &[&str]) -> Shared {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.append(&broker, 0, &batch(&["kept"])).await;
+    shared.append(&broker, 1, &batch(&["other"])).await;
+    let replica = shared.store.inner.copy();
+    for value in more {
+        shared.append(&broker, 0, &batch(&[value])).await;
+    }
+    shared.store.inner.fail_over(&replica);
+    shared
+}
+
+async fn repair(shared: &Shared) -> Repaired {
+    let parts = RepairParts {
+        store: std::sync::Arc::clone(&shared.store) as _,
+        objects: shared.objects(),
+        incarnation: Incarnation(0xfee),
+    };
+    streamhouse_log::repair::repair(&parts).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_new_leader_finds_commits_that_were_lost_with_their_broker() {
+    for more in [&["lost"] as &[&str], &["lost", "too"]] {
+        let shared = after_failover(more).await;
+        let heir = shared.leader().await;
+        let stopped = heir.log.stopped_shards();
+        assert_eq!(stopped.len(), 1, "{stopped:?}");
+        assert!(
+            stopped[0].1.starts_with("metadata_regression"),
+            "{stopped:?}"
+        );
+        assert!(heir.stage(0, &batch(&["on top"])).is_err());
+        shared.append(&heir, 1, &batch(&["fine"])).await;
+        // A restart forgets nothing of it.
+        drop(heir);
+        let next = shared.leader().await;
+        assert_eq!(next.log.stopped_shards().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn repair_brings_every_acknowledged_record_back_at_its_offset() {
+    let shared = after_failover(&["lost", "too"]).await;
+    drop(shared.leader().await);
+    let repaired = repair(&shared).await;
+    assert_eq!((repaired.objects, repaired.records), (2, 2));
+    assert_eq!(repaired.manifests[&address(0).shard], 2);
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.stopped_shards(), Vec::new());
+    let back = numbered(&["kept", "lost", "too"]);
+    assert_eq!(values(&heir.log, 0, 0).await, back);
+    let next = shared.append(&heir, 0, &batch(&["next"])).await;
+    assert_eq!(next.base_offset, 3);
+    // There is nothing left to do.
+    drop(heir);
+    assert_eq!(repair(&shared).await, Repaired::default());
+}
+
+#[tokio::test]
+async fn repair_of_a_database_that_lost_nothing_lets_its_shards_serve() {
+    let shared = after_failover(&[]).await;
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.stopped_shards(), Vec::new());
+    drop(heir);
+    assert_eq!(repair(&shared).await, Repaired::default());
+    let heir = shared.leader().await;
+    assert_eq!(values(&heir.log, 0, 0).await, numbered(&["kept"]));
 }

@@ -62,6 +62,12 @@ impl Shared {
         }
     }
 
+    /// The object store, as somebody else sees it.
+    pub(crate) fn objects(&self) -> Objects {
+        let ambient = ambient(&self.clock, &self.chance, Tasks::new());
+        Objects::new(Arc::clone(&self.memory), ambient)
+    }
+
     /// A broker that leads nothing.
     pub(crate) async fn broker(&self) -> Broker {
         let tasks = Tasks::new();
