@@ -2,7 +2,8 @@
 //! notice can be seen to notice.
 //!
 //! Without the feature `planted-bugs` the question is answered with a constant `false`, and nothing of a bug is
-//! compiled. The lists of all bugs, each with what must notice, are in `simulation/src/bugs.rs` and `fuzz/src/bugs.rs`.
+//! compiled. The lists of all bugs, each with what must notice, are in `simulation/src/bugs.rs`, `fuzz/src/bugs.rs`
+//! and `metadata/src/postgres/tests/bugs.rs`.
 
 #[cfg(feature = "planted-bugs")]
 use std::cell::{Cell, RefCell};

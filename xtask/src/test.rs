@@ -109,9 +109,13 @@ fn simulation(root: &Path, shares: &mut Shares) -> Result<()> {
         run::check(root, "cargo", &arguments)
     })?;
     shares.part("tests: planted bugs", || {
-        let both = ["--package", "streamhouse-fuzz"];
+        let others = ["streamhouse-fuzz", "streamhouse-metadata"].map(|each| ["--package", each]);
         let with_bugs = ["--features", "planted-bugs", "bug", "--", "--nocapture"];
-        run::check(root, "cargo", &[&test[..], &both, &with_bugs].concat())?;
+        run::check(
+            root,
+            "cargo",
+            &[&test[..], others.as_flattened(), &with_bugs].concat(),
+        )?;
         planted::check(root)
     })
 }

@@ -63,7 +63,7 @@ pub(super) fn shard_row(row: &Row) -> Fallible<ShardRow> {
     })
 }
 
-async fn all_shards(session: &mut Session) -> Fallible<Vec<ShardRow>> {
+pub(super) async fn all_shards(session: &mut Session) -> Fallible<Vec<ShardRow>> {
     let all = concat!(
         "SELECT ",
         shard_columns!(),

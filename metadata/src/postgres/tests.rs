@@ -20,6 +20,8 @@ use crate::store::{
     OffsetRow, Outcome, ShardId, ShardRow, ShardShelf, TombstoneOutcome,
 };
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod failover;
 mod faults;
 mod opening;

@@ -167,10 +167,14 @@ pub(crate) fn refuses_grant(
         return is_elsewhere.then_some(GrantOutcome::WalElsewhere { wal_dir });
     }
     match (row.incarnation, held_until_ms) {
-        (Some(holder), Some(until_ms)) if holder != request.by => Some(GrantOutcome::Held {
-            by: holder,
-            until_ms,
-        }),
+        (Some(holder), Some(until_ms))
+            if holder != request.by && !planted::bug("take_from_the_living") =>
+        {
+            Some(GrantOutcome::Held {
+                by: holder,
+                until_ms,
+            })
+        }
         _ => None,
     }
 }

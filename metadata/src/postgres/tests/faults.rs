@@ -129,7 +129,7 @@ async fn register(store: &PostgresStore, broker: i32, life: u128) {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_cut_off_is_unknown_and_resolving_tells_which() {
+pub(super) async fn a_commit_that_is_cut_off_is_unknown_and_resolving_tells_which() {
     let Some(server) = server::shared() else {
         return;
     };
@@ -300,7 +300,7 @@ async fn takers_who_race_for_a_shard_that_was_seen_under_one_grant_never_both_wi
 }
 
 #[tokio::test]
-async fn a_takeover_and_a_heartbeat_never_both_succeed() {
+pub(super) async fn a_takeover_and_a_heartbeat_never_both_succeed() {
     let Some(server) = server::shared() else {
         return;
     };
