@@ -19,6 +19,7 @@ mod config;
 mod consume;
 mod group;
 mod produce;
+mod repair;
 mod run;
 mod topic;
 mod wal;
@@ -59,6 +60,7 @@ enum Command {
     Bench(bench::Bench),
     Config(config::Config),
     Wal(wal::Wal),
+    Repair(repair::Repair),
 }
 
 /// Settings given on the command line.
@@ -111,5 +113,6 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Bench(bench) => bench::run(&bench, output),
         Command::Config(config) => config::run(&config, output),
         Command::Wal(wal) => wal::run(&wal, output),
+        Command::Repair(repair) => repair::run(&repair, output),
     }
 }
