@@ -117,6 +117,7 @@ impl Log {
         let log = Self {
             core: Arc::new(core),
         };
+        log.saw(log.store().timeline(), log.store().revision().await?);
         let tasks = &log.ambient.tasks;
         tasks.spawn("shared-flush-loop", log.clone().shared_flush_loop());
         tasks.spawn("shared-checkpoints", log.clone().shared_checkpoint_loop());
@@ -159,6 +160,8 @@ impl Log {
             Err(error) => return Err(error),
         };
         granted.dropped = deleted;
+        let seq = self.store().coordination_seq(row.shard).await?;
+        granted.coordination_seq = seq.unwrap_or(0);
         granted.on_stop = Arc::clone(&self.shard_stopped);
         if let Some(reason) = &granted.stopped {
             tracing::error!(shard = row.shard.0, %reason, "the shard does not serve; the others do");

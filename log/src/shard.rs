@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) held: Vec<(WalLocation, AppendClass)>,
     /// What flushing remembers.
     pub(crate) flushing: Flushing,
+    /// How many writes of groups the database had when the shard was loaded (`shared`).
+    pub(crate) coordination_seq: u64,
 }
 
 /// What a shard remembers between flushes.
@@ -172,6 +174,7 @@ impl Inner {
             on_stop: Arc::default(),
             held: Vec::new(),
             flushing: Flushing::default(),
+            coordination_seq: 0,
         }
     }
 

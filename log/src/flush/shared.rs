@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use streamhouse_metadata::store::{Incarnation, ShardId};
+use streamhouse_metadata::store::{Incarnation, Revision, ShardId};
 use streamhouse_protocol::ids::LeaderEpoch;
 use streamhouse_runtime::Monotonic;
 use tokio::sync::Notify;
@@ -69,6 +69,8 @@ pub(crate) struct SharedFlush {
     /// Told when a checkpoint may be due.
     checkpoint_due: Notify,
     hedging: Hedging,
+    /// Timeline and newest revision, as the database last told. A leaf lock.
+    seen: Mutex<(u32, Revision)>,
 }
 
 /// A request that is being read or checked and may stage something soon. While there is one, no flush begins before its
@@ -100,12 +102,18 @@ impl SharedFlush {
     pub(crate) fn new(pace: Pace, hedging: Hedging) -> Self {
         Self {
             hedging,
+            seen: Mutex::default(),
             pace: Mutex::new(pace),
             arriving: AtomicUsize::new(0),
             due: Notify::new(),
             settled: Notify::new(),
             checkpoint_due: Notify::new(),
         }
+    }
+
+    /// Timeline and newest revision, as the database last told.
+    pub(crate) fn seen(&self) -> (u32, Revision) {
+        *self.seen.lock()
     }
 
     /// `more` is staged in shards that are in no flush.
@@ -123,6 +131,13 @@ impl SharedFlush {
 }
 
 impl Log {
+    /// Notes what the database told of itself with a heartbeat: sections of objects say it, for a rebuild.
+    pub fn saw(&self, timeline: u32, revision: Revision) {
+        if let Some(flush) = &self.shared {
+            *flush.seen.lock() = (timeline, revision);
+        }
+    }
+
     /// Says that a request was begun that may stage something, until the guard is dropped.
     #[must_use]
     pub fn arriving(&self) -> Arriving<'_> {

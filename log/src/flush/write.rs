@@ -109,7 +109,10 @@ impl Log {
         parts: &[ShardPart],
     ) -> Result<Sealed, WriteFailed> {
         let key = object_id(id).key(ObjectKind::L0);
-        let revision = self.store().revision().await?;
+        let revision = match &self.shared {
+            Some(shared) => shared.seen().1,
+            None => self.store().revision().await?,
+        };
         let writer = self.objects().writer(&key, ObjectClass::Flush);
         let mut writer = L0Writer::begin(writer, self.cluster, self.wall_ms()).await?;
         let mut sealed = Vec::with_capacity(parts.len());
@@ -154,6 +157,15 @@ impl Log {
     }
 
     async fn last_seen(&self, revision: Revision, shard: ShardId) -> Result<LastSeen, StoreError> {
+        if let Some(shared) = &self.shared {
+            // Producers wait: nothing is asked that was told already.
+            return Ok(LastSeen {
+                timeline: shared.seen().0,
+                revision: revision.number,
+                tag: revision.tag,
+                coordination_seq: self.shard_of(shard).lock().coordination_seq,
+            });
+        }
         let seq = self.store().coordination_seq(shard).await?;
         Ok(LastSeen {
             // The embedded store has no timelines.

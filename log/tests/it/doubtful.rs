@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -45,6 +46,7 @@ pub(crate) struct DoubtfulStore {
     pub(crate) inner: MemoryStore,
     plan: Arc<Mutex<Plan>>,
     chance: Arc<dyn Chance>,
+    requests: Arc<AtomicU64>,
 }
 
 impl DoubtfulStore {
@@ -53,7 +55,17 @@ impl DoubtfulStore {
             inner,
             plan: Arc::default(),
             chance,
+            requests: Arc::default(),
         }
+    }
+
+    /// How many requests it was asked.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The next commits meet these, one each.
@@ -104,6 +116,7 @@ fn unavailable(outcome: Outcome) -> StoreError {
 #[async_trait]
 impl ManifestShelf for DoubtfulStore {
     async fn commit(&self, commit: Commit) -> Result<Vec<CommitOutcome>, CommitError> {
+        self.count();
         let doubt = self.next();
         if doubt == Some(Doubt::Late) {
             self.plan.lock().late.push(commit);
@@ -138,6 +151,7 @@ impl ManifestShelf for DoubtfulStore {
         from: Lsn,
         limit: usize,
     ) -> Result<Vec<ManifestRow>, StoreError> {
+        self.count();
         {
             let mut plan = self.plan.lock();
             if plan.blind_reads > 0 {
@@ -155,6 +169,7 @@ impl ManifestShelf for DoubtfulStore {
     }
 
     async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
+        self.count();
         {
             let mut plan = self.plan.lock();
             if plan.blind_reads > 0 {
@@ -172,6 +187,7 @@ impl ManifestShelf for DoubtfulStore {
     }
 
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
+        self.count();
         match self.next() {
             None => return self.inner.set_checkpoint(request).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
@@ -194,6 +210,7 @@ impl MetadataStore for DoubtfulStore {
         self.inner.watch_changes()
     }
     async fn close(&self) {
+        self.count();
         self.inner.close().await;
     }
 }
@@ -201,21 +218,27 @@ impl MetadataStore for DoubtfulStore {
 #[async_trait]
 impl ClusterShelf for DoubtfulStore {
     async fn initialise(&self, cluster: NewCluster) -> Result<Cluster, InitialiseError> {
+        self.count();
         self.inner.initialise(cluster).await
     }
     async fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        self.count();
         self.inner.cluster().await
     }
     async fn revision(&self) -> Result<Revision, StoreError> {
+        self.count();
         self.inner.revision().await
     }
     async fn revisions_since(&self, after: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        self.count();
         self.inner.revisions_since(after, limit).await
     }
     async fn check_revision(&self, seen: Revision) -> Result<RevisionCheck, StoreError> {
+        self.count();
         self.inner.check_revision(seen).await
     }
     async fn allocate_producer_ids(&self, count: u32) -> Result<Range<i64>, StoreError> {
+        self.count();
         self.inner.allocate_producer_ids(count).await
     }
 }
@@ -223,15 +246,19 @@ impl ClusterShelf for DoubtfulStore {
 #[async_trait]
 impl ShardShelf for DoubtfulStore {
     async fn shards(&self) -> Result<Vec<ShardRow>, StoreError> {
+        self.count();
         self.inner.shards().await
     }
     async fn read_shard(&self, shard: ShardId) -> Result<Option<ShardRow>, StoreError> {
+        self.count();
         self.inner.read_shard(shard).await
     }
     async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError> {
+        self.count();
         self.inner.grant(request).await
     }
     async fn grants(&self, shard: ShardId) -> Result<Vec<GrantRow>, StoreError> {
+        self.count();
         self.inner.grants(shard).await
     }
 }
@@ -239,6 +266,7 @@ impl ShardShelf for DoubtfulStore {
 #[async_trait]
 impl ObjectShelf for DoubtfulStore {
     async fn unreferenced(&self, limit: usize) -> Result<Vec<ObjectId>, StoreError> {
+        self.count();
         self.inner.unreferenced(limit).await
     }
     async fn tombstone(
@@ -246,6 +274,7 @@ impl ObjectShelf for DoubtfulStore {
         ids: &[ObjectId],
         at_ms: i64,
     ) -> Result<Vec<TombstoneOutcome>, StoreError> {
+        self.count();
         self.inner.tombstone(ids, at_ms).await
     }
     async fn tombstones_before(
@@ -253,12 +282,15 @@ impl ObjectShelf for DoubtfulStore {
         before_ms: i64,
         limit: usize,
     ) -> Result<Vec<ObjectRow>, StoreError> {
+        self.count();
         self.inner.tombstones_before(before_ms, limit).await
     }
     async fn is_tombstone(&self, id: ObjectId) -> Result<bool, StoreError> {
+        self.count();
         self.inner.is_tombstone(id).await
     }
     async fn forget(&self, ids: &[ObjectId]) -> Result<Vec<ForgetOutcome>, StoreError> {
+        self.count();
         self.inner.forget(ids).await
     }
     async fn objects(
@@ -266,6 +298,7 @@ impl ObjectShelf for DoubtfulStore {
         after: Option<ObjectId>,
         limit: usize,
     ) -> Result<Vec<ObjectRow>, StoreError> {
+        self.count();
         self.inner.objects(after, limit).await
     }
 }
@@ -273,12 +306,15 @@ impl ObjectShelf for DoubtfulStore {
 #[async_trait]
 impl TopicShelf for DoubtfulStore {
     async fn topics(&self) -> Result<Topics, StoreError> {
+        self.count();
         self.inner.topics().await
     }
     async fn create_topic(&self, topic: NewTopic) -> Result<Revision, CreateTopicError> {
+        self.count();
         self.inner.create_topic(topic).await
     }
     async fn add_partitions(&self, request: AddPartitions) -> Result<Revision, AddPartitionsError> {
+        self.count();
         self.inner.add_partitions(request).await
     }
     async fn set_configs(
@@ -286,12 +322,15 @@ impl TopicShelf for DoubtfulStore {
         target: ConfigTarget,
         changes: Vec<ConfigChange>,
     ) -> Result<Revision, SetConfigsError> {
+        self.count();
         self.inner.set_configs(target, changes).await
     }
     async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError> {
+        self.count();
         self.inner.delete_topic(topic).await
     }
     async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
+        self.count();
         self.inner.drop_recorded(drop).await
     }
 }
@@ -299,21 +338,25 @@ impl TopicShelf for DoubtfulStore {
 #[async_trait]
 impl GroupShelf for DoubtfulStore {
     async fn load_groups(&self, shard: ShardId) -> Result<ShardGroups, StoreError> {
+        self.count();
         self.inner.load_groups(shard).await
     }
     async fn coordination_seq(&self, shard: ShardId) -> Result<Option<u64>, StoreError> {
+        self.count();
         self.inner.coordination_seq(shard).await
     }
     async fn coordination(
         &self,
         shards: &[ShardId],
     ) -> Result<Vec<Option<Coordination>>, StoreError> {
+        self.count();
         self.inner.coordination(shards).await
     }
     async fn write_groups(
         &self,
         writes: Vec<CoordinationWrite>,
     ) -> Result<Vec<CoordinationOutcome>, StoreError> {
+        self.count();
         self.inner.write_groups(writes).await
     }
 }
@@ -325,6 +368,7 @@ impl BrokerShelf for DoubtfulStore {
         broker: BrokerRow,
         lease: std::time::Duration,
     ) -> Result<(), RegisterError> {
+        self.count();
         self.inner.register_broker(broker, lease).await
     }
     async fn heartbeat(
@@ -332,15 +376,19 @@ impl BrokerShelf for DoubtfulStore {
         incarnation: Incarnation,
         lease: std::time::Duration,
     ) -> Result<Beat, HeartbeatError> {
+        self.count();
         self.inner.heartbeat(incarnation, lease).await
     }
     async fn leave(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        self.count();
         self.inner.leave(incarnation).await
     }
     async fn living(&self) -> Result<Living, StoreError> {
+        self.count();
         self.inner.living().await
     }
     async fn brokers(&self) -> Result<Vec<BrokerRow>, StoreError> {
+        self.count();
         self.inner.brokers().await
     }
 }

@@ -332,3 +332,16 @@ async fn repair_of_a_database_that_lost_nothing_lets_its_shards_serve() {
     let heir = shared.leader().await;
     assert_eq!(values(&heir.log, 0, 0).await, numbered(&["kept"]));
 }
+
+#[tokio::test]
+async fn a_flush_asks_the_database_once() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let before = shared.store.requests();
+    let staged: Vec<_> = (0..3)
+        .map(|partition| broker.stage(partition, &batch(&["a"])).unwrap())
+        .collect();
+    let all = staged.into_iter().map(|entry| entry.acknowledged());
+    shared.turning(futures::future::join_all(all)).await;
+    assert_eq!(shared.store.requests() - before, 1);
+}
