@@ -9,7 +9,7 @@ use streamhouse_config::{Settings, StorageUrl};
 use streamhouse_metadata::postgres::{PostgresSettings, PostgresStore};
 use streamhouse_metadata::sqlite::SqliteStore;
 use streamhouse_metadata::{Durability, MetadataStore, NewCluster};
-use streamhouse_runtime::Ambient;
+use streamhouse_runtime::{Ambient, Tasks};
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
 use streamhouse_storage::objects::Objects;
 
@@ -101,7 +101,12 @@ async fn open_metadata(
         migration_limit: from.migration_timeout,
         ..PostgresSettings::new(from.url.reveal().unwrap_or_default())
     };
-    Ok(Arc::new(PostgresStore::open(to, ambient.clone()).await?))
+    // Its connections live until it is closed, which is when all other tasks have ended: they are not waited for with them.
+    let own = Ambient {
+        tasks: Tasks::new(),
+        ..ambient.clone()
+    };
+    Ok(Arc::new(PostgresStore::open(to, own).await?))
 }
 
 async fn open_objects(
