@@ -581,6 +581,8 @@ async fn a_store_that_is_away_is_a_storage_error_and_never_a_skip() {
         assert_eq!(found[0].high_watermark, -1);
     }
     bench.faults.set_down(false);
+    // A store that did not answer is left alone for half a minute at most.
+    bench.clock.advance(std::time::Duration::from_secs(30));
     let data = bench.turning(fetched(&mut client, "a", 0, 0)).await;
     assert_eq!(base_offsets(&data), [0]);
 }
