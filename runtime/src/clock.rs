@@ -1,6 +1,7 @@
 //! Time: a monotonic reading for durations and deadlines, a wall reading for timestamps, and sleeping.
 //!
-//! Safety never depends on the wall clock (it jumps); deadlines are always monotonic.
+//! Safety never depends on the wall clock (it jumps); deadlines are always monotonic, and a machine that slept finds that
+//! time went on: a lease that was counted on a clock that stops with the machine would seem to hold when it is long over.
 
 use std::fmt;
 use std::future::Future;
@@ -61,22 +62,32 @@ pub async fn deadline<F: Future>(
     }
 }
 
-/// The system's clocks and tokio's timer.
+/// The system's clocks and tokio's timer. The monotonic reading goes on while the machine sleeps.
 #[derive(Debug)]
 pub struct SystemClock {
-    start: tokio::time::Instant,
+    start: Duration,
+}
+
+/// The clock that counts the time in which the machine sleeps, too. Elsewhere than on Linux `CLOCK_MONOTONIC` is that one.
+#[cfg(target_os = "linux")]
+const SINCE_BOOT: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const SINCE_BOOT: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(SINCE_BOOT);
+    // The time since boot is neither negative nor has it more than a billion nanoseconds in a second.
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
 }
 
 impl SystemClock {
     /// A clock whose monotonic reading starts at zero now.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clock"
-    )]
     pub fn new() -> Self {
         Self {
-            start: tokio::time::Instant::now(),
+            start: since_boot(),
         }
     }
 }
@@ -88,12 +99,8 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clock"
-    )]
     fn monotonic(&self) -> Monotonic {
-        Monotonic(tokio::time::Instant::now() - self.start)
+        Monotonic(since_boot().saturating_sub(self.start))
     }
 
     #[expect(
@@ -110,7 +117,17 @@ impl Clock for SystemClock {
         reason = "this is the one place that sleeps"
     )]
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep_until(self.start + deadline.0))
+        let until = self.start.saturating_add(deadline.0);
+        Box::pin(async move {
+            // The timer counts on a clock of its own: whether the time has come is asked of ours.
+            loop {
+                let left = until.saturating_sub(since_boot());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left).await;
+            }
+        })
     }
 }
 
@@ -191,3 +208,6 @@ impl Clock for ManualClock {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
