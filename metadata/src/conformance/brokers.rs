@@ -6,8 +6,8 @@ use streamhouse_protocol::ids::BrokerId;
 
 use super::House;
 use crate::store::{
-    BrokerRow, Class, ConfigTarget, DEAD_AGE_MAX_MS, HeartbeatError, Incarnation, MetadataStore,
-    RegisterError,
+    BrokerEndpoint, BrokerRow, Class, ConfigTarget, DEAD_AGE_MAX_MS, HeartbeatError, Incarnation,
+    MetadataStore, RegisterError,
 };
 
 /// So long that it does not end during a law.
@@ -17,12 +17,22 @@ pub(super) async fn register(store: &dyn MetadataStore, broker: BrokerRow, lease
     store.register_broker(broker, lease).await.unwrap();
 }
 
+fn endpoint(listener: &str, host: &str, port: u16) -> BrokerEndpoint {
+    BrokerEndpoint {
+        listener: listener.to_owned(),
+        host: host.to_owned(),
+        port,
+    }
+}
+
 pub(super) fn broker(id: i32, life: u128) -> BrokerRow {
     BrokerRow {
         broker: BrokerId(id),
         incarnation: Incarnation(life),
-        host: "localhost".to_owned(),
-        port: u16::MAX,
+        endpoints: vec![
+            endpoint("PLAINTEXT", "localhost", u16::MAX),
+            endpoint("INSIDE-2.x", "::1", 0),
+        ],
         rack: (id > 0).then(|| "a".to_owned()),
     }
 }
@@ -38,7 +48,7 @@ pub(super) async fn a_restarted_broker_replaces_its_earlier_life(house: House) {
         [broker(0, 11), broker(1, 12)]
     );
     let moved = BrokerRow {
-        port: 9092,
+        endpoints: Vec::new(),
         ..broker(0, 11)
     };
     register(&*store, moved.clone(), Duration::ZERO).await;

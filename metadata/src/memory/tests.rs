@@ -39,8 +39,7 @@ async fn register(store: &MemoryStore, broker: i32, life: u128) {
     let row = BrokerRow {
         broker: BrokerId(broker),
         incarnation: Incarnation(life),
-        host: "localhost".to_owned(),
-        port: 1,
+        endpoints: Vec::new(),
         rack: None,
     };
     store.register_broker(row, LEASE).await.unwrap();

@@ -15,6 +15,7 @@ use super::columns::{WHOLE, bits, column, id_bytes, incarnation, number, whole};
 use super::fault::{Failure, Fallible, Fault};
 use super::session::Session;
 use super::work::heartbeat_limit;
+use crate::store::brokers::{read_endpoints, write_endpoints};
 use crate::store::laws::{bug, lease_ms};
 use crate::store::{
     Beat, BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, HeartbeatError, Incarnation, Living,
@@ -158,11 +159,11 @@ async fn write_row(session: &mut Session, broker: &BrokerRow, lease: Duration) -
     );
     session.execute(forget, &[&DEAD_AGE_MAX_MS]).await?;
     let write = concat!(
-        "INSERT INTO brokers (incarnation, broker_id, host, port, rack, registered_ms, lease_until_ms)
-         SELECT $1::bytea, $2::int4, $3::text, $4::int4, $5::text, now.ms, now.ms + $6::int8 FROM (SELECT ",
+        "INSERT INTO brokers (incarnation, broker_id, endpoints, rack, registered_ms, lease_until_ms)
+         SELECT $1::bytea, $2::int4, $3::text, $4::text, now.ms, now.ms + $5::int8 FROM (SELECT ",
         clock_ms!(),
         " AS ms) AS now
-         ON CONFLICT (incarnation) DO UPDATE SET host = excluded.host, port = excluded.port, rack = excluded.rack,
+         ON CONFLICT (incarnation) DO UPDATE SET endpoints = excluded.endpoints, rack = excluded.rack,
              registered_ms = excluded.registered_ms, lease_until_ms = excluded.lease_until_ms"
     );
     session
@@ -171,8 +172,7 @@ async fn write_row(session: &mut Session, broker: &BrokerRow, lease: Duration) -
             &[
                 &id_bytes(broker.incarnation.0),
                 &broker.broker.0,
-                &broker.host,
-                &i32::from(broker.port),
+                &write_endpoints(&broker.endpoints),
                 &broker.rack,
                 &bounded(lease),
             ],
@@ -231,19 +231,18 @@ async fn heartbeat(
 }
 
 fn broker_row(row: &Row) -> Fallible<BrokerRow> {
-    let port: i32 = column(row, "port")?;
+    let endpoints: String = column(row, "endpoints")?;
     Ok(BrokerRow {
         broker: BrokerId(column(row, "broker_id")?),
         incarnation: incarnation(row, "incarnation")?,
-        host: column(row, "host")?,
-        port: u16::try_from(port)
-            .map_err(|_| Fault::Damaged(format!("column port holds {port}")))?,
+        endpoints: read_endpoints(&endpoints)
+            .ok_or_else(|| Fault::Damaged(format!("column endpoints holds {endpoints}")))?,
         rack: column(row, "rack")?,
     })
 }
 
 async fn undead(session: &mut Session) -> Fallible<Vec<BrokerRow>> {
-    let sql = "SELECT broker_id, incarnation, host, port, rack FROM brokers \
+    let sql = "SELECT broker_id, incarnation, endpoints, rack FROM brokers \
                WHERE died_ms IS NULL ORDER BY broker_id LIMIT $1";
     let rows = session.query(sql, &[&WHOLE]).await?;
     whole(rows, "brokers")?.iter().map(broker_row).collect()
@@ -252,7 +251,7 @@ async fn undead(session: &mut Session) -> Fallible<Vec<BrokerRow>> {
 async fn living(session: &mut Session) -> Fallible<Living> {
     // The clock is there even if nobody lives.
     let sql = concat!(
-        "SELECT now.ms AS now_ms, b.broker_id, b.incarnation, b.host, b.port, b.rack, b.lease_until_ms
+        "SELECT now.ms AS now_ms, b.broker_id, b.incarnation, b.endpoints, b.rack, b.lease_until_ms
          FROM (SELECT ",
         clock_ms!(),
         " AS ms) AS now LEFT JOIN brokers b ON b.died_ms IS NULL AND b.lease_until_ms > now.ms

@@ -282,7 +282,9 @@ async fn migrate_locked(
             .map_err(failed)?,
         Found::Version(_) => {}
     }
-    match embedded::migrations::runner().run_async(client).await {
+    // In one transaction: a crash between a change and the note that it was made would leave what nobody opens.
+    let runner = embedded::migrations::runner().set_grouped(true);
+    match runner.run_async(client).await {
         Ok(_) => Ok(()),
         // The server or the way to it failed, not the schema.
         Err(error) if matches!(error.kind(), Kind::Connection(..)) => {

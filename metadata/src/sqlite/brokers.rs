@@ -8,8 +8,9 @@ use streamhouse_protocol::ids::BrokerId;
 
 use super::SqliteStore;
 use super::cluster::revision;
-use super::columns::{incarnation, number};
+use super::columns::incarnation;
 use super::fault::{Failure, Fallible, Fault};
+use crate::store::brokers::{read_endpoints, write_endpoints};
 use crate::store::laws::{bug, lease_end};
 use crate::store::{
     Beat, BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, HeartbeatError, Incarnation, Living,
@@ -114,13 +115,12 @@ fn register(
         [now.saturating_sub(DEAD_AGE_MAX_MS)],
     )?;
     transaction.execute(
-        "INSERT OR REPLACE INTO brokers (incarnation, broker_id, host, port, rack, registered_ms, lease_until_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO brokers (incarnation, broker_id, endpoints, rack, registered_ms, lease_until_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             broker.incarnation.0.to_be_bytes(),
             broker.broker.0,
-            broker.host,
-            broker.port,
+            write_endpoints(&broker.endpoints),
             broker.rack,
             now,
             lease_end(now, lease_length),
@@ -157,13 +157,12 @@ fn heartbeat(
 }
 
 fn broker_row(row: &Row<'_>) -> Fallible<BrokerRow> {
-    let port = number(row, "port")?;
+    let endpoints: String = row.get("endpoints")?;
     Ok(BrokerRow {
         broker: BrokerId(row.get("broker_id")?),
         incarnation: incarnation(row, "incarnation")?,
-        host: row.get("host")?,
-        port: u16::try_from(port)
-            .map_err(|_| Fault::Damaged(format!("column port holds {port}")))?,
+        endpoints: read_endpoints(&endpoints)
+            .ok_or_else(|| Fault::Damaged(format!("column endpoints holds {endpoints}")))?,
         rack: row.get("rack")?,
     })
 }

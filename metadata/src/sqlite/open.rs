@@ -198,7 +198,8 @@ fn make_durable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let runner = embedded::migrations::runner();
+    // In one transaction: a crash between a change and the note that it was made would leave a file that nobody opens.
+    let runner = embedded::migrations::runner().set_grouped(true);
     let known = runner
         .get_migrations()
         .iter()

@@ -13,6 +13,38 @@ use super::shards::Incarnation;
 /// How long the row of a dead life is kept, so that it cannot come back: 7 days, in milliseconds.
 pub const DEAD_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Where the clients of one listener reach a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerEndpoint {
+    /// The name of the listener: letters, digits, `_`, `-` and `.`.
+    pub listener: String,
+    /// The host that clients are told: no comma in it.
+    pub host: String,
+    /// The port that clients are told.
+    pub port: u16,
+}
+
+/// Endpoints as they are stored, and as `advertised.listeners` has them: `PLAINTEXT://host:9092,OTHER://host:9093`.
+pub(crate) fn write_endpoints(endpoints: &[BrokerEndpoint]) -> String {
+    let one = |it: &BrokerEndpoint| format!("{}://{}:{}", it.listener, it.host, it.port);
+    endpoints.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// What [`write_endpoints`] wrote; none if it is something else.
+pub(crate) fn read_endpoints(text: &str) -> Option<Vec<BrokerEndpoint>> {
+    let one = |text: &str| {
+        let (listener, address) = text.split_once("://")?;
+        let (host, port) = address.rsplit_once(':')?;
+        Some(BrokerEndpoint {
+            listener: listener.to_owned(),
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+        })
+    };
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    parts.map(one).collect()
+}
+
 /// A broker process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerRow {
@@ -20,10 +52,8 @@ pub struct BrokerRow {
     pub broker: BrokerId,
     /// Its life.
     pub incarnation: Incarnation,
-    /// The host that clients are told.
-    pub host: String,
-    /// The port that clients are told.
-    pub port: u16,
+    /// Where clients reach it, one for each of its listeners.
+    pub endpoints: Vec<BrokerEndpoint>,
     /// The zone that it runs in (`broker.rack`).
     pub rack: Option<String>,
 }

@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 pub use brokers::{
-    Beat, BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, HeartbeatError, Living, LivingBroker,
-    RegisterError,
+    Beat, BrokerEndpoint, BrokerRow, BrokerShelf, DEAD_AGE_MAX_MS, HeartbeatError, Living,
+    LivingBroker, RegisterError,
 };
 pub use cluster::{
     Cluster, ClusterShelf, FEATURE_LEVEL, InitialiseError, NewCluster, REVISION_AGE_MAX_MS,

@@ -28,8 +28,7 @@ CREATE INDEX cluster_revision_by_age ON cluster_revision (at_ms);
 CREATE TABLE brokers (
     incarnation bytea PRIMARY KEY,
     broker_id integer NOT NULL,
-    host text NOT NULL,
-    port integer NOT NULL,
+    endpoints text NOT NULL, -- as advertised.listeners: NAME://host:port,...
     rack text,
     registered_ms bigint NOT NULL,
     lease_until_ms bigint,

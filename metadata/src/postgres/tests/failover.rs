@@ -47,8 +47,7 @@ async fn a_standby_that_lacks_the_last_commits_is_another_history() {
     let row = BrokerRow {
         broker: BrokerId(0),
         incarnation: Incarnation(10),
-        host: "localhost".to_owned(),
-        port: 9092,
+        endpoints: Vec::new(),
         rack: None,
     };
     store.register_broker(row, LEASE).await.unwrap();

@@ -121,8 +121,7 @@ async fn register(store: &PostgresStore, broker: i32, life: u128) {
     let row = BrokerRow {
         broker: BrokerId(broker),
         incarnation: Incarnation(life),
-        host: "localhost".to_owned(),
-        port: 9092,
+        endpoints: Vec::new(),
         rack: None,
     };
     store.register_broker(row, LEASE).await.unwrap();

@@ -128,7 +128,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     let connection = connect(&folder.file()).unwrap();
     connection
         .execute_batch(
-            "INSERT INTO refinery_schema_history SELECT 9, name, applied_on, checksum FROM refinery_schema_history",
+            "INSERT INTO refinery_schema_history SELECT 9, name, applied_on, checksum FROM refinery_schema_history LIMIT 1",
         )
         .unwrap();
     drop(connection);
@@ -138,7 +138,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
             error,
             OpenError::Newer {
                 found: 9,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -149,6 +149,37 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
             .to_string()
             .contains("start the version that wrote it"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_brought_up_to_date_with_what_it_holds() {
+    let folder = Folder::new();
+    let mut old = Connection::open(folder.file()).unwrap();
+    let first = super::embedded::migrations::runner().set_target(refinery::Target::Version(1));
+    first.run(&mut old).unwrap();
+    old.execute_batch(
+        "INSERT INTO brokers (incarnation, broker_id, host, port, rack, registered_ms) VALUES (x'07', 1, 'h', 9092, 'a', 5)",
+    )
+    .unwrap();
+    old.pragma_update(None, "application_id", super::APPLICATION_ID)
+        .unwrap();
+    drop(old);
+    let connection = connect(&folder.file()).unwrap();
+    let row = connection.query_row(
+        "SELECT broker_id, endpoints, rack FROM brokers",
+        [],
+        |row| {
+            Ok((
+                row.get::<_, i32>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        },
+    );
+    assert_eq!(
+        row.unwrap(),
+        (1, "PLAINTEXT://h:9092".to_owned(), "a".to_owned())
     );
 }
 
