@@ -237,6 +237,7 @@ impl Groups {
         let mut listed = Vec::new();
         for place in served.shards.values() {
             let shard = match place {
+                Place::Loaded(shard) if shard.is_leaving => continue,
                 Place::Loaded(shard) => shard,
                 Place::Loading(_) => return Err(CoordinatorError::LoadInProgress.into()),
             };

@@ -99,6 +99,7 @@ impl Inner {
         if served.shards.get(&shard).is_some_and(matches) {
             served.shards.remove(&shard);
             served.strays.retain(|_, stored| *stored != shard);
+            self.settled.notify_waiters();
         }
     }
 

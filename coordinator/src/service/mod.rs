@@ -5,10 +5,11 @@
 //! that lost the shard cannot change it any more. One task wakes groups when a timer is due, one task writes.
 //!
 //! What it does not do: decide who leads a shard. Whoever does calls [`Groups::load`] after the grant and
-//! [`Groups::unload`] when the right is gone. A write finds out by itself that the right is gone; a read does not: where
+//! [`Groups::unload`] when the right is gone, or [`Groups::drain`] before it gives the right away. A write finds out by itself that the right is gone; a read does not: where
 //! shards can move, the caller checks the lease once more after an answer with an offset or an assignment was built.
 
 mod answers;
+mod drain;
 mod load;
 mod shard;
 mod timers;
@@ -91,6 +92,8 @@ struct Inner {
     unwritten: Notify,
     /// Wakes the timer task: a timer is due earlier than it thinks.
     earlier: Notify,
+    /// Told when a write came to its end, or a shard was let go.
+    settled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +139,7 @@ impl Groups {
             served: Mutex::new(Served::default()),
             unwritten: Notify::new(),
             earlier: Notify::new(),
+            settled: Notify::new(),
         });
         let tasks = &inner.ambient.tasks;
         tasks.spawn("group-timers", timers::run(Arc::clone(&inner)));
@@ -149,6 +153,7 @@ impl Groups {
         let served = self.inner.served.lock();
         let shard = self.inner.shard_of(&served, group);
         let standing = match served.shards.get(&shard) {
+            Some(Place::Loaded(shard)) if shard.is_leaving => Standing::Elsewhere,
             Some(Place::Loaded(_)) => Standing::Loaded,
             Some(Place::Loading(_)) => Standing::Loading,
             None => Standing::Elsewhere,
@@ -197,6 +202,7 @@ impl Inner {
     ) -> Result<&'a mut Shard, CoordinatorError> {
         let id = self.shard_of(served, group);
         match served.shards.get_mut(&id) {
+            Some(Place::Loaded(shard)) if shard.is_leaving => Err(CoordinatorError::NotCoordinator),
             Some(Place::Loaded(shard)) => Ok(shard),
             Some(Place::Loading(_)) => Err(CoordinatorError::LoadInProgress),
             None => Err(CoordinatorError::NotCoordinator),

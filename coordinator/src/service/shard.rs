@@ -42,6 +42,8 @@ pub(super) struct Shard {
     pub(super) in_flight: Option<InFlight>,
     /// After a failure: when to try again, and how long to wait after the next one.
     pub(super) retry: Option<Retry>,
+    /// It is about to be given away: what was accepted is written, and nothing else happens.
+    pub(super) is_leaving: bool,
     timers: BTreeSet<(Monotonic, GroupId)>,
 }
 
@@ -107,6 +109,7 @@ impl Shard {
             queued_offsets: 0,
             in_flight: None,
             retry: None,
+            is_leaving: false,
             timers: BTreeSet::new(),
         }
     }

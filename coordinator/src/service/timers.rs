@@ -43,6 +43,9 @@ impl Inner {
             let Place::Loaded(shard) = place else {
                 continue;
             };
+            if shard.is_leaving {
+                continue;
+            }
             let context = self.context();
             // Each round takes something away or moves its timer on, so this ends.
             while let Some(id) = shard.due_group(context.now.monotonic) {
@@ -70,6 +73,9 @@ impl Inner {
             let Place::Loaded(shard) = place else {
                 continue;
             };
+            if shard.is_leaving {
+                continue;
+            }
             let ids: Vec<GroupId> = shard.groups.keys().cloned().collect();
             for id in ids {
                 shard.expire_group(&id, now, &self.settings);

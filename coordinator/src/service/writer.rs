@@ -138,6 +138,7 @@ impl Inner {
                 }
             }
         }
+        self.settled.notify_waiters();
     }
 
     /// Finds out about the writes whose outcome is unknown, and repeats those that did not happen.
