@@ -50,6 +50,14 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
                 .to_owned(),
         ));
     }
+    let membership = &settings.membership;
+    if membership.heartbeat_interval > membership.lease / 2 {
+        problems.push(Problem::new(
+            "membership.heartbeat_interval",
+            "it exceeds half of membership.lease, so one late heartbeat would end the lease; lower it or raise the other"
+                .to_owned(),
+        ));
+    }
     if let Some(id) = &settings.broker.cluster_id
         && !(id.len() == 22
             && id

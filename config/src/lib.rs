@@ -6,8 +6,9 @@
 //! A walk through the files:
 //! - [`value`], [`size`], [`duration`], [`endpoint`], [`storage_url`], [`secret`]: what a setting may hold, and how it
 //!   is written.
-//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`], [`shared`],
-//!   [`coordinator`] and [`telemetry`] are the sections, one per room; [`settings`] is all of them.
+//! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`],
+//!   [`shared`], [`coordinator`], [`membership`] and [`telemetry`] are the sections, one per room; [`settings`] is all of
+//!   them.
 //! - [`topic`]: the table of topic configs, their rules and the values in effect.
 //! - [`kafka`]: the table of Kafka's broker keys, and what DescribeConfigs shows of them.
 //! - [`load`]: from files, variables and `--set` to settings with the origin of every value; [`check`] refuses what
@@ -27,6 +28,7 @@ pub mod kafka;
 pub mod listener;
 pub mod load;
 pub mod log;
+pub mod membership;
 pub mod memory;
 pub mod metadata;
 pub mod reference;

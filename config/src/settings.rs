@@ -4,6 +4,7 @@ use crate::broker::BrokerSettings;
 use crate::coordinator::CoordinatorSettings;
 use crate::listener::ListenerSettings;
 use crate::log::LogSettings;
+use crate::membership::MembershipSettings;
 use crate::metadata::MetadataSettings;
 use crate::s3::S3Settings;
 use crate::section::{Field, Section};
@@ -101,6 +102,8 @@ settings! {
     shared: SharedSettings,
     /// Groups and offsets.
     coordinator: CoordinatorSettings,
+    /// Leases and moves of shards between brokers.
+    membership: MembershipSettings,
     /// Metrics, health, logs.
     telemetry: TelemetrySettings,
 }

@@ -149,6 +149,18 @@ fn plaintext_stays_on_this_machine_unless_allowed() {
 }
 
 #[test]
+fn a_lease_lasts_longer_than_two_heartbeats() {
+    check_one(
+        &[
+            "broker.session.timeout.ms=2000",
+            "broker.heartbeat.interval.ms=1001",
+        ],
+        &["membership.heartbeat_interval", "membership.lease"],
+    );
+    assert!(problems(&["membership.lease=2s", "membership.heartbeat_interval=1s"]).is_empty());
+}
+
+#[test]
 fn cluster_ids_are_words_that_clients_can_print() {
     assert!(problems(&["broker.cluster_id=4L6g3nShT-eMCtK--X86sw"]).is_empty());
     check_one(

@@ -284,6 +284,18 @@ const SETTING_KEYS: &[(&str, ConfigType, &str, Unit)] = &[
         "coordinator.offset_commit_timeout",
         Unit::Millis,
     ),
+    (
+        "broker.session.timeout.ms",
+        Int,
+        "membership.lease",
+        Unit::Millis,
+    ),
+    (
+        "broker.heartbeat.interval.ms",
+        Int,
+        "membership.heartbeat_interval",
+        Unit::Millis,
+    ),
 ];
 
 const REFUSED: &[(&str, ConfigType, Option<&str>, &str)] = &[

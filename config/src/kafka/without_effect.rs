@@ -42,8 +42,6 @@ pub(crate) const WITHOUT_EFFECT: &[Group] = &[
     Group {
         why: "there is no controller quorum; the metadata database takes its place",
         keys: &[
-            some("broker.heartbeat.interval.ms", Int, "2000"),
-            some("broker.session.timeout.ms", Int, "9000"),
             none("controller.listener.names", List),
             some("controller.quorum.append.linger.ms", Int, "25"),
             some("controller.quorum.auto.join.enable", Boolean, "false"),

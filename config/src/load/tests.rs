@@ -224,6 +224,8 @@ fn every_key_that_sets_a_setting_arrives_there() {
             (_, "broker.rack") => "r",
             (_, "auto.create.topics.enable" | "delete.topic.enable") => "false",
             (Unit::Same, _) => "17",
+            // At most half the lease.
+            (_, "broker.heartbeat.interval.ms") => "1700",
             (Unit::Bytes, _) => "1050000",
             (Unit::Millis, _) => "7000",
             (Unit::Minutes, _) => "9",
