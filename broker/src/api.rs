@@ -179,6 +179,9 @@ pub struct Api {
     pub lane: Lane,
     /// What an asker must be allowed to do.
     pub operation: Option<(Operation, ResourceKind)>,
+    /// Whether its answers are sent only if the lease of this broker holds after they were built: those that state the end
+    /// of a log, a committed offset, an assignment, or who leads. A write needs no lease, as its commit is fenced.
+    pub is_under_lease: bool,
     run: Run,
 }
 
@@ -192,8 +195,17 @@ impl Api {
             versions: H::VERSIONS,
             lane: H::LANE,
             operation: H::OPERATION,
+            is_under_lease: false,
             run: run::<H>,
         }
+    }
+
+    /// The row of a handler whose answers are sent only while the lease holds.
+    #[must_use]
+    pub const fn under_lease<H: Handler>() -> Self {
+        let mut row = Self::of::<H>();
+        row.is_under_lease = true;
+        row
     }
 
     /// Runs a request of this API: `body` is a frame without its header, `cx.api_version` one of [`Api::versions`].

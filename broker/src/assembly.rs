@@ -4,7 +4,9 @@
 //! the objects and the log (recovery), load the groups, and only then accept connections. Backwards at the end: stop
 //! accepting, answer what was accepted, let the tasks end, close the WAL, close the database.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::background::Background;
 use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
+use crate::membership::lease::Lease;
 use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
 use crate::ops::{Metrics, Ops, Watched};
 use crate::reach::{Broker, Parts};
@@ -25,8 +28,10 @@ use crate::reach::{Broker, Parts};
 mod accept_loss;
 mod home;
 mod listen;
+mod lives;
 mod log;
 mod parts;
+mod place;
 mod repair;
 mod start_error;
 mod stores;
@@ -35,6 +40,8 @@ mod wal_loss;
 pub use accept_loss::{AcceptError, accept_loss};
 use home::Home;
 use listen::{bind_listeners, bind_ops};
+use lives::{Chapter, Lives};
+use place::Place;
 pub use repair::{RepairMetadataError, repair_metadata};
 pub use start_error::StartError;
 use stores::Stores;
@@ -58,6 +65,8 @@ pub enum Mode {
 pub struct Ready {
     /// Where clients connect, with the ports that were picked.
     pub addresses: Vec<SocketAddr>,
+    /// The ports of the listeners, by their names.
+    pub ports: BTreeMap<String, u16>,
     /// Where metrics and health are served.
     pub metrics_address: Option<SocketAddr>,
     /// Where data is kept.
@@ -69,7 +78,7 @@ pub struct Ready {
 }
 
 /// Runs a broker until SIGINT or SIGTERM, or until a task of it fails. `announce` is called once, when clients are
-/// served.
+/// served. A member of a cluster whose life is over begins another one.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -78,21 +87,48 @@ pub async fn serve(
     mode: Mode,
     announce: &mut (dyn FnMut(&Ready) + Send),
 ) -> Result<(), StartError> {
-    let ambient = Ambient::system();
     // Heard from the first moment on, so that a stop during the start is a graceful one too.
-    let stop = stop_signal().map_err(StartError::Signals)?;
+    let mut stop = pin!(stop_signal().map_err(StartError::Signals)?);
     let metrics = Metrics::install();
-    let (running, ready) = start(&loaded, mode, ambient.clone(), metrics).await?;
-    announce(&ready);
-    tokio::select! {
-        name = stop => tracing::info!(signal = name, "stopping: answering what was accepted"),
-        () = ambient.tasks.shutdown_requested() => {}
-    }
-    running.stop().await;
-    if ambient.tasks.has_failed() {
-        Err(StartError::TaskFailed)
-    } else {
-        Ok(())
+    let mut lives = Lives::new(loaded);
+    loop {
+        let chapter = lives.chapter();
+        let clock = Arc::clone(&chapter.ambient.clock);
+        let (running, ready) = match start(&chapter, mode, metrics.clone()).await {
+            Ok(started) => started,
+            Err(error) if lives.is_first() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the next life of the broker did not begin; it is tried again");
+                chapter.end().await;
+                // Both arms may be dropped.
+                tokio::select! {
+                    _ = &mut stop => return Ok(()),
+                    () = clock.sleep(lives::PAUSE) => continue,
+                }
+            }
+        };
+        if lives.is_first() {
+            announce(&ready);
+        }
+        lives.began(&ready);
+        // Every arm only waits.
+        let goes_on = tokio::select! {
+            name = &mut stop => {
+                tracing::info!(signal = name, "stopping: answering what was accepted");
+                running.place.leave(running.patience).await;
+                false
+            }
+            () = chapter.ambient.tasks.shutdown_requested() => false,
+            why = running.place.over() => why.is_followed(),
+        };
+        lives.ended(running.place.seen());
+        running.stop().await;
+        if chapter.ambient.tasks.has_failed() {
+            return Err(StartError::TaskFailed);
+        }
+        if !goes_on {
+            return Ok(());
+        }
     }
 }
 
@@ -114,6 +150,9 @@ struct Running {
     ops: Ops,
     log: Log,
     store: Arc<dyn MetadataStore>,
+    place: Place,
+    /// How long a stop may take to record what was accepted.
+    patience: Duration,
     _home: Home,
 }
 
@@ -139,28 +178,40 @@ impl Running {
 }
 
 async fn start(
-    loaded: &Loaded,
+    chapter: &Chapter,
     mode: Mode,
-    ambient: Ambient,
     metrics: Option<Metrics>,
 ) -> Result<(Running, Ready), StartError> {
+    let Chapter {
+        ambient,
+        loaded,
+        incarnation,
+        seen,
+    } = chapter;
     let began = ambient.clock.monotonic();
     let settings = &loaded.settings;
-    let mut home = Home::open(settings, &ambient)?;
+    let mut home = Home::open(settings, ambient)?;
     let listeners = bind_listeners(settings)?;
     let ops_socket = bind_ops(settings, mode).await?;
-    let stores = Stores::open(settings, home.folder(), &ambient).await?;
-    let (log, recovered) = log::open(settings, &home, &ambient, &stores).await?;
+    let stores = Stores::open(settings, home.folder(), ambient).await?;
+    let life = (*incarnation, *seen);
+    let place = Place::take((settings, &home), ambient, &stores, &listeners, life).await?;
+    let (log, recovered) = log::open(settings, &home, ambient, &stores, *incarnation).await?;
     home.complete()?;
     let watched = Watched {
         log: log.clone(),
         objects: stores.objects.clone(),
         cache: stores.cache.clone(),
+        membership: place.membership.clone(),
     };
     let ops = Ops::new(metrics, watched, ambient.clone());
-    let parts = parts::parts(loaded, &home, &ambient, &stores, &log, &listeners).await?;
+    let parts = parts::parts(loaded, &home, ambient, &stores, &log, &place).await?;
+    place.lead(&log, &parts).await;
     Background::new(parts.partitions.clone(), ambient.clone(), &settings.log).start();
-    let addresses = accept(settings, &ambient, parts, listeners);
+    let ports = listeners.iter();
+    let ports = ports.map(|listener| (listener.name().to_owned(), listener.address().port()));
+    let ports = ports.collect();
+    let addresses = accept(settings, ambient, parts, (listeners, place.lease(ambient)));
     ambient.tasks.spawn("metrics-upkeep", ops.clone().upkeep());
     let metrics_address = ops_socket.as_ref().map(|(_, address)| *address);
     if let Some((socket, _)) = ops_socket {
@@ -169,16 +220,19 @@ async fn start(
     ops.set_ready(true);
     let ready = Ready {
         addresses,
+        ports,
         metrics_address,
         data: stores.place(home.folder()),
         recovered,
         took: ambient.clock.monotonic() - began,
     };
     let running = Running {
-        ambient,
+        ambient: ambient.clone(),
         ops,
         log,
         store: stores.metadata,
+        place,
+        patience: settings.broker.shutdown_timeout,
         _home: home,
     };
     Ok((running, ready))
@@ -188,12 +242,13 @@ fn accept(
     settings: &Settings,
     ambient: &Ambient,
     parts: Parts,
-    listeners: Vec<Listener>,
+    (listeners, lease): (Vec<Listener>, Lease),
 ) -> Vec<SocketAddr> {
     let limits = Limits::new(&settings.listener, settings.broker.shutdown_timeout);
     let dispatch = Dispatch::new(
         Arc::new(Broker::new(parts)),
         Arc::clone(&ambient.clock),
+        lease,
         APIS,
     );
     let connections = Connections {

@@ -9,6 +9,8 @@
 //! | `producer-expiry` | `producer.id.expiration.check.interval.ms` | forgets idle producers |
 //! | `topic-drops` | a topic was deleted; after each retention pass | drops its partitions, settles its tombstone |
 //! | `garbage` | after each retention pass | deletes objects that nobody needs |
+//! | `heartbeat` (in the membership) | `broker.heartbeat.interval.ms`, one of several brokers | renews the lease |
+//! | `membership` | after each heartbeat; the database says that something changed | takes, loads, hands over and cedes shards |
 //!
 //! All end at shutdown. A pass that fails is logged and tried again at its next turn; nothing is lost by a missed pass.
 

@@ -2,6 +2,8 @@
 //!
 //! Header, version, row of the table, run. A version that is not served closes the connection, as in Kafka, except that
 //! ApiVersions is answered in version 0 so that client and broker find a common one (KIP-511).
+//!
+//! Here, and nowhere else, the lease is looked at: after the answer was built, for the APIs whose rows say so.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,7 @@ use streamhouse_runtime::{Clock, Monotonic};
 
 use crate::api::{Answer, Api, Lane, Peer, Reply, RequestContext};
 use crate::handlers::api_versions;
+use crate::membership::lease::Lease;
 use crate::network::{Call, CloseReason, Service};
 use crate::reach::Broker;
 
@@ -24,6 +27,7 @@ use crate::reach::Broker;
 pub struct Dispatch {
     broker: Arc<Broker>,
     clock: Arc<dyn Clock>,
+    lease: Lease,
     served: BTreeMap<i16, Served>,
 }
 
@@ -43,9 +47,14 @@ impl fmt::Debug for Dispatch {
 }
 
 impl Dispatch {
-    /// Serves `apis` with what `broker` has. A metrics recorder that is installed later sees nothing of it.
+    /// Serves `apis` with what `broker` has, under its lease. A metrics recorder that is installed later sees nothing of it.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, clock: Arc<dyn Clock>, apis: &'static [Api]) -> Self {
+    pub fn new(
+        broker: Arc<Broker>,
+        clock: Arc<dyn Clock>,
+        lease: Lease,
+        apis: &'static [Api],
+    ) -> Self {
         let served = apis
             .iter()
             .map(|api| (api.key as i16, Served::new(api)))
@@ -53,6 +62,7 @@ impl Dispatch {
         Self {
             broker,
             clock,
+            lease,
             served,
         }
     }
@@ -119,6 +129,7 @@ impl Service for Dispatch {
             request_bytes,
         };
         let run = served.api.run(Arc::clone(&self.broker), cx, frame);
+        let lease = served.api.is_under_lease.then(|| self.lease.clone());
         let timer = Timer {
             clock: Arc::clone(&self.clock),
             start: self.clock.monotonic(),
@@ -126,8 +137,33 @@ impl Service for Dispatch {
         };
         Ok(Call {
             lane,
-            run: async move { timed(run.await, timer) }.boxed(),
+            run: async move { timed(confirmed(run.await, lease), timer) }.boxed(),
         })
+    }
+}
+
+/// An answer under a lease goes out if the lease holds once it is built, or is renewed soon after.
+fn confirmed(reply: Reply<Rope>, lease: Option<Lease>) -> Reply<Rope> {
+    let Some(lease) = lease else {
+        return reply;
+    };
+    match reply {
+        Reply::Now(answer) if lease.holds() => Reply::Now(answer),
+        Reply::Now(answer) => Reply::Later(confirm(answer, lease).boxed()),
+        Reply::Later(later) => {
+            Reply::Later(async move { confirm(later.await, lease).await }.boxed())
+        }
+    }
+}
+
+async fn confirm(answer: Answer<Rope>, lease: Lease) -> Answer<Rope> {
+    match answer {
+        Answer::Respond { response, mute } => match lease.confirmed().await {
+            Ok(()) => Answer::Respond { response, mute },
+            Err(_) => Answer::Close(CloseReason::LeaseOver),
+        },
+        Answer::Silent => Answer::Silent,
+        Answer::Close(reason) => Answer::Close(reason),
     }
 }
 

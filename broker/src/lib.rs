@@ -7,8 +7,8 @@
 //! `handlers` has one file per Kafka API and the table of them, `api_page` prints that table, `reach` is what handlers
 //! may touch, `topics`, `partitions`, `fetch_memory` and `producer_ids` hold the rules that are the broker's own,
 //! `error_code` turns errors into Kafka's codes, `security` says who may ask for what. `assembly` puts a broker
-//! together on a `data_dir`, `background` lists what it does by itself, `ops` is what operators look at, `cli` the
-//! command line.
+//! together on a `data_dir`, `background` lists what it does by itself, `membership` divides the shards between brokers,
+//! `ops` is what operators look at, `cli` the command line.
 
 pub mod network;
 
@@ -29,6 +29,8 @@ pub mod partitions;
 pub mod fetch_memory;
 
 pub mod background;
+
+pub mod membership;
 
 pub mod data_dir;
 

@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 
 pub use watched::Watched;
 
+use crate::membership::Membership;
+
 /// Upper bounds of every histogram, in seconds: 0.1 ms to 10 s.
 const BUCKETS: [f64; 16] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -128,6 +130,8 @@ impl Ops {
         if usage.is_some_and(|usage| usage.disk_full) {
             reasons.push("the disk has no room for another WAL file".to_owned());
         }
+        let membership = self.watched.membership.as_ref();
+        reasons.extend(membership.into_iter().flat_map(Membership::reasons));
         reasons.extend(store_trouble(&self.watched.objects.health()));
         reasons
     }

@@ -56,7 +56,7 @@ impl Broker {
             directory: Directory {
                 cluster: cluster.clone(),
                 topics: topics.clone(),
-                leaders,
+                leaders: Arc::clone(&leaders),
             },
             configs: Configs {
                 topics,
@@ -72,6 +72,7 @@ impl Broker {
                 groups,
                 catalogue,
                 cluster: cluster.clone(),
+                leaders,
                 access,
             },
             partitions,
@@ -134,6 +135,55 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// A broker that clients are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownBroker {
+    /// Its number.
+    pub broker: BrokerId,
+    /// The zone that it runs in.
+    pub rack: Option<Arc<str>>,
+    /// `advertised.listeners`: by the name of the listener that a client came through.
+    pub endpoints: BTreeMap<Arc<str>, Endpoint>,
+}
+
+/// The brokers whose leases hold, as far as this broker knows, by number; it is always one of them. Replaced as a whole.
+#[derive(Debug)]
+pub struct Brokers {
+    newest: ArcSwap<Vec<KnownBroker>>,
+}
+
+impl Brokers {
+    /// A cluster of one broker.
+    #[must_use]
+    pub fn alone(broker: KnownBroker) -> Self {
+        Self {
+            newest: ArcSwap::from_pointee(vec![broker]),
+        }
+    }
+
+    /// Takes `brokers`, by number, for all that is known.
+    pub fn replace(&self, brokers: Vec<KnownBroker>) {
+        self.newest.store(Arc::new(brokers));
+    }
+
+    /// All that is known. One request should take it once.
+    #[must_use]
+    pub fn current(&self) -> Arc<Vec<KnownBroker>> {
+        self.newest.load_full()
+    }
+}
+
+/// A broker as the clients of one listener reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reachable {
+    /// Its number.
+    pub broker: BrokerId,
+    /// The zone that it runs in.
+    pub rack: Option<Arc<str>>,
+    /// Where it is reached.
+    pub endpoint: Endpoint,
+}
+
 /// The cluster and this broker's place in it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -141,10 +191,8 @@ pub struct Cluster {
     pub cluster_id: Arc<str>,
     /// The number of this broker.
     pub broker: BrokerId,
-    /// The zone of this broker.
-    pub rack: Option<Arc<str>>,
-    /// `advertised.listeners`: by the name of the listener that a client came through.
-    pub advertised: Arc<BTreeMap<Arc<str>, Endpoint>>,
+    /// All brokers, this one among them.
+    pub brokers: Arc<Brokers>,
     /// Where this broker keeps records.
     pub log_dirs: LogDirs,
     /// Who may do what.
@@ -161,10 +209,25 @@ pub struct LogDirs {
 }
 
 impl Cluster {
-    /// Where clients of `listener` reach this broker.
+    /// The brokers that clients of `listener` can reach, by number. One that does not have this listener is not for them.
     #[must_use]
-    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.advertised.get(listener)
+    pub fn reachable(&self, listener: &str) -> Vec<Reachable> {
+        let brokers = self.brokers.current();
+        let reachable = brokers.iter().filter_map(|known| {
+            Some(Reachable {
+                broker: known.broker,
+                rack: known.rack.clone(),
+                endpoint: known.endpoints.get(listener)?.clone(),
+            })
+        });
+        reachable.collect()
+    }
+
+    /// The broker that is called the controller: all take administration requests, so any will do, and all name the same.
+    #[must_use]
+    pub fn controller(&self) -> BrokerId {
+        let brokers = self.brokers.current();
+        brokers.first().map_or(self.broker, |first| first.broker)
     }
 }
 
@@ -219,6 +282,8 @@ pub struct GroupReach {
     pub catalogue: Arc<TopicCatalogue>,
     /// Where coordinators are reached.
     pub cluster: Cluster,
+    /// Who leads which shard, and so coordinates its groups.
+    pub leaders: Arc<ShardLeaders>,
     /// Who may do what.
     pub access: Access,
 }

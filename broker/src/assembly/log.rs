@@ -25,6 +25,7 @@ pub(super) async fn open(
     home: &Home,
     ambient: &Ambient,
     stores: &Stores,
+    incarnation: Incarnation,
 ) -> Result<(Log, Option<Recovered>), StartError> {
     let (log, recovered) = match home {
         Home::Folder(folder) => {
@@ -36,7 +37,7 @@ pub(super) async fn open(
             (log, Some(recovered))
         }
         Home::Nowhere => {
-            let parts = shared_parts(settings, ambient, stores);
+            let parts = shared_parts(settings, ambient, stores, incarnation);
             (Log::open_shared(parts).await?, None)
         }
     };
@@ -88,7 +89,12 @@ pub(super) fn log_parts(
     })
 }
 
-fn shared_parts(settings: &Settings, ambient: &Ambient, stores: &Stores) -> SharedParts {
+fn shared_parts(
+    settings: &Settings,
+    ambient: &Ambient,
+    stores: &Stores,
+    incarnation: Incarnation,
+) -> SharedParts {
     let shared = &settings.shared;
     SharedParts {
         ambient: ambient.clone(),
@@ -96,7 +102,7 @@ fn shared_parts(settings: &Settings, ambient: &Ambient, stores: &Stores) -> Shar
         objects: stores.objects.clone(),
         cache: stores.cache.clone(),
         cluster: stores.cluster,
-        incarnation: Incarnation(ambient.chance.next_u128()),
+        incarnation,
         settings: LogSettings {
             flush_bytes: shared.flush_bytes.bytes(),
             flush_interval: shared.flush_interval,

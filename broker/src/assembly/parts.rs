@@ -9,17 +9,15 @@ use streamhouse_coordinator::Groups;
 use streamhouse_coordinator::service::{Grant, Shelves};
 use streamhouse_log::Log;
 use streamhouse_metadata::{ShardId, TopicCatalogue};
-use streamhouse_protocol::ids::BrokerId;
 use streamhouse_runtime::Ambient;
 
 use super::home::Home;
-use super::listen::advertised;
+use super::place::Place;
 use super::stores::Stores;
 use super::{OBJECTS_FOLDER, StartError, WAL_FOLDER};
-use crate::network::Listener;
 use crate::partitions::{FetchLimits, Partitions};
 use crate::producer_ids::ProducerIds;
-use crate::reach::{Cluster, LogDirs, Parts, ShardLeader, ShardLeaders};
+use crate::reach::{Cluster, LogDirs, Parts};
 use crate::security::{Access, AllowAll};
 use crate::topics::{TopicRules, Topics};
 
@@ -32,16 +30,15 @@ pub(super) async fn parts(
     ambient: &Ambient,
     stores: &Stores,
     log: &Log,
-    listeners: &[Listener],
+    place: &Place,
 ) -> Result<Parts, StartError> {
     let settings = &loaded.settings;
-    let broker = BrokerId(settings.broker.node_id);
+    let broker = place.broker();
     let catalogue = Arc::new(TopicCatalogue::load(&*stores.metadata).await?);
     let cluster = Cluster {
         cluster_id: stores.cluster_id.as_str().into(),
         broker,
-        rack: settings.broker.rack.as_deref().map(Arc::from),
-        advertised: Arc::new(advertised(settings, listeners)),
+        brokers: place.brokers(),
         log_dirs: log_dirs(home, stores),
         access: Access::new(Arc::new(AllowAll)),
     };
@@ -69,7 +66,7 @@ pub(super) async fn parts(
     let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);
     Ok(Parts {
         groups: load_groups(settings, ambient, stores, log).await?,
-        leaders: leaders(log, broker, stores.shards),
+        leaders: place.leaders(log, stores.shards),
         settings: streamhouse_config::kafka::describe_broker(settings, &loaded.provenance).into(),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(&stores.metadata))),
         cluster,
@@ -123,15 +120,4 @@ async fn load_groups(
         }
     }
     Ok(groups)
-}
-
-/// This broker leads every shard that its log has.
-fn leaders(log: &Log, broker: BrokerId, shards: u32) -> Arc<ShardLeaders> {
-    let grants = (0..shards).map(ShardId).filter_map(|shard| {
-        let (epoch, _) = log.grant(shard).ok()?;
-        Some((shard, ShardLeader { broker, epoch }))
-    });
-    let leaders = ShardLeaders::default();
-    leaders.replace(grants.collect());
-    Arc::new(leaders)
 }

@@ -8,6 +8,7 @@ use streamhouse_storage::objects::{ClaimError, OpenObjectsError, ProbeError};
 use streamhouse_storage::wal::WalDamage;
 
 use crate::data_dir::DataDirError;
+use crate::membership::JoinError;
 use crate::network::ListenError;
 
 /// Why a broker did not start, or ended. Nothing that was acknowledged is lost.
@@ -104,6 +105,9 @@ pub enum StartError {
         /// The command that accepts exactly this.
         command: String,
     },
+    /// The broker did not become a member of its cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The groups could not be loaded.
     #[error(transparent)]
     Groups(#[from] LoadError),

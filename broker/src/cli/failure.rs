@@ -12,6 +12,7 @@ use streamhouse_storage::wal::WalOpenError;
 use super::exit_code::Exit;
 use crate::assembly::StartError;
 use crate::data_dir::DataDirError;
+use crate::membership::JoinError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -96,12 +97,14 @@ fn of_start(error: &StartError) -> Exit {
             ClaimError::Taken { .. } | ClaimError::NotOurs { .. } | ClaimError::NoId { .. },
         )
         | StartError::Shards { .. }
+        | StartError::Join(JoinError::Twin { .. })
         | StartError::Address { .. } => Exit::Config,
         StartError::DataDir(DataDirError::Unusable { .. })
         | StartError::WalDir { .. }
         | StartError::Objects(OpenObjectsError::Folder(_)) => Exit::CannotCreate,
         StartError::Listen(_)
         | StartError::MetricsAddress { .. }
+        | StartError::Join(JoinError::Register(_) | JoinError::Heartbeat(_))
         | StartError::Claim(ClaimError::Unavailable { .. }) => Exit::Unavailable,
         StartError::Postgres(error) => of_postgres(error),
         StartError::Probe(error) => of_probe(error),

@@ -1,8 +1,8 @@
 //! DescribeCluster (key 60): the brokers, the controller and the cluster id (KIP-700).
 //!
 //! Kafka's rules we keep: everybody may ask; what the asker may do to the cluster is told on request; a question for
-//! controllers is MISMATCHED_ENDPOINT_TYPE (KIP-919). Where we differ: the controller is always this broker, because
-//! every broker takes administration requests.
+//! controllers is MISMATCHED_ENDPOINT_TYPE (KIP-919). Where we differ: the controller is the living broker with the smallest
+//! number, because every broker takes administration requests.
 
 use std::ops::RangeInclusive;
 
@@ -63,18 +63,19 @@ fn described(
             .access
             .authorized_operations(cx, Resource::CLUSTER, asks_operations)
     };
-    let brokers = cluster.endpoint(&cx.peer.listener).map(|endpoint| {
+    let brokers = cluster.reachable(&cx.peer.listener);
+    let brokers = brokers.iter().map(|shown| {
         DescribeClusterBroker::default()
-            .with_broker_id(messages::BrokerId(cluster.broker.0))
-            .with_host(text(&*endpoint.host))
-            .with_port(i32::from(endpoint.port))
-            .with_rack(cluster.rack.as_deref().map(text))
+            .with_broker_id(messages::BrokerId(shown.broker.0))
+            .with_host(text(&*shown.endpoint.host))
+            .with_port(i32::from(shown.endpoint.port))
+            .with_rack(shown.rack.as_deref().map(text))
     });
     DescribeClusterResponse::default()
         .with_endpoint_type(BROKERS)
         .with_cluster_id(text(&*cluster.cluster_id))
-        .with_controller_id(messages::BrokerId(cluster.broker.0))
-        .with_brokers(brokers.into_iter().collect())
+        .with_controller_id(messages::BrokerId(cluster.controller().0))
+        .with_brokers(brokers.collect())
         .with_cluster_authorized_operations(operations)
 }
 

@@ -5,7 +5,7 @@
 //! named topic that the asker may not describe is refused and never created; topics are created when the request and
 //! the broker allow it. Where we differ: the topic is created before the answer, so that the first answer already has
 //! it (Kafka answers an error once); the topics that Kafka keeps for itself do not exist and are not created by asking;
-//! the controller is always this broker, because every broker takes administration requests.
+//! the controller is the living broker with the smallest number, because every broker takes administration requests.
 
 use std::ops::RangeInclusive;
 
@@ -21,7 +21,7 @@ use streamhouse_protocol::names::TopicName;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, NONE, Refusal};
-use crate::reach::{Directory, ShardLeader};
+use crate::reach::{Directory, Reachable, ShardLeader};
 use crate::security::{Operation, Resource, ResourceKind};
 use crate::topics::CreateError;
 
@@ -48,9 +48,11 @@ impl Handler for Metadata {
     ) -> Reply<MetadataResponse> {
         let version = cx.api_version;
         let asks_operations = request.include_topic_authorized_operations;
+        let brokers = directory.cluster.reachable(&cx.peer.listener);
         let shower = Shower {
             directory,
             cx,
+            brokers: &brokers,
             asks_operations,
         };
         let topics = match request.topics.as_deref() {
@@ -64,9 +66,9 @@ impl Handler for Metadata {
         };
         let cluster = &directory.cluster;
         let mut response = MetadataResponse::default()
-            .with_brokers(brokers(directory, cx))
+            .with_brokers(brokers.iter().map(broker).collect())
             .with_cluster_id(Some(text(&*cluster.cluster_id)))
-            .with_controller_id(messages::BrokerId(cluster.broker.0))
+            .with_controller_id(messages::BrokerId(cluster.controller().0))
             .with_topics(topics);
         if (8..=10).contains(&version) {
             let asked = request.include_cluster_authorized_operations;
@@ -79,26 +81,19 @@ impl Handler for Metadata {
     }
 }
 
-/// The brokers as clients of the asker's listener reach them.
-fn brokers(directory: &Directory, cx: &RequestContext) -> Vec<MetadataResponseBroker> {
-    let cluster = &directory.cluster;
-    let endpoint = cluster.endpoint(&cx.peer.listener);
-    endpoint
-        .map(|endpoint| {
-            MetadataResponseBroker::default()
-                .with_node_id(messages::BrokerId(cluster.broker.0))
-                .with_host(text(&*endpoint.host))
-                .with_port(i32::from(endpoint.port))
-                .with_rack(cluster.rack.as_deref().map(text))
-        })
-        .into_iter()
-        .collect()
+fn broker(shown: &Reachable) -> MetadataResponseBroker {
+    MetadataResponseBroker::default()
+        .with_node_id(messages::BrokerId(shown.broker.0))
+        .with_host(text(&*shown.endpoint.host))
+        .with_port(i32::from(shown.endpoint.port))
+        .with_rack(shown.rack.as_deref().map(text))
 }
 
 /// Shows topics to one asker.
 struct Shower<'a> {
     directory: &'a Directory,
     cx: &'a RequestContext,
+    brokers: &'a [Reachable],
     asks_operations: bool,
 }
 
@@ -194,7 +189,13 @@ impl Shower<'_> {
     fn show(&self, topic: &Topic) -> MetadataResponseTopic {
         let leaders = self.directory.leaders.current();
         let partitions = topic.partitions.iter().zip(0..);
-        let partitions = partitions.map(|(shard, index)| partition(index, leaders.get(shard)));
+        // A leader that the same answer does not list would be none to the client.
+        let is_listed = |leader: &&ShardLeader| {
+            let mut listed = self.brokers.iter();
+            listed.any(|shown| shown.broker == leader.broker)
+        };
+        let partitions =
+            partitions.map(|(shard, index)| partition(index, leaders.get(shard).filter(is_listed)));
         let mut shown = MetadataResponseTopic::default()
             .with_error_code(NONE)
             .with_name(Some(topic_name(topic.name.as_str())))

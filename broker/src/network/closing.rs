@@ -42,6 +42,8 @@ pub enum CloseReason {
     Unanswerable(&'static str),
     /// An answer could not be encoded: a bug of ours.
     Unencodable(EncodeError),
+    /// An answer was ready, and by then the lease was over: another broker may have made it untrue.
+    LeaseOver,
     /// The broker shuts down.
     ShuttingDown,
 }
@@ -61,6 +63,7 @@ impl CloseReason {
             Self::Header(_) | Self::Malformed(_) => "malformed",
             Self::Unanswerable(_) => "unanswerable",
             Self::Unencodable(_) => "unencodable",
+            Self::LeaseOver => "lease_over",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -76,6 +79,7 @@ impl CloseReason {
             | Self::Header(_)
             | Self::Malformed(_)
             | Self::Unanswerable(_)
+            | Self::LeaseOver
             | Self::Unencodable(_) => true,
         }
     }
@@ -99,6 +103,9 @@ impl fmt::Display for CloseReason {
             Self::Unanswerable(reason) => {
                 write!(f, "a request that asks for no answer failed: {reason}")
             }
+            Self::LeaseOver => f.write_str(
+                "the lease of this broker is over, so that an answer could not be confirmed",
+            ),
             Self::ShuttingDown => f.write_str("the broker shuts down"),
         }
     }

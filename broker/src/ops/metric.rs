@@ -84,10 +84,6 @@ pub const METRICS: &[Metric] = &[
         &["api"],
         "requests that were started",
     ),
-    gauge(
-        "streamhouse_log_partitions",
-        "partitions that hold something",
-    ),
     counter(
         "streamhouse_log_hedged_uploads_total",
         &[],
@@ -97,6 +93,10 @@ pub const METRICS: &[Metric] = &[
         "streamhouse_log_hedged_uploads_won_total",
         &[],
         "Those of them that were there before the first.",
+    ),
+    gauge(
+        "streamhouse_log_partitions",
+        "partitions that hold something",
     ),
     gauge(
         "streamhouse_log_staged_bytes",
@@ -109,6 +109,37 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "streamhouse_log_tail_bytes",
         "bytes of the newest record batches in memory",
+    ),
+    gauge(
+        "streamhouse_membership_brokers_living",
+        "brokers of the cluster whose leases hold, this one included; not there for a broker that is alone",
+    ),
+    counter(
+        "streamhouse_membership_handovers_total",
+        &[],
+        "shards that this broker handed over to another one, to even out their number",
+    ),
+    counter(
+        "streamhouse_membership_heartbeats_failed_total",
+        &[],
+        "heartbeats that did not renew the lease of this broker",
+    ),
+    gauge(
+        "streamhouse_membership_lease_remaining_seconds",
+        "how long the lease of this broker holds without another heartbeat; at 0 nothing that needs it is answered",
+    ),
+    gauge(
+        "streamhouse_membership_regression",
+        "1 when the metadata database forgot what this broker saw in it: it serves nothing until a person has looked",
+    ),
+    gauge(
+        "streamhouse_membership_shards_led",
+        "shards whose records and groups this broker serves",
+    ),
+    counter(
+        "streamhouse_membership_takeovers_total",
+        &[],
+        "shards that this broker took because their leader was gone",
     ),
     counter(
         "streamhouse_storage_cache_corrupt_total",

@@ -5,6 +5,8 @@ use streamhouse_log::Log;
 use streamhouse_storage::cache::BlockCache;
 use streamhouse_storage::objects::{ObjectClass, ObjectCounts, Objects, WireCounts};
 
+use crate::membership::Membership;
+
 /// The rooms whose numbers are shown.
 #[derive(Clone, Debug)]
 pub struct Watched {
@@ -14,6 +16,8 @@ pub struct Watched {
     pub objects: Objects,
     /// The cache over it.
     pub cache: BlockCache,
+    /// The place among other brokers; none for a broker that is alone.
+    pub membership: Option<Membership>,
 }
 
 impl Watched {
@@ -22,6 +26,9 @@ impl Watched {
         self.observe_log();
         self.observe_cache();
         self.observe_objects();
+        if let Some(membership) = &self.membership {
+            membership.observe();
+        }
     }
 
     fn observe_objects(&self) {

@@ -10,12 +10,13 @@ use streamhouse_broker::api::Peer;
 use streamhouse_broker::background::Background;
 use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
+use streamhouse_broker::membership::lease::Lease;
 use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
 use streamhouse_broker::ops::Watched;
 use streamhouse_broker::partitions::{FetchLimits, Partitions};
 use streamhouse_broker::producer_ids::ProducerIds;
 use streamhouse_broker::reach::{
-    Broker, Cluster, Endpoint, LogDirs, Parts, ShardLeader, ShardLeaders,
+    Broker, Brokers, Cluster, Endpoint, KnownBroker, LogDirs, Parts, ShardLeader, ShardLeaders,
 };
 use streamhouse_broker::security::{Access, AllowAll, Authorizer, Principal};
 use streamhouse_broker::topics::{TopicRules, Topics};
@@ -152,7 +153,8 @@ impl Bench {
             groups,
             partitions: partitions.clone(),
         });
-        let dispatch = Dispatch::new(Arc::new(broker), Arc::clone(&ambient.clock), APIS);
+        let lease = Lease::for_ever(Arc::clone(&ambient.clock));
+        let dispatch = Dispatch::new(Arc::new(broker), Arc::clone(&ambient.clock), lease, APIS);
         let connections = Connections {
             service: Arc::new(dispatch),
             ambient,
@@ -206,17 +208,8 @@ impl Bench {
             fetch_reader: Arc::default(),
         });
         let connections = self.connections.clone();
-        let (told, ended) = tokio::sync::oneshot::channel();
-        let serving = self.tasks.spawn("connection", async move {
-            // The test may have stopped listening.
-            let _ = told.send(connections.serve(served, peer).await);
-        });
-        Client {
-            stream,
-            serving,
-            ended,
-            next_correlation_id: 100,
-        }
+        let serving = async move { connections.serve(served, peer).await };
+        Client::of(stream, &self.tasks, serving)
     }
 }
 
@@ -232,11 +225,15 @@ fn cluster(authorizer: Arc<dyn Authorizer>) -> Cluster {
         host: "broker.test".to_owned(),
         port: 9092,
     };
+    let own = KnownBroker {
+        broker: BrokerId(BROKER),
+        rack: Some("zone-a".into()),
+        endpoints: BTreeMap::from([("PLAINTEXT".into(), endpoint)]),
+    };
     Cluster {
         cluster_id: CLUSTER_ID.into(),
         broker: BrokerId(BROKER),
-        rack: Some("zone-a".into()),
-        advertised: Arc::new(BTreeMap::from([("PLAINTEXT".into(), endpoint)])),
+        brokers: Arc::new(Brokers::alone(own)),
         log_dirs: LogDirs {
             wal: Some(WAL_DIR.into()),
             objects: OBJECTS_DIR.into(),
@@ -261,6 +258,7 @@ async fn stored(
         log,
         objects,
         cache,
+        membership: None,
     };
     (watched, faults)
 }
@@ -346,6 +344,25 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client at one end of a stream, while the broker is `serving` the other one.
+    pub(crate) fn of(
+        stream: DuplexStream,
+        tasks: &Tasks,
+        serving: impl Future<Output = CloseReason> + Send + 'static,
+    ) -> Self {
+        let (told, ended) = tokio::sync::oneshot::channel();
+        let serving = tasks.spawn("connection", async move {
+            // The test may have stopped listening.
+            let _ = told.send(serving.await);
+        });
+        Self {
+            stream,
+            serving,
+            ended,
+            next_correlation_id: 100,
+        }
+    }
+
     /// Sends a request and waits for its answer.
     pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         let correlation_id = self.send(version, request).await;

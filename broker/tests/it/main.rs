@@ -4,6 +4,7 @@
 mod api_versions;
 mod authorization;
 mod bench;
+mod brokers;
 mod configs;
 mod durability;
 mod every_api;
@@ -12,6 +13,7 @@ mod garbage;
 mod groups;
 mod list_offsets;
 mod log_admin;
+mod members;
 mod metadata;
 mod metrics;
 mod produce;

@@ -1,5 +1,6 @@
 //! What a broker says when it serves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ fn ready(port: u16, recovered: Recovered) -> Ready {
             SocketAddr::from(([127, 0, 0, 1], port)),
             format!("[::1]:{port}").parse().unwrap(),
         ],
+        ports: BTreeMap::new(),
         metrics_address: Some(SocketAddr::from(([127, 0, 0, 1], 9644))),
         data: "/data".to_owned(),
         recovered: Some(recovered),
