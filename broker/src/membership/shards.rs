@@ -175,6 +175,7 @@ impl Shards {
             return Ok(());
         };
         let store = &self.life.store;
+        self.rooms.log.saw(beat.timeline, beat.revision);
         let led = self.rooms.log.led();
         let living = store.living().await?;
         let rows = store.shards().await?;
