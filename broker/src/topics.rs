@@ -16,10 +16,12 @@ use streamhouse_metadata::{
     AddPartitions, AddPartitionsError, Catalogue, CreateTopicError, DeleteTopicError,
     MetadataStore, NewTopic, Revision, ShardId, StoreError, Topic, TopicCatalogue,
 };
-use streamhouse_protocol::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
+use streamhouse_protocol::ids::{PartitionIndex, TopicId, TopicPartition};
 use streamhouse_protocol::names::{TopicName, TopicNameError};
 use streamhouse_runtime::Ambient;
 use tracing::{info, warn};
+
+use crate::reach::Brokers;
 
 pub use configs::{AlterTopicError, ConfigOperation};
 
@@ -50,7 +52,7 @@ pub struct Topics {
     catalogue: Arc<TopicCatalogue>,
     ambient: Ambient,
     rules: Arc<TopicRules>,
-    broker: BrokerId,
+    brokers: Arc<Brokers>,
     shards: u32,
     /// Held by a change of configs from reading the old value until the new one is in the catalogue: appending to a
     /// list twice at once must not lose one of the two.
@@ -244,14 +246,14 @@ pub enum AddError {
 }
 
 impl Topics {
-    /// The topics of `store`, whose cluster has `shards` shards (at least 1), as `broker` serves them.
+    /// The topics of `store`, whose cluster has `shards` shards (at least 1) and these `brokers`.
     #[must_use]
     pub fn new(
         store: Arc<dyn MetadataStore>,
         catalogue: Arc<TopicCatalogue>,
         ambient: Ambient,
         rules: TopicRules,
-        broker: BrokerId,
+        brokers: Arc<Brokers>,
         shards: u32,
     ) -> Self {
         let rules = Arc::new(rules);
@@ -261,7 +263,7 @@ impl Topics {
             catalogue,
             ambient,
             rules,
-            broker,
+            brokers,
             shards: shards.max(1),
             altering,
         }
@@ -496,11 +498,12 @@ impl Topics {
         Ok(count)
     }
 
-    /// Replicas can only be placed on brokers that exist, and this broker is the one that does.
+    /// Replicas can only be placed on brokers that live. Who leads a partition follows from its shard all the same.
     fn check_brokers(&self, brokers: &[i32]) -> Result<(), AssignmentError> {
+        let living = self.brokers.current();
         let mut seen = BTreeSet::new();
         for &broker in brokers {
-            if broker != self.broker.0 {
+            if !living.iter().any(|known| known.broker.0 == broker) {
                 return Err(AssignmentError::UnknownBroker { broker });
             }
             if !seen.insert(broker) {

@@ -54,7 +54,7 @@ pub(super) async fn parts(
         Arc::clone(&catalogue),
         ambient.clone(),
         rules,
-        broker,
+        place.brokers(),
         stores.shards,
     );
     let fetch = FetchLimits {

@@ -77,11 +77,11 @@ impl Life {
                 }
                 Err(error) => {
                     counter!("streamhouse_membership_heartbeats_failed_total").increment(1);
-                    if failing_since.is_none() {
+                    self.judge(&error);
+                    if failing_since.is_none() && !self.is_over() {
                         tracing::warn!(%error, "a heartbeat failed; the lease ends if none comes through");
                         failing_since = Some(sent);
                     }
-                    self.judge(&error);
                     self.settings.heartbeat_interval.min(RETRY_PAUSE_MAX)
                 }
             };

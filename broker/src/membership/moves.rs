@@ -68,7 +68,7 @@ impl Shards {
                 Ok(()) => {
                     self.serve(row);
                     let seconds = (self.life.ambient.clock.monotonic() - began).as_secs_f64();
-                    return tracing::info!(shard, epoch, seconds, "leads the shard");
+                    return tracing::debug!(shard, epoch, seconds, "leads the shard");
                 }
                 Err(error) => error.to_string(),
             },

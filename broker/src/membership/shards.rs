@@ -251,6 +251,11 @@ impl Shards {
             if is_doubtful {
                 doubtful.push(row);
             } else {
+                tracing::info!(
+                    shard = row.shard.0,
+                    epoch = row.epoch.0,
+                    "the shard was granted to this broker"
+                );
                 self.begin_load(*row);
             }
         }
@@ -342,11 +347,12 @@ impl Shards {
                 return Err(error);
             }
         };
-        let mut taken = 0;
+        let (mut granted, mut taken) = (0_u64, 0);
         for (before, outcome) in rows.iter().zip(outcomes) {
             match outcome {
                 GrantOutcome::Granted(row) => {
                     self.own.lock().doubtful.remove(&row.shard);
+                    granted += 1;
                     taken += u64::from(before.incarnation.is_some_and(|life| life != me));
                     self.begin_load(row);
                 }
@@ -361,9 +367,13 @@ impl Shards {
                 }
             }
         }
-        if taken > 0 {
-            counter!("streamhouse_membership_takeovers_total").increment(taken);
-            tracing::info!(shards = taken, "took shards whose leader is gone");
+        counter!("streamhouse_membership_takeovers_total").increment(taken);
+        if granted > 0 {
+            tracing::info!(
+                shards = granted,
+                taken_over = taken,
+                "took shards that nobody led"
+            );
         }
         Ok(())
     }

@@ -126,7 +126,7 @@ impl Bench {
             Arc::clone(&catalogue),
             ambient.clone(),
             wanted.rules,
-            BrokerId(BROKER),
+            Arc::clone(&cluster.brokers),
             SHARDS,
         );
         let fetch = FetchLimits {

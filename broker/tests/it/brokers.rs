@@ -406,7 +406,7 @@ fn parts(
         Arc::clone(&catalogue),
         ambient.clone(),
         Wanted::default().rules,
-        broker,
+        membership.brokers(),
         SHARDS,
     );
     let fetch = FetchLimits {

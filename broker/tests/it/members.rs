@@ -3,23 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use streamhouse_broker::handlers::APIS;
 use streamhouse_broker::membership::history::Seen;
 use streamhouse_broker::membership::{JoinError, LifeOver};
 use streamhouse_broker::network::CloseReason;
 use streamhouse_metadata::ShardId;
+use streamhouse_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic,
+};
 use streamhouse_protocol::messages::{
-    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
+    CreateTopicsRequest, DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest,
+    MetadataResponse,
 };
 
 use crate::bench::Client;
 use crate::brokers::{Member, SHARDS, World};
 use crate::list_offsets::asking;
+use crate::metadata::name;
 use crate::records::{base_offsets, batch, fetched, produced};
 use crate::topics::create;
 
 /// How many partitions a topic has that lies on every shard.
 const PARTITIONS: i32 = 12;
 const NOT_LEADER: i16 = 6;
+const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -128,6 +135,26 @@ async fn shards_are_divided_evenly_and_every_broker_tells_the_same() {
         let request = DescribeClusterRequest::default();
         let described = world.turning(client.call(1, &request)).await;
         assert_eq!((described.brokers.len(), described.controller_id.0), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn replicas_may_be_placed_on_every_living_broker_and_on_no_other() {
+    let mut world = World::new().await;
+    let members = cluster(&mut world, 2).await;
+    let mut client = members[0].connect();
+    for (broker, code) in [(1, 0), (2, 0), (3, INVALID_REPLICA_ASSIGNMENT)] {
+        let placed = CreatableReplicaAssignment::default()
+            .with_partition_index(0)
+            .with_broker_ids(vec![broker.into()]);
+        let topic = CreatableTopic::default()
+            .with_name(name(&format!("t{broker}")))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(vec![placed]);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let created = world.turning(client.call(7, &request)).await;
+        assert_eq!(created.topics[0].error_code, code);
     }
 }
 
@@ -535,4 +562,25 @@ async fn assert_each_led_once(world: &World, members: &[Member], except: usize) 
             assert_eq!(holders[&shard].1, epoch.0);
         }
     }
+}
+
+#[test]
+fn only_answers_that_cannot_become_untrue_go_out_without_a_lease() {
+    let unbound = APIS.iter().filter(|api| !api.is_under_lease);
+    let names: Vec<&str> = unbound.map(|api| api.name).collect();
+    // Writes whose commits are fenced or made by the database alone, and facts that every broker has.
+    let expected = [
+        "Produce",
+        "ApiVersions",
+        "CreateTopics",
+        "DeleteTopics",
+        "InitProducerId",
+        "DescribeConfigs",
+        "AlterConfigs",
+        "DescribeLogDirs",
+        "CreatePartitions",
+        "IncrementalAlterConfigs",
+        "ListPartitionReassignments",
+    ];
+    assert_eq!(names, expected);
 }
