@@ -146,9 +146,9 @@ impl fmt::Display for Loss {
         }
         write!(
             f,
-            " WAL positions {positions}; they are kept: bring the newest metadata.db back, or accept this loss with \
-             `streamhouse wal accept-loss --shard {shard} --range {positions}` (and --data with the folder, unless \
-             storage.data_dir names it)"
+            " WAL positions {positions}; they are kept: bring the newest metadata.db back, or accept this loss (name the \
+             folder with --data unless storage.data_dir does) with \
+             `streamhouse wal accept-loss --shard {shard} --range {positions}`"
         )
     }
 }
