@@ -5,7 +5,7 @@
 //! an answer. Early flushes are paid from a small budget of uploads per second, so that a trickle of records costs no more
 //! than the interval would.
 //!
-//! Flushes run side by side, each of other shards ([`super::staged`]). One that fails is followed by another one that takes
+//! Flushes run side by side, each of other shards (`staged.rs`). One that fails is followed by another one that takes
 //! the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and offsets
 //! may be facts already.
 
