@@ -159,6 +159,17 @@ impl Log {
             },
             Err(error) => return Err(error),
         };
+        let (led_under, seen) = {
+            let inner = shard.lock();
+            (inner.epoch, inner.recorded.next_lsn)
+        };
+        if led_under > LeaderEpoch(0)
+            && let Some(lost) = self.lost_by(row, led_under, seen).await?
+        {
+            granted.stopped = Some(format!("metadata_regression: {lost}"));
+        }
+        // A shard that stopped for it goes on to know what it has seen.
+        granted.recorded.next_lsn = granted.recorded.next_lsn.max(seen);
         granted.dropped = deleted;
         let seq = self.store().coordination_seq(row.shard).await?;
         granted.coordination_seq = seq.unwrap_or(0);
@@ -235,11 +246,13 @@ impl Log {
             return;
         }
         self.let_go(&mut inner);
-        let ended = Inner {
+        let mut ended = Inner {
             epoch: inner.epoch,
             on_stop: Arc::clone(&self.shard_stopped),
             ..Inner::elsewhere(self.incarnation)
         };
+        // What was seen committed is not forgotten: the database may come back without it.
+        ended.recorded.next_lsn = inner.recorded.next_lsn;
         *inner = ended;
         drop(inner);
         if let Some(flush) = &self.shared {
@@ -247,9 +260,9 @@ impl Log {
         }
     }
 
-    /// Holds the database against what this log saw committed: another server may answer for it that lacks the last
-    /// commits. Shards of which it lacks any stop, so that nothing is acknowledged on top; shards that were granted to
-    /// others are ceded. Says how many stopped.
+    /// Holds the database against what this log saw committed, also of shards that it has ceded since: another server may
+    /// answer for it that lacks the last commits. Shards of which it lacks any stop, so that nothing is acknowledged on top;
+    /// shards that were granted to others are ceded. Says how many stopped.
     ///
     /// # Errors
     /// If the metadata store failed: ask again.
@@ -257,8 +270,8 @@ impl Log {
         // Before the rows are read: what is committed meanwhile may be in them or not.
         let seen = self.shards().iter().filter_map(|shard| {
             let inner = shard.lock();
-            let leads = inner.standing != Standing::Elsewhere && inner.stopped.is_none();
-            leads.then_some((shard.id, inner.epoch, inner.recorded.next_lsn))
+            let has_led = inner.epoch > LeaderEpoch(0) && inner.stopped.is_none();
+            has_led.then_some((shard.id, inner.epoch, inner.recorded.next_lsn))
         });
         let seen: Vec<_> = seen.collect();
         let rows = self.store().shards().await?;
@@ -272,7 +285,7 @@ impl Log {
             let Some(lost) = lost else { continue };
             let reason = format!("metadata_regression: {lost}");
             let mut inner = self.shard_of(id).lock();
-            if inner.is_led_under(epoch, self.incarnation) && inner.stopped.is_none() {
+            if inner.epoch == epoch && inner.stopped.is_none() {
                 tracing::error!(shard = id.0, %reason, "the shard stopped; its objects are kept");
                 inner.stop(reason);
                 stopped += 1;

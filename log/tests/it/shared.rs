@@ -6,6 +6,7 @@ use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
 use streamhouse_log::repair::{RepairParts, Repaired};
 use streamhouse_metadata::store::*;
+use streamhouse_protocol::ids::LeaderEpoch;
 use streamhouse_runtime::Clock;
 use streamhouse_storage::objects::Fault;
 
@@ -222,6 +223,51 @@ async fn a_database_that_lost_commits_is_found_by_looking() {
     assert_eq!(broker.log.check_recorded().await.unwrap(), 1);
     assert!(broker.stage(0, &batch(&["on top"])).is_err());
     shared.append(&broker, 1, &batch(&["another shard"])).await;
+}
+
+/// The simulation found that a broker forgot what it had seen in a shard as soon as it was handed over.
+#[tokio::test]
+async fn a_database_that_lost_a_handover_with_what_came_before_stops_the_shard_at_its_old_leader() {
+    let shared = Shared::new().await;
+    let (broker, heir) = (shared.leader().await, shared.broker().await);
+    let shard = address(0).shard;
+    shared.append(&broker, 0, &batch(&["kept"])).await;
+    let replica = shared.store.inner.copy();
+    shared.append(&broker, 0, &batch(&["lost"])).await;
+    let row = shared.grant(&heir, shard).await;
+    broker.log.cede(shard, LeaderEpoch(row.epoch.0 - 1));
+    shared.store.inner.fail_over(&replica);
+    let row = shared.grant(&broker, shard).await;
+    broker.log.lead(&row).await.unwrap();
+    let stopped = broker.log.stopped_shards();
+    assert_eq!(stopped.len(), 1);
+    assert!(
+        stopped[0].1.starts_with("metadata_regression"),
+        "{stopped:?}"
+    );
+    assert!(broker.stage(0, &batch(&["on top"])).is_err());
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 0);
+
+    let taken = shared.grant(&heir, shard).await;
+    broker.log.cede(shard, row.epoch);
+    let row = shared.grant(&broker, shard).await;
+    assert!(taken.epoch < row.epoch);
+    broker.log.lead(&row).await.unwrap();
+    assert_eq!(broker.log.stopped_shards().len(), 1, "it knows it still");
+}
+
+#[tokio::test]
+async fn what_a_ceded_shard_lost_is_found_by_looking() {
+    let shared = Shared::new().await;
+    let (broker, heir) = (shared.leader().await, shared.broker().await);
+    let shard = address(0).shard;
+    let replica = shared.store.inner.copy();
+    shared.append(&broker, 0, &batch(&["lost"])).await;
+    let row = shared.grant(&heir, shard).await;
+    broker.log.cede(shard, LeaderEpoch(row.epoch.0 - 1));
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 0);
+    shared.store.inner.fail_over(&replica);
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 1);
 }
 
 #[tokio::test]
