@@ -1,10 +1,16 @@
-//! The container image, without an engine: exactly the ENTRYPOINT, CMD and ENV of `docker/Dockerfile`, with the binary
-//! that was built. Two things differ from a container: the volume is a folder of the test, and ports that are taken on
-//! this machine are replaced by free ones wherever the environment names them.
+//! What `docker/` starts, without an engine. `brokers`: the compose file. Here: the container image, exactly the ENTRYPOINT,
+//! CMD and ENV of `docker/Dockerfile`, with the binary that was built. Two things differ from a container: the volume is a
+//! folder of the test, and ports that are taken on this machine are replaced by free ones wherever the environment names
+//! them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod brokers;
+mod cluster;
+mod compose;
 mod container;
 mod image;
+mod network;
+mod stores;
 mod wire;
 
 use container::Container;
