@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::containers;
 use crate::run;
 
 /// Something that some test needs and a machine may lack.
@@ -50,9 +51,15 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "PostgreSQL (13 or later)",
-        used_by: "metadata: the laws and faults of PostgreSQL",
+        used_by: "metadata: the laws and faults of PostgreSQL; broker/tests/docker: the compose file",
         remedy: "apt-get install postgresql",
         probe: || run::exists("sh", &["-c", FIND_POSTGRES]),
+    },
+    Capability {
+        name: "hadolint and dclint",
+        used_by: "lints of docker/Dockerfile and docker/compose.yaml",
+        remedy: "with Python 3, Node.js (20 or later) and npm: bash .ci/install-clients",
+        probe: || containers::linters().is_some(),
     },
     Capability {
         name: "loop-mounted file systems and injected system call errors",
@@ -79,11 +86,15 @@ impl Capability {
 
 /// Whether `.ci/install-clients` has finished with a client, as its stamp tells.
 fn is_installed(client: &str) -> bool {
+    installed(client).is_some()
+}
+
+/// The folder in which `.ci/install-clients` has installed something, if it has finished.
+pub(crate) fn installed(client: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.is_some_and(|cache| {
-        let stamp = format!("streamhouse/clients/{client}.installed");
-        cache.join(stamp).is_file()
-    })
+    let clients = cache?.join("streamhouse/clients");
+    let is_finished = clients.join(format!("{client}.installed")).is_file();
+    is_finished.then(|| clients.join(client))
 }

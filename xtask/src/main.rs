@@ -3,6 +3,7 @@
 //! Run as `cargo xtask <command>`. Knows nothing of the product's crates: it reads files and runs commands.
 
 mod capabilities;
+mod containers;
 mod fuzz;
 mod planted;
 mod run;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::capabilities::CAPABILITIES;
+use crate::containers;
 use crate::planted;
 use crate::run::{self, Shares};
 
@@ -61,6 +62,7 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
             ],
         )
     })?;
+    shares.part("lints: docker", || containers::check(root))?;
     shares.part("tests: unit, properties, conformance, tidy", || {
         run::check(
             root,
