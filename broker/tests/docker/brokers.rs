@@ -2,8 +2,10 @@
 //! machine with the variables and the health checks of the file. Two things differ from containers: addresses, and that
 //! images other than ours are not run.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use streamhouse_config::Settings;
 
 use crate::cluster::Cluster;
@@ -13,6 +15,9 @@ use crate::image::Image;
 /// Keys per round: enough for every partition, and so for every broker.
 const RECORDS: usize = 300;
 
+/// How often the leaders are asked for. It takes a broker some heartbeats to get its share.
+const ASKED_MAX: usize = 2000;
+
 /// Another value than the default for every variable of the file: who does not follow it does not get in.
 fn another(name: &str) -> Option<String> {
     Some(format!("another-{}", name.to_lowercase()))
@@ -21,6 +26,24 @@ fn another(name: &str) -> Option<String> {
 fn records(round: usize) -> Vec<String> {
     let numbers = (0..RECORDS).map(|number| format!("{number}:round {round} of {number}"));
     numbers.collect()
+}
+
+/// Waits until each broker leads partitions of the topic. A broker that came later is given its share with its heartbeats.
+fn wait_until_all_lead(cluster: &Cluster, bootstrap: &str, brokers: &[i64]) {
+    let describe = ["topic", "describe", "orders", "--json", "-b", bootstrap];
+    let mut leaders = BTreeSet::new();
+    for _ in 0..ASKED_MAX {
+        let topic: Value = serde_json::from_str(&cluster.tool(&describe, "")).unwrap();
+        let partitions = topic["partitions"].as_array().unwrap();
+        leaders = partitions
+            .iter()
+            .filter_map(|it| it["leader"].as_i64())
+            .collect();
+        if leaders.iter().eq(brokers) {
+            return;
+        }
+    }
+    panic!("of the brokers {brokers:?} only {leaders:?} lead partitions");
 }
 
 /// Writes records through one broker.
@@ -81,6 +104,7 @@ fn three_brokers_serve_and_two_go_on_when_one_is_killed() {
         ],
         "",
     );
+    wait_until_all_lead(&cluster, &first, &[1, 2, 3]);
     produce(&cluster, &first, &records(0));
     assert_eq!(consume(&cluster, &second), sorted(0..1));
     assert_eq!(consume(&cluster, &inside), sorted(0..1));
@@ -141,9 +165,41 @@ fn only_the_database_and_the_store_keep_data_and_only_brokers_are_published() {
         data.ends_with(":/var/lib/postgresql/data"),
         "where the image keeps it: {data}"
     );
+    for name in ["postgres", "s3", "bucket"] {
+        let networks = &compose.service(name).networks;
+        let is_shut = networks.iter().all(|network| compose.is_internal(network));
+        assert!(
+            is_shut && !networks.is_empty(),
+            "{name} can be reached: {networks:?}"
+        );
+    }
     let s3 = compose.service("s3");
     let path = s3.volumes[0].rsplit(':').next();
     assert_eq!(path, s3.command.last().map(String::as_str));
+}
+
+#[test]
+fn clients_outside_and_inside_are_told_addresses_that_they_reach() {
+    let compose = Compose::of_this_checkout(|_| None);
+    let listener = |text: &str, name: &str| {
+        let mut all = text.split(',');
+        let address = all.find_map(|it| it.strip_prefix(name)?.strip_prefix("://"));
+        let (host, port) = address.unwrap().rsplit_once(':').unwrap();
+        (host.to_owned(), port.parse::<u16>().unwrap())
+    };
+    for broker in compose.brokers() {
+        let service = compose.service(&broker);
+        let bound = service.variable("KAFKA_LISTENERS");
+        let told = service.variable("KAFKA_ADVERTISED_LISTENERS");
+        let (_, inside) = listener(bound, "INSIDE");
+        assert_eq!(listener(told, "INSIDE"), (broker.clone(), inside));
+        assert!(service.networks.contains("clients") && !compose.is_internal("clients"));
+        let (_, behind) = listener(bound, "HOST");
+        let (host, outside) = listener(told, "HOST");
+        assert_eq!(host, "localhost", "{broker}");
+        let is_published = service.published().any(|it| it == (outside, behind));
+        assert!(is_published, "{broker}: {outside} leads elsewhere");
+    }
 }
 
 #[test]

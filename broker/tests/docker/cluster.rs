@@ -14,6 +14,9 @@ use crate::image::Image;
 use crate::network::Network;
 use crate::stores::{Database, Store};
 
+/// Lines of each broker's log that are told when a test fails.
+const LINES_TOLD: usize = 40;
+
 /// A cluster that runs. Everything is killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -51,7 +54,7 @@ impl Cluster {
 
     /// Starts a broker and waits until it says that it serves.
     pub(crate) fn start_broker(&mut self, name: &str) {
-        let errors = self.folder.path().join(format!("{name}.log"));
+        let errors = self.log_of(name);
         let mut child = self.spawn(name, &errors);
         let mut said = BufReader::new(child.stdout.take().unwrap());
         let is_ready = serves(&mut said);
@@ -80,6 +83,10 @@ impl Cluster {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let log = File::options().create(true).append(true).open(errors);
         command.stderr(log.unwrap()).spawn().unwrap()
+    }
+
+    fn log_of(&self, broker: &str) -> PathBuf {
+        self.folder.path().join(format!("{broker}.log"))
     }
 
     /// What a broker keeps on its own machine.
@@ -122,6 +129,18 @@ impl Cluster {
         broker.child.wait().unwrap()
     }
 
+    /// What the brokers said last, for whoever looks for the reason of a failure.
+    fn tell_logs(&self) {
+        for name in self.compose.brokers() {
+            let log = std::fs::read_to_string(self.log_of(&name)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LINES_TOLD)..].join("\n");
+            let told = format!("--- {name}\n{last}\n");
+            // Whoever closed the error output does not want to know.
+            let _ = std::io::stderr().write_all(told.as_bytes());
+        }
+    }
+
     /// An address as a client of this machine sees it, or one in a container beside `beside`.
     pub(crate) fn address(&mut self, beside: &str, address: &str) -> String {
         self.network.seen_by(&self.compose, beside, address)
@@ -149,6 +168,9 @@ impl Drop for Cluster {
             // It has ended already, or it ends now.
             let _ = broker.child.kill();
             let _ = broker.child.wait();
+        }
+        if std::thread::panicking() {
+            self.tell_logs();
         }
     }
 }

@@ -156,6 +156,11 @@ impl Compose {
             .collect()
     }
 
+    /// Whether a network leads nowhere else.
+    pub(crate) fn is_internal(&self, network: &str) -> bool {
+        self.networks[network]["internal"] == Value::Bool(true)
+    }
+
     /// Whether one service can reach another one.
     pub(crate) fn reaches(&self, from: &str, to: &str) -> bool {
         match (self.services.get(from), self.services.get(to)) {
