@@ -2,7 +2,8 @@
 //!
 //! There is no controller. The facts are the brokers whose leases hold and the holders of the shards. From them follows one
 //! placement: as even as numbers allow, with as few moves as possible. A broker takes what nobody holds and what is meant for
-//! it, and hands over what it has too much of. Two brokers that see different facts for a moment may want the same shard: the
+//! it, and hands over what it has too much of. Even means each topic too: its partitions lie on consecutive shards, so what a
+//! broker keeps must not be a block of them. Two brokers that see different facts for a moment may want the same shard: the
 //! grant, which names the one before it, lets one of them win.
 //!
 //! Pure: no clock, no chance, no store.
@@ -79,6 +80,7 @@ pub fn decide(view: &View, own: &Own) -> Actions {
     let assigned = assignment(view);
     let me = Holder::Living(own.incarnation);
     let mut actions = Actions::default();
+    let mut surplus = Vec::new();
     for placed in &view.shards {
         let Some(&heir) = assigned.get(&placed.shard) else {
             continue;
@@ -92,26 +94,29 @@ pub fn decide(view: &View, own: &Own) -> Actions {
             actions.take.push(placed.shard);
         } else if heir != own.incarnation
             && placed.holder == me
-            && actions.hand_over.is_none()
             && own.movable.contains(&placed.shard)
         {
-            actions.hand_over = Some((placed.shard, heir));
+            surplus.push((*placed, heir));
         }
     }
+    // What is kept last goes first: another broker may come before the last one went.
+    let first = surplus
+        .into_iter()
+        .max_by_key(|(placed, _)| keeping_order(view, placed));
+    actions.hand_over = first.map(|(placed, heir)| (placed.shard, heir));
     actions
 }
 
 /// Who should lead each shard; empty if nobody lives.
 ///
-/// The numbers of shards differ by one at most. A broker keeps what it has up to its share, first what was written; the rest
-/// goes to who has most room, so that neighbouring shards, which hold the partitions of one topic, go to different brokers.
+/// The numbers of shards differ by one at most. A broker keeps what it has up to its share, first what was written; the rest goes
+/// to the broker that is preferred for it, if that has room, else to who has most.
 #[must_use]
 pub fn assignment(view: &View) -> BTreeMap<ShardId, Incarnation> {
     let mut shares = shares(view);
     let mut assigned = BTreeMap::new();
-    // Written ones before others, and lower numbers before higher ones.
     let mut held: Vec<&Placed> = view.shards.iter().collect();
-    held.sort_by_key(|placed| (!placed.is_written, placed.shard));
+    held.sort_by_key(|placed| keeping_order(view, placed));
     for placed in held {
         let Holder::Living(holder) = placed.holder else {
             continue;
@@ -126,6 +131,16 @@ pub fn assignment(view: &View) -> BTreeMap<ShardId, Incarnation> {
     let mut left: Vec<ShardId> = view.shards.iter().map(|placed| placed.shard).collect();
     left.sort_unstable();
     left.retain(|shard| !assigned.contains_key(shard));
+    for shard in &left {
+        if let Some(preferred) = preferred(view, *shard)
+            && let Some(share) = shares.iter_mut().find(|share| share.of == preferred)
+            && share.room > 0
+        {
+            share.room -= 1;
+            assigned.insert(*shard, preferred);
+        }
+    }
+    left.retain(|shard| !assigned.contains_key(shard));
     for shard in left {
         // Of several with the same room the last one is found, so the order is turned around.
         let roomiest = shares.iter_mut().rev().max_by_key(|share| share.room);
@@ -135,6 +150,26 @@ pub fn assignment(view: &View) -> BTreeMap<ShardId, Incarnation> {
         }
     }
     assigned
+}
+
+/// The broker that a shard would have if nobody held any: neighbouring shards, which hold the partitions of one topic, have
+/// different ones.
+fn preferred(view: &View, shard: ShardId) -> Option<Incarnation> {
+    let turn = usize::try_from(shard.0).ok()? % view.living.len().max(1);
+    view.living.iter().nth(turn).map(|one| one.incarnation)
+}
+
+/// What a broker with too many shards keeps first: what was written, then what it is preferred for. Of the rest the order of
+/// the reversed bits, of which each beginning is spread over all shards: lower numbers first would leave the lowest topics
+/// to the broker that came first, and none of the others.
+fn keeping_order(view: &View, placed: &Placed) -> (bool, bool, u32) {
+    let is_preferred =
+        preferred(view, placed.shard).is_some_and(|life| placed.holder == Holder::Living(life));
+    (
+        !placed.is_written,
+        !is_preferred,
+        placed.shard.0.reverse_bits(),
+    )
 }
 
 /// How many shards a broker may still get.
