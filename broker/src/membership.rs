@@ -137,6 +137,7 @@ struct Life {
     ambient: Ambient,
     store: Arc<dyn MetadataStore>,
     incarnation: Incarnation,
+    began: Monotonic,
     /// This broker as clients are told of it.
     own: KnownBroker,
     settings: MembershipSettings,
@@ -234,6 +235,7 @@ impl Membership {
         } = parts;
         let life = Arc::new(Life {
             lease: Lease::not_yet(Arc::clone(&ambient.clock), settings.lease),
+            began: ambient.clock.monotonic(),
             ambient,
             store,
             incarnation,

@@ -19,7 +19,8 @@ section! {
             min Duration::from_millis(10), max Duration::from_secs(150), since "0.1";
 
         /// How long a shard that holds records or groups stays with its leader before it may move to even out the number of
-        /// shards. Each move makes its producers and consumers look for the new leader. A dead leader's shards move at once.
+        /// shards. Each move makes its producers and consumers look for the new leader. A dead leader's shards move at once,
+        /// and so do those of a broker that started less than this ago: brokers that start together share them soon.
         shard_stay_min: Duration = Duration::from_secs(60),
             max Duration::from_secs(86_400), since "0.1";
     }

@@ -297,6 +297,9 @@ impl Shards {
             let stopped = self.rooms.log.stopped_shards();
             stopped.into_iter().map(|(shard, _)| shard).collect()
         };
+        let stay_min = self.life.settings.shard_stay_min;
+        // Brokers that start one after the other share what the first of them found without a leader, as soon as they come.
+        let is_new = now - self.life.began < stay_min;
         let may_move = |shard: &ShardId, serving: &Serving| {
             let is_empty = own
                 .facts
@@ -304,8 +307,10 @@ impl Shards {
                 .get(shard)
                 .is_some_and(|row| !is_written(row))
                 && !self.rooms.groups.has_groups(*shard);
-            let has_stayed = now - serving.since >= self.life.settings.shard_stay_min;
-            (is_empty || has_stayed) && !own.busy.contains(shard) && !stopped.contains(shard)
+            let has_stayed = now - serving.since >= stay_min;
+            (is_empty || is_new || has_stayed)
+                && !own.busy.contains(shard)
+                && !stopped.contains(shard)
         };
         let movable = own
             .serving

@@ -301,12 +301,6 @@ async fn shards_with_records_are_handed_over_without_an_error_that_ends_a_produc
         append(&world, &[&first], index, "before").await;
     }
     let second = world.start(2).await;
-    world.pass(secs(10)).await;
-    assert_eq!(
-        second.led().len(),
-        0,
-        "shards stay for a while where they are"
-    );
     let both = [&first, &second];
     let mut longest = Duration::ZERO;
     let mut rounds = 0;
@@ -327,6 +321,45 @@ async fn shards_with_records_are_handed_over_without_an_error_that_ends_a_produc
     let before = world.holders().await;
     world.pass(secs(60)).await;
     assert_eq!(world.holders().await, before, "nothing moves back");
+}
+
+#[tokio::test]
+async fn what_was_taken_over_stays_for_a_while_when_the_dead_broker_comes_back() {
+    let mut world = World::new().await;
+    let members = cluster(&mut world, 2).await;
+    let mut client = members[0].connect();
+    world.turning(create(&mut client, "t", PARTITIONS)).await;
+    world.pass(secs(2)).await;
+    let all: Vec<&Member> = members.iter().collect();
+    for index in 0..PARTITIONS {
+        append(&world, &all, index, "before").await;
+    }
+    world.pass(secs(20)).await;
+    members[1].freeze();
+    world.until(|| members[0].led().len() == 12).await;
+    let again = world.start(2).await;
+    world.pass(secs(10)).await;
+    assert_eq!(again.led().len(), 0, "a broker that dies again and again");
+    let took = world.until(|| again.led().len() == 6).await;
+    assert!(took < secs(20), "{took:?}");
+}
+
+#[tokio::test]
+async fn brokers_that_start_one_after_the_other_share_what_was_written_at_once() {
+    let mut world = World::new().await;
+    let first = world.start(1).await;
+    world.until(|| first.led().len() == 12).await;
+    let mut client = first.connect();
+    world.turning(create(&mut client, "t", PARTITIONS)).await;
+    for index in 0..PARTITIONS {
+        append(&world, &[&first], index, "before").await;
+    }
+    let others = [world.start(2).await, world.start(3).await];
+    let has_its_share = |member: &Member| member.led().len() == 4;
+    let took = world
+        .until(|| others.iter().all(has_its_share) && has_its_share(&first))
+        .await;
+    assert!(took < secs(5), "{took:?}");
 }
 
 #[tokio::test]
