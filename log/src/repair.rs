@@ -24,7 +24,7 @@ use streamhouse_storage::objects::{ListError, ObjectKind, Objects};
 use crate::format::bytes::FormatError;
 use crate::format::manifest::{FlushId, Manifest};
 use crate::read::gather::object_id;
-use crate::recovery::lost_suffix::{FoundFlush, flushes_in, is_unproven};
+use crate::recovery::lost_suffix::{FoundFlush, flushes_in, may_lack};
 use crate::recovery::{RecoverError, load_shard};
 use crate::state::recorded::{RecordError, Recorded};
 
@@ -128,14 +128,7 @@ pub async fn repair(parts: &RepairParts) -> Result<Repaired, RepairError> {
         let grants = parts.store.grants(row.shard).await?;
         let loaded = load_shard(&*parts.store, &parts.objects, &row).await?;
         let chain = chain(&row, loaded.recorded.last_flush, &unknown);
-        // As of a grant that a broker of now would get.
-        let now = ShardRow {
-            timeline: parts.store.timeline(),
-            ..row
-        };
-        let was_elsewhere = grants.iter().any(|grant| grant.timeline != now.timeline);
-        let is_here = grants.iter().any(|grant| grant.timeline == now.timeline);
-        let is_unproven = is_unproven(&now, &grants) || (was_elsewhere && !is_here);
+        let is_unproven = may_lack(&row, &grants, parts.store.timeline());
         if !chain.is_empty() || is_unproven {
             let repairing = Repairing {
                 row: granted(parts, row).await?,
@@ -182,7 +175,7 @@ async fn unknown_flushes(parts: &RepairParts) -> Result<Vec<FoundFlush>, RepairE
             attempt: id.attempt,
         };
         if object.key.kind() == ObjectKind::L0 && !known.contains(&id) {
-            found.extend(flushes_in(&parts.objects, id, object.bytes).await);
+            found.extend(flushes_in(&parts.objects, id, object.bytes).await?);
         }
     }
     Ok(found)

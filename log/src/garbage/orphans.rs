@@ -5,6 +5,9 @@
 //! What is there without a row becomes a tombstone; from then on it goes the way of all garbage. The tombstone makes a
 //! commit that comes late fail whole, and is refused by the store if a shard needs the object after all.
 //!
+//! After a failover the database may lack commits, and their objects look like orphans. What a shard that may lack commits
+//! could still be given back ([`crate::repair`]) stays; a later sweep looks at it again.
+//!
 //! Only dead lives are looked at: a life that goes on may be about to commit. The lives are taken from the grants; the
 //! newest few suffice, since every start sweeps.
 
@@ -12,10 +15,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use streamhouse_metadata::store::{Incarnation, ObjectId, StoreError, TombstoneOutcome};
+use streamhouse_metadata::store::{Incarnation, ObjectId, ShardRow, StoreError, TombstoneOutcome};
 use streamhouse_storage::objects::ListError;
 
 use crate::Log;
+use crate::recovery::RecoverError;
+use crate::recovery::lost_suffix::{flushes_in, may_lack};
 
 /// Lives before this one that a sweep looks at: as many starts may end before their sweep did.
 const LIVES: usize = 4;
@@ -35,6 +40,9 @@ pub enum OrphanError {
     /// The object store failed.
     #[error(transparent)]
     List(#[from] ListError),
+    /// Whether an object must stay cannot be told now.
+    #[error(transparent)]
+    Probe(#[from] RecoverError),
 }
 
 impl Log {
@@ -84,7 +92,7 @@ impl Log {
                     attempt: id.attempt,
                 };
                 if !known.contains(&id) {
-                    unknown.push(id);
+                    unknown.push((id, object.bytes));
                 }
                 if unknown.len() == IDS_AT_ONCE {
                     given_up += self.give_up(std::mem::take(&mut unknown)).await?;
@@ -95,7 +103,18 @@ impl Log {
         Ok(given_up)
     }
 
-    async fn give_up(&self, ids: Vec<ObjectId>) -> Result<usize, StoreError> {
+    async fn give_up(&self, unknown: Vec<(ObjectId, u64)>) -> Result<usize, OrphanError> {
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        // Read after the rows of objects: a server that takes over meanwhile is noticed.
+        let lacking = self.shards_that_may_lack().await?;
+        let mut ids = Vec::with_capacity(unknown.len());
+        for (id, bytes) in unknown {
+            if !self.may_be_missed(id, bytes, &lacking).await? {
+                ids.push(id);
+            }
+        }
         if ids.is_empty() {
             return Ok(0);
         }
@@ -104,6 +123,37 @@ impl Log {
             .iter()
             .filter(|outcome| **outcome == TombstoneOutcome::Tombstoned);
         Ok(gone.count())
+    }
+
+    /// Shards of which the database may lack commits.
+    async fn shards_that_may_lack(&self) -> Result<Vec<ShardRow>, StoreError> {
+        let mut lacking = Vec::new();
+        for row in self.store().shards().await? {
+            let grants = self.store().grants(row.shard).await?;
+            if may_lack(&row, &grants, self.store().timeline()) {
+                lacking.push(row);
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// Whether an object holds a flush that one of these shards may have lost.
+    async fn may_be_missed(
+        &self,
+        id: ObjectId,
+        bytes: u64,
+        lacking: &[ShardRow],
+    ) -> Result<bool, RecoverError> {
+        if lacking.is_empty() {
+            return Ok(false);
+        }
+        let flushes = flushes_in(self.objects(), id, bytes).await?;
+        Ok(flushes.iter().any(|flush| {
+            let manifest = &flush.manifest;
+            let may_follow =
+                |row: &ShardRow| row.shard == manifest.shard && manifest.lsn >= row.next_lsn;
+            lacking.iter().any(may_follow)
+        }))
     }
 
     /// The newest lives before this one that led a shard and are over.

@@ -1,6 +1,7 @@
 //! Why a log could not be recovered, and which of these reasons stop one shard alone.
 
 use streamhouse_metadata::store::StoreError;
+use streamhouse_storage::l0::IndexError;
 use streamhouse_storage::objects::{BlamesObject, GetError};
 use streamhouse_storage::wal::WalLoss;
 
@@ -48,11 +49,14 @@ pub enum RecoverError {
         /// What the store said.
         source: GetError,
     },
-    /// Whether the database lacks commits cannot be told now: the object store does not answer.
-    #[error("the objects of an earlier leader cannot be looked for: {source}")]
+    /// Whether the database lacks commits cannot be told: an object of an earlier leader cannot be looked for, or not be
+    /// read.
+    #[error(
+        "whether the database lacks commits of an earlier leader cannot be told: {source}; bring the object back if it stays so"
+    )]
     NotProbed {
-        /// What the store said.
-        source: GetError,
+        /// What is wrong with it.
+        source: IndexError,
     },
     /// A checkpoint is missing or damaged, twice in a row.
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]

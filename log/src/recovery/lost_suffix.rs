@@ -42,7 +42,7 @@ pub(crate) struct FoundFlush {
 }
 
 /// Whether nothing was committed in the shard since another server answers for the database.
-pub(crate) fn is_unproven(row: &ShardRow, grants: &[GrantRow]) -> bool {
+fn is_unproven(row: &ShardRow, grants: &[GrantRow]) -> bool {
     let is_here = |grant: &&GrantRow| grant.timeline == row.timeline;
     let Some(first_here) = grants.iter().find(is_here) else {
         return false;
@@ -51,6 +51,15 @@ pub(crate) fn is_unproven(row: &ShardRow, grants: &[GrantRow]) -> bool {
         .iter()
         .any(|grant| grant.timeline != row.timeline && grant.epoch < first_here.epoch);
     was_elsewhere && first_here.at_lsn == row.next_lsn
+}
+
+/// Whether a shard may lack commits, whoever is granted it by a server with this timeline.
+pub(crate) fn may_lack(row: &ShardRow, grants: &[GrantRow], timeline: u32) -> bool {
+    // As of a grant that a broker of now would get.
+    let now = ShardRow { timeline, ..*row };
+    let was_elsewhere = grants.iter().any(|grant| grant.timeline != timeline);
+    let is_here = grants.iter().any(|grant| grant.timeline == timeline);
+    is_unproven(&now, grants) || (was_elsewhere && !is_here)
 }
 
 /// A flush of the shard that the database lacks, in words; none if there is none, or the shard is proven.
@@ -127,27 +136,32 @@ async fn last_object_of(
 async fn probe(objects: &Objects, id: ObjectId) -> Result<Vec<FoundFlush>, RecoverError> {
     let key = object_id(id).key(ObjectKind::L0);
     match objects.size(&key, ObjectClass::Checkpoint).await {
-        Ok(bytes) => Ok(flushes_in(objects, id, bytes).await),
+        Ok(bytes) => flushes_in(objects, id, bytes).await,
         Err(GetError::NotFound { .. }) => Ok(Vec::new()),
         Err(source @ (GetError::Short { .. } | GetError::Unavailable { .. })) => {
-            Err(RecoverError::NotProbed { source })
+            Err(RecoverError::NotProbed {
+                source: source.into(),
+            })
         }
     }
 }
 
-/// The flushes in an object, as far as they can be read. What cannot be read was never committed: uploads are whole, or not
-/// there.
-pub(crate) async fn flushes_in(objects: &Objects, id: ObjectId, bytes: u64) -> Vec<FoundFlush> {
+/// The flushes in an object that is there.
+///
+/// # Errors
+/// If it cannot be read: that says nothing about what was acknowledged. Uploads are whole or not there, so what is damaged
+/// was whole once.
+pub(crate) async fn flushes_in(
+    objects: &Objects,
+    id: ObjectId,
+    bytes: u64,
+) -> Result<Vec<FoundFlush>, RecoverError> {
     let key = object_id(id).key(ObjectKind::L0);
     let class = ObjectClass::Checkpoint;
     let load = || L0Index::load(objects, &key, bytes, class);
-    let sections = match objects.read_twice(&key, class, load).await {
-        Ok(index) => index.sections().to_vec(),
-        Err(error) => {
-            tracing::warn!(%key, %error, "an object that no row names cannot be read");
-            Vec::new()
-        }
-    };
+    let index = objects.read_twice(&key, class, load).await;
+    let index = index.map_err(|source| RecoverError::NotProbed { source })?;
+    let sections = index.sections().to_vec();
     let flushes = sections.into_iter().filter_map(|section| {
         let section = Section::decode(section.body).ok()?;
         let manifest = Manifest::decode(section.body.clone()).ok()?;
@@ -158,5 +172,5 @@ pub(crate) async fn flushes_in(objects: &Objects, id: ObjectId, bytes: u64) -> V
             section,
         })
     });
-    flushes.collect()
+    Ok(flushes.collect())
 }

@@ -368,6 +368,39 @@ async fn repair_brings_every_acknowledged_record_back_at_its_offset() {
     assert_eq!(repair(&shared).await, Repaired::default());
 }
 
+/// The simulation found that whoever started after a failover gave up the objects whose commits the database had lost: no row
+/// names them. A repair found nothing any more.
+#[tokio::test]
+async fn a_sweep_of_orphans_leaves_what_a_repair_brings_back() {
+    let shared = after_failover(&["lost", "too"]).await;
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.sweep_orphans().await.unwrap(), 0);
+    drop(heir);
+    assert_eq!(repair(&shared).await.records, 2);
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.sweep_orphans().await.unwrap(), 0);
+    let back = numbered(&["kept", "lost", "too"]);
+    assert_eq!(values(&heir.log, 0, 0).await, back);
+}
+
+#[tokio::test]
+async fn an_object_store_that_does_not_answer_hides_no_loss() {
+    // The names are looked for first, then what was found is read.
+    for answered in [0, 127, 128, 129] {
+        let shared = after_failover(&["lost"]).await;
+        let heir = shared.broker().await;
+        let row = shared.grant(&heir, address(0).shard).await;
+        let fine = std::iter::repeat_n(None, answered);
+        let away = std::iter::repeat_n(Some(Fault::FailBefore), 1000);
+        shared.faults.script(fine.chain(away));
+        let led = shared.turning(heir.log.lead(&row)).await;
+        assert!(
+            led.is_err() || !heir.log.stopped_shards().is_empty(),
+            "it serves after {answered} answers"
+        );
+    }
+}
+
 #[tokio::test]
 async fn repair_of_a_database_that_lost_nothing_lets_its_shards_serve() {
     let shared = after_failover(&[]).await;
