@@ -316,8 +316,7 @@ impl From<&JoinError> for Refusal {
             JoinError::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
             JoinError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
             JoinError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
-            // What Kafka answered while only some brokers knew static members: clients say to unset group.instance.id.
-            JoinError::StaticMembershipUnsupported => ErrorCode::UnsupportedVersion,
+            JoinError::FencedInstanceId => ErrorCode::FencedInstanceId,
         };
         Self::told(code, error)
     }
@@ -333,6 +332,7 @@ impl From<&SyncError> for Refusal {
             SyncError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
             SyncError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
             SyncError::AssignmentTooLarge => ErrorCode::UnknownServerError,
+            SyncError::FencedInstanceId => ErrorCode::FencedInstanceId,
         };
         Self::told(code, error)
     }
@@ -346,6 +346,7 @@ impl From<&HeartbeatError> for Refusal {
             HeartbeatError::UnknownMemberId => ErrorCode::UnknownMemberId,
             HeartbeatError::IllegalGeneration => ErrorCode::IllegalGeneration,
             HeartbeatError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            HeartbeatError::FencedInstanceId => ErrorCode::FencedInstanceId,
         };
         Self::told(code, error)
     }
@@ -357,6 +358,7 @@ impl From<&LeaveError> for Refusal {
             LeaveError::Coordinator(error) => return error.into(),
             LeaveError::InvalidGroupId => ErrorCode::InvalidGroupId,
             LeaveError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            LeaveError::FencedInstanceId => ErrorCode::FencedInstanceId,
         };
         Self::told(code, error)
     }
@@ -373,6 +375,7 @@ pub fn of_commit(error: &CommitError, api_version: i16) -> Refusal {
         }
         CommitError::UnknownMemberId => ErrorCode::UnknownMemberId,
         CommitError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        CommitError::FencedInstanceId => ErrorCode::FencedInstanceId,
     };
     Refusal::told(code, error)
 }

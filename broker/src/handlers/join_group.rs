@@ -1,8 +1,9 @@
 //! JoinGroup (key 11): a member enters a group, or stays in it through a rebalance.
 //!
 //! Kafka's rules we keep: READ on the group; since version 4 a first join gets an id to come back with (KIP-394);
-//! before version 1 the rebalance timeout is the session timeout; only the leader sees the members. Where we differ:
-//! static members (KIP-345) are refused with UNSUPPORTED_VERSION, upon which clients ask to unset `group.instance.id`.
+//! before version 1 the rebalance timeout is the session timeout; only the leader sees the members; since version 5 a
+//! member may be static (KIP-345), and since version 9 a static leader that restarts is told not to assign again
+//! (KIP-814). Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 
@@ -63,7 +64,7 @@ impl Handler for JoinGroup {
                         | JoinError::UnknownMemberId
                         | JoinError::GroupMaxSizeReached
                         | JoinError::RebalanceInProgress
-                        | JoinError::StaticMembershipUnsupported => member,
+                        | JoinError::FencedInstanceId => member,
                     };
                     refused(&Refusal::from(&error), given, version)
                 }
@@ -93,6 +94,7 @@ fn join_request(request: &JoinGroupRequest, cx: &RequestContext) -> JoinRequest 
             request.rebalance_timeout_ms
         },
         requires_known_member_id: cx.api_version >= 4,
+        can_skip_assignment: cx.api_version >= 9,
     }
 }
 
@@ -112,6 +114,7 @@ fn joined(answer: JoinAnswer, version: i16) -> JoinGroupResponse {
         .with_leader(text(answer.leader.as_str()))
         .with_member_id(text(answer.member.as_str()))
         .with_members(members.collect())
+        .with_skip_assignment(answer.skip_assignment)
 }
 
 fn refused(refusal: &Refusal, member: StrBytes, version: i16) -> JoinGroupResponse {

@@ -21,15 +21,15 @@ use crate::bench::{BROKER, Bench, Client, settle};
 use crate::metadata::name;
 use crate::topics::create;
 
-fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn group(id: &str) -> GroupId {
+pub(crate) fn group(id: &str) -> GroupId {
     GroupId(text(id))
 }
 
-fn join(member: &StrBytes) -> JoinGroupRequest {
+pub(crate) fn join(member: &StrBytes) -> JoinGroupRequest {
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(text("range"))
         .with_metadata(Bytes::from_static(b"subscription"));
@@ -53,7 +53,7 @@ fn join_in(version: i16, member: &StrBytes) -> JoinGroupRequest {
 }
 
 /// Joins alone, as a client of `version` does.
-async fn joined(client: &mut Client, version: i16) -> JoinGroupResponse {
+pub(crate) async fn joined(client: &mut Client, version: i16) -> JoinGroupResponse {
     let first = client
         .call(version, &join_in(version, &StrBytes::default()))
         .await;
@@ -71,7 +71,7 @@ async fn joined(client: &mut Client, version: i16) -> JoinGroupResponse {
         .await
 }
 
-async fn synced(client: &mut Client, version: i16, joined: &JoinGroupResponse) -> Bytes {
+pub(crate) async fn synced(client: &mut Client, version: i16, joined: &JoinGroupResponse) -> Bytes {
     let assignment = SyncGroupRequestAssignment::default()
         .with_member_id(joined.member_id.clone())
         .with_assignment(Bytes::from_static(b"partitions"));
@@ -90,14 +90,18 @@ async fn synced(client: &mut Client, version: i16, joined: &JoinGroupResponse) -
     response.assignment
 }
 
-fn beat(joined: &JoinGroupResponse, generation: i32) -> HeartbeatRequest {
+pub(crate) fn beat(joined: &JoinGroupResponse, generation: i32) -> HeartbeatRequest {
     HeartbeatRequest::default()
         .with_group_id(group("g"))
         .with_generation_id(generation)
         .with_member_id(joined.member_id.clone())
 }
 
-fn commit(member: &StrBytes, generation: i32, partitions: &[(&str, i32)]) -> OffsetCommitRequest {
+pub(crate) fn commit(
+    member: &StrBytes,
+    generation: i32,
+    partitions: &[(&str, i32)],
+) -> OffsetCommitRequest {
     let topics = partitions.iter().map(|(topic, index)| {
         let partition = OffsetCommitRequestPartition::default()
             .with_partition_index(*index)
@@ -114,7 +118,7 @@ fn commit(member: &StrBytes, generation: i32, partitions: &[(&str, i32)]) -> Off
         .with_topics(topics.collect())
 }
 
-fn fetch(topic: &str, indexes: &[i32]) -> OffsetFetchRequest {
+pub(crate) fn fetch(topic: &str, indexes: &[i32]) -> OffsetFetchRequest {
     let topic = OffsetFetchRequestTopic::default()
         .with_name(name(topic))
         .with_partition_indexes(indexes.to_vec());
@@ -216,8 +220,6 @@ async fn requests_of_groups_that_make_no_sense_get_kafkas_codes() {
     assert_eq!(client.call(9, &short).await.error_code, 26);
     let stranger = client.call(9, &join(&text("stranger"))).await;
     assert_eq!((stranger.error_code, stranger.generation_id), (25, -1));
-    let static_member = join(&StrBytes::default()).with_group_instance_id(Some(text("i")));
-    assert_eq!(client.call(9, &static_member).await.error_code, 35);
     let sync = SyncGroupRequest::default().with_group_id(group("g"));
     assert_eq!(
         client.call(5, &sync).await.error_code,

@@ -22,5 +22,6 @@ mod records;
 mod relay;
 mod retries;
 mod slow_disk;
+mod static_members;
 mod tcp;
 mod topics;

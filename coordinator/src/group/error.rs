@@ -50,6 +50,60 @@ impl CoordinatorError {
     }
 }
 
+/// Why a request does not come from the member that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::group) enum Stranger {
+    /// Nobody in the group has that member id, or that `group.instance.id`.
+    Unknown,
+    /// Another process has the `group.instance.id` now (KIP-345).
+    Fenced,
+}
+
+impl From<Stranger> for JoinError {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::UnknownMemberId,
+            Stranger::Fenced => Self::FencedInstanceId,
+        }
+    }
+}
+
+impl From<Stranger> for SyncError {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::UnknownMemberId,
+            Stranger::Fenced => Self::FencedInstanceId,
+        }
+    }
+}
+
+impl From<Stranger> for HeartbeatError {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::UnknownMemberId,
+            Stranger::Fenced => Self::FencedInstanceId,
+        }
+    }
+}
+
+impl From<Stranger> for LeaveError {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::UnknownMemberId,
+            Stranger::Fenced => Self::FencedInstanceId,
+        }
+    }
+}
+
+impl From<Stranger> for CommitError {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::UnknownMemberId,
+            Stranger::Fenced => Self::FencedInstanceId,
+        }
+    }
+}
+
 /// Why JoinGroup is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
@@ -82,9 +136,9 @@ pub enum JoinError {
     /// A later JoinGroup of the same member took this one's place.
     #[error("a later join of the same member replaced this one; join again")]
     RebalanceInProgress,
-    /// The member has a group instance id (KIP-345), which this broker does not serve: join without one.
-    #[error("group.instance.id is not supported by this broker; join without it")]
-    StaticMembershipUnsupported,
+    /// Another process joined with the same `group.instance.id`: stop, or take another instance id.
+    #[error("another process joined with the same group.instance.id; give each process its own")]
+    FencedInstanceId,
 }
 
 /// Why SyncGroup is refused.
@@ -111,6 +165,9 @@ pub enum SyncError {
     /// The leader's assignments are larger than a group may hold. Kafka answers UNKNOWN_SERVER_ERROR here.
     #[error("the assignments of the group are larger than the coordinator keeps")]
     AssignmentTooLarge,
+    /// Another process joined with the same `group.instance.id`: stop, or take another instance id.
+    #[error("another process joined with the same group.instance.id; give each process its own")]
+    FencedInstanceId,
 }
 
 /// Why Heartbeat is refused.
@@ -131,6 +188,9 @@ pub enum HeartbeatError {
     /// The group rebalances: join again. The session was kept alive.
     #[error("the group rebalances; join again")]
     RebalanceInProgress,
+    /// Another process joined with the same `group.instance.id`: stop, or take another instance id.
+    #[error("another process joined with the same group.instance.id; give each process its own")]
+    FencedInstanceId,
 }
 
 /// Why LeaveGroup is refused, as a whole or for one member.
@@ -145,6 +205,9 @@ pub enum LeaveError {
     /// The member id (or group instance id) is not in the group; nothing is left to do.
     #[error("member id is not known to the group")]
     UnknownMemberId,
+    /// The `group.instance.id` belongs to another member id by now; nothing was removed.
+    #[error("another process joined with the same group.instance.id; give each process its own")]
+    FencedInstanceId,
 }
 
 /// Why a whole OffsetCommit is refused.
@@ -166,6 +229,9 @@ pub enum CommitError {
     /// The generation's assignment is not known yet: sync, then commit.
     #[error("the group rebalances; sync and commit again")]
     RebalanceInProgress,
+    /// Another process joined with the same `group.instance.id`: stop, or take another instance id.
+    #[error("another process joined with the same group.instance.id; give each process its own")]
+    FencedInstanceId,
 }
 
 /// Why one offset of an OffsetCommit is refused while others may be accepted.

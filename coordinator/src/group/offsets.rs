@@ -29,9 +29,10 @@ impl Group {
         }
         let names_member =
             request.generation >= 0 || !request.member.is_none() || request.instance.is_some();
-        if !names_member || request.instance.is_some() || !self.has_member(&request.member) {
+        if !names_member {
             return Err(CommitError::UnknownMemberId);
         }
+        self.identify(&request.member, request.instance.as_ref())?;
         if request.generation != self.generation() && !planted::bug("old_generation_commits") {
             return Err(CommitError::IllegalGeneration);
         }

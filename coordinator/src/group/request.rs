@@ -82,6 +82,8 @@ pub struct JoinRequest {
     pub rebalance_timeout_ms: i32,
     /// Whether a first join gets an id to come back with (since version 4, KIP-394).
     pub requires_known_member_id: bool,
+    /// Whether the client understands [`JoinAnswer::skip_assignment`] (since version 9, KIP-814).
+    pub can_skip_assignment: bool,
 }
 
 /// What a member tells the leader about itself.
@@ -110,6 +112,9 @@ pub struct JoinAnswer {
     pub member: MemberId,
     /// All members, for the leader only; empty for the others.
     pub members: Vec<JoinedMember>,
+    /// Tells a leader that restarted as a static member that the generation has its assignment already: it watches the
+    /// members, and assigns nothing.
+    pub skip_assignment: bool,
 }
 
 /// One line of the leader's assignment.

@@ -43,7 +43,9 @@ impl Groups {
                     .get_mut(&id)
                     .ok_or(JoinError::UnknownMemberId)?
             };
-            let fresh_member = inner.fresh_member(&request.client_id);
+            // As in Kafka, the id of a static member begins with its instance id.
+            let named_after = request.instance.as_ref().unwrap_or(&request.client_id);
+            let fresh_member = inner.fresh_member(named_after);
             slot.joins.insert(ticket, waiter);
             let effects = slot.group.join(
                 Join {

@@ -209,15 +209,15 @@ impl Inner {
         }
     }
 
-    /// A member id that nobody else has: the client id and a random UUID, as in Kafka.
-    fn fresh_member(&self, client_id: &str) -> MemberId {
+    /// A member id that nobody else has: the client's or instance's id and a random UUID, as in Kafka.
+    fn fresh_member(&self, named_after: &str) -> MemberId {
         let drawn = self.ambient.chance.next_u128();
         // The bits of version 4 and of the RFC's variant.
         let uuid = drawn & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
         let hex = format!("{uuid:032x}");
         let (a, b, c) = (&hex[..8], &hex[8..12], &hex[12..16]);
         let (d, e) = (&hex[16..20], &hex[20..]);
-        MemberId::from(format!("{client_id}-{a}-{b}-{c}-{d}-{e}").as_str())
+        MemberId::from(format!("{named_after}-{a}-{b}-{c}-{d}-{e}").as_str())
     }
 
     /// Wakes the tasks that have something to do after a transition in `shard`.

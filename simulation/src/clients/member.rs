@@ -94,6 +94,7 @@ impl Member {
             session_timeout_ms: 2_000,
             rebalance_timeout_ms: 1_000,
             requires_known_member_id: true,
+            can_skip_assignment: false,
         };
         let join =
             move |broker: Arc<Broker>| async move { broker.groups.join(request).await }.boxed();

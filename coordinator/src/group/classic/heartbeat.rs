@@ -17,9 +17,7 @@ impl Group {
         if self.state == State::Dead {
             return Err(CoordinatorError::NotAvailable.into());
         }
-        if request.instance.is_some() || !self.members.contains_key(&request.member) {
-            return Err(HeartbeatError::UnknownMemberId);
-        }
+        self.identify(&request.member, request.instance.as_ref())?;
         if request.generation != self.generation {
             return Err(HeartbeatError::IllegalGeneration);
         }

@@ -25,9 +25,6 @@ pub fn check_join(request: &JoinRequest, settings: &GroupSettings) -> Result<(),
     if request.group.as_str().is_empty() {
         return Err(JoinError::InvalidGroupId);
     }
-    if request.instance.is_some() {
-        return Err(JoinError::StaticMembershipUnsupported);
-    }
     let session = u64::try_from(request.session_timeout_ms).map(Duration::from_millis);
     let allowed = settings.session_timeout_min..=settings.session_timeout_max;
     if !session.is_ok_and(|asked| allowed.contains(&asked)) {
@@ -71,28 +68,37 @@ impl Group {
         if !self.supports_protocols_of(&join.request) {
             return Err(JoinError::InconsistentGroupProtocol);
         }
-        if id.is_none() {
-            if join.request.requires_known_member_id {
+        let instance = join.request.instance.as_ref();
+        let newcomer = if id.is_none() {
+            if let Some(holder) = instance.and_then(|instance| self.holder_of(instance)) {
+                let holder = holder.clone();
+                return self.replace_static(&holder, &join, context, effects);
+            }
+            // A static member is known by its instance id: no ghost of it can stay behind.
+            if instance.is_none() && join.request.requires_known_member_id {
                 return Err(self.hand_out_id(join, context));
             }
-            let fresh = join.fresh_member.clone();
-            self.add_member(fresh, &join, context);
-            self.prepare_or_complete(context, effects);
-            Ok(())
-        } else if self.forget_pending(&id) {
-            self.add_member(id, &join, context);
-            self.prepare_or_complete(context, effects);
-            Ok(())
-        } else if self.members.contains_key(&id) {
-            self.rejoin(&id, &join, context, effects)
+            join.fresh_member.clone()
+        } else if instance.is_none() && self.forget_pending(&id) {
+            id
         } else {
-            Err(JoinError::UnknownMemberId)
-        }
+            self.identify(&id, instance)?;
+            return self.rejoin(&id, &join, context, effects);
+        };
+        self.add_member(newcomer, &join, context);
+        self.prepare_or_complete(context, effects);
+        Ok(())
     }
 
-    /// `group.max.size` and the bound of bytes. A member that is already counted is always let in.
+    /// `group.max.size` and the bound of bytes. A member that is already counted is always let in, and so is a static
+    /// one that takes the place of its former self.
     fn has_room_for(&self, request: &JoinRequest, settings: &GroupSettings) -> bool {
-        let known = self.members.get(&request.member);
+        let instance = request.instance.as_ref();
+        let id = instance
+            .filter(|_| request.member.is_none())
+            .and_then(|instance| self.holder_of(instance))
+            .unwrap_or(&request.member);
+        let known = self.members.get(id);
         let in_place = match self.state {
             State::Empty | State::Dead => true,
             State::PreparingRebalance => {
@@ -108,13 +114,14 @@ impl Group {
                 known.is_some() || self.members.len() < settings.group_size_max
             }
         };
-        let before = known.map_or(0, |member| member.bytes(&request.member));
+        let before = known.map_or(0, |member| member.bytes(id));
         let protocols: usize = request
             .protocols
             .iter()
             .map(|one| one.name.len() + one.metadata.len())
             .sum();
-        let after = MEMBER_OVERHEAD_BYTES + 2 * request.client_id.len() + protocols;
+        let names = request.client_id.len() + instance.map_or(0, |instance| instance.len());
+        let after = MEMBER_OVERHEAD_BYTES + 2 * names + protocols;
         in_place
             && self.bytes.saturating_sub(before).saturating_add(after) <= settings.group_bytes_max
     }
@@ -161,9 +168,7 @@ impl Group {
         if let Some(Rebalance::Initial { extended, .. }) = &mut self.rebalance {
             *extended = true;
         }
-        self.votes.add(&member.protocols);
-        self.bytes += member.bytes(&id);
-        self.members.insert(id, member);
+        self.enroll(id, member);
         self.wake_by(until);
     }
 
@@ -210,6 +215,16 @@ impl Group {
         Ok(())
     }
 
+    /// Counts a member in.
+    pub(super) fn enroll(&mut self, id: MemberId, member: Member) {
+        self.votes.add(&member.protocols);
+        self.bytes += member.bytes(&id) + member.assignment.len();
+        if let Some(instance) = &member.instance {
+            self.instances.insert(Arc::clone(instance), id.clone());
+        }
+        self.members.insert(id, member);
+    }
+
     fn update_member(&mut self, id: &MemberId, join: &Join, effects: &mut Effects) {
         let Some(member) = self.members.get_mut(id) else {
             return;
@@ -252,6 +267,7 @@ impl Group {
             leader,
             member: id.clone(),
             members,
+            skip_assignment: false,
         }
     }
 

@@ -31,13 +31,21 @@ impl Group {
     }
 
     fn leave_one(&mut self, one: &LeavingMember, effects: &mut Effects) -> Result<(), LeaveError> {
-        // No member has an instance id here, so whoever names one names nobody.
-        let is_known = one.instance.is_none()
-            && (self.forget_pending(&one.member) || self.remove_member(&one.member, effects));
-        if is_known {
-            Ok(())
-        } else {
-            Err(LeaveError::UnknownMemberId)
+        if self.forget_pending(&one.member) {
+            return Ok(());
         }
+        let id = match &one.instance {
+            // An administrator names the instance alone: whoever has it goes.
+            Some(instance) if one.member.is_none() => self
+                .holder_of(instance)
+                .cloned()
+                .ok_or(LeaveError::UnknownMemberId)?,
+            Some(_) | None => {
+                self.identify(&one.member, one.instance.as_ref())?;
+                one.member.clone()
+            }
+        };
+        self.remove_member(&id, effects);
+        Ok(())
     }
 }

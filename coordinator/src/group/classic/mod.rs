@@ -14,16 +14,17 @@
 //! time the rebalance timeout and the session timeout have both passed; only answers of a generation that asks to be
 //! stored ([`Effects::store`]) reveal something that must survive a restart.
 //!
-//! Static membership (KIP-345) is not served: a JoinGroup with a `group.instance.id` is refused with
-//! [`JoinError::StaticMembershipUnsupported`], as a Kafka broker does that is too old for it. So no member has an
-//! instance id, and every other request that carries one names nobody. The stored form has room for the id.
+//! A static member (KIP-345) has a `group.instance.id` of its own choice. A process that joins with the id of one that is
+//! there takes its place under a new member id, and whoever still uses the old one is fenced. [`instances`] has the rules.
 //!
 //! Where we differ from Kafka: a completed join is stored before it is answered, not only the assignment, so that a
 //! generation number is never given twice; a member id that was handed out and leaves before it joined starts no
-//! rebalance; a request that a later one of the same member replaced is answered, not forgotten.
+//! rebalance; a request that a later one of the same member replaced is answered, not forgotten; a static member that
+//! restarts finds its place in a full group too.
 
 mod describe;
 mod heartbeat;
+mod instances;
 mod join;
 mod leave;
 mod member;
@@ -150,6 +151,8 @@ pub struct Group {
     leader: Option<MemberId>,
     members: BTreeMap<MemberId, Member>,
     votes: Votes,
+    /// The member that has an instance id, for every member that has one.
+    instances: BTreeMap<Arc<str>, MemberId>,
     /// Numbers members in the order in which they joined.
     next_order: u64,
     /// Ids that were handed out and have not joined yet, with the end of their session (KIP-394).
@@ -177,6 +180,7 @@ impl Group {
             leader: None,
             members: BTreeMap::new(),
             votes: Votes::default(),
+            instances: BTreeMap::new(),
             next_order: 0,
             pending: BTreeMap::new(),
             rebalance: None,

@@ -7,6 +7,7 @@ use streamhouse_protocol::ids::Timestamp;
 
 use super::super::error::{JoinError, SyncError};
 use super::super::request::MemberId;
+use super::member::Member;
 use super::{Context, Effects, Group, Rebalance, State, Ticket};
 
 impl Group {
@@ -96,17 +97,25 @@ impl Group {
         self.wake_by(until);
     }
 
-    /// Starts the next generation with those who are here.
+    /// Starts the next generation with those who are here, and with static members that are not: they keep their place
+    /// until their session ends. If nobody is here but some are still expected, the wait goes on.
     pub(super) fn complete_join(&mut self, context: Context<'_>, effects: &mut Effects) {
         self.rebalance = None;
         let absent: Vec<MemberId> = self
             .members
             .iter()
-            .filter(|(_, member)| member.join.is_none())
+            .filter(|(_, member)| member.join.is_none() && member.instance.is_none())
             .map(|(id, _)| id.clone())
             .collect();
         for id in absent {
             self.remove_member(&id, effects);
+        }
+        let is_anybody_here = self.members.values().any(|member| member.join.is_some());
+        if !is_anybody_here && !self.members.is_empty() {
+            let until = context.now.monotonic + self.rebalance_timeout();
+            self.rebalance = Some(Rebalance::Rejoin { until });
+            self.wake_by(until);
+            return;
         }
         self.generation = self.generation.saturating_add(1);
         effects.store = true;
@@ -131,39 +140,42 @@ impl Group {
     }
 
     fn answer_joins(&mut self, context: Context<'_>, effects: &mut Effects) {
-        let mut parked: Vec<(MemberId, Ticket)> = Vec::with_capacity(self.members.len());
+        let mut parked: Vec<(MemberId, Option<Ticket>)> = Vec::with_capacity(self.members.len());
         for (id, member) in &mut self.members {
             member.is_new = false;
             member.has_synced = false;
             self.bytes -= member.assignment.len();
             member.assignment = Bytes::new();
-            if let Some(ticket) = member.join.take() {
-                parked.push((id.clone(), ticket));
-            }
+            parked.push((id.clone(), member.join.take()));
         }
         for (id, ticket) in parked {
+            // As in Kafka, a static member that is away gets another session to come back in.
             self.touch(&id, context);
-            effects.joins.push((ticket, Ok(self.join_answer(&id))));
+            if let Some(ticket) = ticket {
+                effects.joins.push((ticket, Ok(self.join_answer(&id))));
+            }
         }
     }
 
-    /// The leader stays as long as it rejoins; then the member that joined first follows.
+    /// The leader stays as long as it rejoins; then the member that joined first follows. A static member that is away
+    /// cannot lead.
     fn elect_leader(&mut self) {
-        let is_here = self
-            .leader
-            .as_ref()
-            .is_some_and(|leader| self.members.contains_key(leader));
-        if !is_here {
-            let first = self.members.iter().min_by_key(|(_, member)| member.order);
+        let leader = self.leader.as_ref().and_then(|id| self.members.get(id));
+        if leader.is_none_or(|leader| leader.join.is_none()) {
+            let here = self
+                .members
+                .iter()
+                .filter(|(_, member)| member.join.is_some());
+            let first = here.min_by_key(|(_, member)| member.order);
             self.leader = first.map(|(id, _)| id.clone());
         }
     }
 
     /// Every member votes for its favourite among the protocols that all understand. A tie goes to what the leader
     /// prefers.
-    fn choose_protocol(&self) -> Option<Arc<str>> {
+    pub(super) fn choose_protocol(&self) -> Option<Arc<str>> {
         let count = self.members.len();
-        let favourite = |member: &super::Member| {
+        let favourite = |member: &Member| {
             let common = member
                 .protocols
                 .iter()
@@ -219,11 +231,9 @@ impl Group {
 
     /// Takes a member out and answers what it waits for; says whether it was there.
     pub(super) fn remove_member(&mut self, id: &MemberId, effects: &mut Effects) -> bool {
-        let Some(member) = self.members.remove(id) else {
+        let Some(member) = self.strike_off(id) else {
             return false;
         };
-        self.votes.remove(&member.protocols);
-        self.bytes -= member.bytes(id) + member.assignment.len();
         if let Some(ticket) = member.join {
             effects
                 .joins
@@ -235,5 +245,16 @@ impl Group {
                 .push((ticket, Err(SyncError::UnknownMemberId)));
         }
         true
+    }
+
+    /// Counts a member out; what it waits for is the caller's to answer.
+    pub(super) fn strike_off(&mut self, id: &MemberId) -> Option<Member> {
+        let member = self.members.remove(id)?;
+        self.votes.remove(&member.protocols);
+        self.bytes -= member.bytes(id) + member.assignment.len();
+        if let Some(instance) = &member.instance {
+            self.instances.remove(instance);
+        }
+        Some(member)
     }
 }

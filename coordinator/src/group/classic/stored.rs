@@ -107,12 +107,12 @@ impl Group {
 
     fn adopt(&mut self, id: MemberId, member: Member) -> Result<(), StoredGroupError> {
         self.next_order += 1;
-        self.votes.add(&member.protocols);
-        self.bytes += member.bytes(&id) + member.assignment.len();
-        match self.members.insert(id, member) {
-            None => Ok(()),
-            Some(_) => Err(StoredGroupError::Contradiction),
+        let is_taken = |instance: &Arc<str>| self.holder_of(instance).is_some();
+        if self.members.contains_key(&id) || member.instance.as_ref().is_some_and(is_taken) {
+            return Err(StoredGroupError::Contradiction);
         }
+        self.enroll(id, member);
+        Ok(())
     }
 
     fn restart(&mut self, context: Context<'_>) -> Result<(), StoredGroupError> {

@@ -1,5 +1,6 @@
 //! One test per rule of a classic group, on a bench that holds the clock and collects the answers.
 
+mod instances;
 mod joining;
 mod offsets;
 mod properties;
@@ -51,6 +52,16 @@ fn asks(member: &str) -> JoinRequest {
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         requires_known_member_id: false,
+        can_skip_assignment: false,
+    }
+}
+
+/// A first join, or a restart, of the static member `instance`.
+fn asks_as(instance: &str) -> JoinRequest {
+    JoinRequest {
+        instance: Some(shared(instance)),
+        requires_known_member_id: true,
+        ..asks("")
     }
 }
 

@@ -358,6 +358,7 @@ fn asks(group: &str, member: &str) -> JoinRequest {
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         requires_known_member_id: false,
+        can_skip_assignment: false,
     }
 }
 

@@ -43,12 +43,6 @@ fn a_join_without_protocols_or_type_is_inconsistent() {
 }
 
 #[test]
-fn a_group_instance_id_is_refused_by_name() {
-    let error = refused(|join| join.instance = Some(shared("i")));
-    assert_eq!(error, JoinError::StaticMembershipUnsupported);
-}
-
-#[test]
 fn an_unknown_member_id_is_refused() {
     assert_eq!(
         refused(|join| join.member = MemberId::from("ghost")),

@@ -6,6 +6,8 @@ use super::*;
 use crate::scale::cases;
 
 const CLIENTS: usize = 6;
+/// The clients from this one on are static members.
+const STATIC_FROM: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -33,6 +35,10 @@ enum Event {
     Forget {
         client: usize,
     },
+    /// An administrator removes a static member.
+    Remove {
+        client: usize,
+    },
     Pass {
         ms: u64,
     },
@@ -51,6 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => client().prop_map(|client| Event::Heartbeat { client }),
         1 => client().prop_map(|client| Event::Leave { client }),
         1 => client().prop_map(|client| Event::Forget { client }),
+        1 => (STATIC_FROM..CLIENTS).prop_map(|client| Event::Remove { client }),
         4 => prop_oneof![0..200_u64, 0..15_000_u64].prop_map(|ms| Event::Pass { ms }),
         1 => Just(Event::Restart),
     ]
@@ -74,9 +81,11 @@ struct World {
     disk: Option<Bytes>,
     /// Drawn once per accepted leader's sync, so that two assignments never look alike.
     rounds: u64,
-    leaders: BTreeMap<i32, MemberId>,
-    /// What the leader of a generation gave, by member.
-    given: BTreeMap<i32, BTreeMap<MemberId, Bytes>>,
+    leaders: BTreeMap<i32, String>,
+    /// What the leader of a generation gave, by who it is.
+    given: BTreeMap<i32, BTreeMap<String, Bytes>>,
+    /// The instance ids of the member ids that static members had.
+    instances: BTreeMap<MemberId, String>,
     newest: i32,
 }
 
@@ -93,6 +102,7 @@ impl World {
             rounds: 0,
             leaders: BTreeMap::new(),
             given: BTreeMap::new(),
+            instances: BTreeMap::new(),
             newest: 0,
         }
     }
@@ -117,6 +127,10 @@ impl World {
                 }
             }
             Event::Forget { client } => self.clients[client] = Client::default(),
+            Event::Remove { client } => {
+                self.bench
+                    .leave_as(&[("", Some(&instance(client).unwrap()))]);
+            }
             Event::Pass { ms } => self.bench.pass(Duration::from_millis(ms)),
             Event::Restart => self.restart(),
         }
@@ -131,13 +145,28 @@ impl World {
         let member = self.clients[client].member.clone();
         let mut request = asks(member.as_ref().map_or("", MemberId::as_str));
         request.requires_known_member_id = known;
+        request.can_skip_assignment = known;
+        request.instance = instance(client).map(Into::into);
         if changed {
             self.rounds += 1;
             request
                 .protocols
                 .push(protocol("sticky", &self.rounds.to_string()));
         }
-        self.clients[client].joining = Some(self.bench.join(request));
+        let fresh = format!("m{}", self.bench.tickets + 1);
+        if let Some(instance) = instance(client) {
+            self.instances
+                .insert(MemberId::from(fresh.as_str()), instance);
+        }
+        self.clients[client].joining = Some(self.bench.join_as(&fresh, request));
+    }
+
+    /// Who a member id belongs to: a static member stays the same whatever its member id.
+    fn owner(&self, member: &MemberId) -> String {
+        let instance = self.instances.get(member);
+        instance
+            .cloned()
+            .unwrap_or_else(|| member.as_str().to_owned())
     }
 
     fn sync(&mut self, client: usize, generation: i32) {
@@ -155,13 +184,13 @@ impl World {
             .collect();
         let lines = assignments
             .iter()
-            .map(|one| (one.member.clone(), one.assignment.clone()));
-        let lines: BTreeMap<MemberId, Bytes> = lines.collect();
+            .map(|one| (self.owner(&one.member), one.assignment.clone()));
+        let lines: BTreeMap<String, Bytes> = lines.collect();
         let before = self.bench.group.state();
         let ticket = self.bench.sync_with(SyncRequest {
             group: GroupId::from("g"),
             member: member.clone(),
-            instance: None,
+            instance: instance(client).map(Into::into),
             generation,
             protocol_type: None,
             protocol: None,
@@ -170,7 +199,7 @@ impl World {
         if before == State::CompletingRebalance && self.bench.group.state() == State::Stable {
             assert_eq!(
                 self.leaders.get(&generation),
-                Some(&member),
+                Some(&self.owner(&member)),
                 "only the leader assigns"
             );
             assert!(
@@ -207,14 +236,16 @@ impl World {
 
     /// Clients read their answers.
     fn hear(&mut self) {
-        for client in &mut self.clients {
+        for index in 0..CLIENTS {
+            let mut client = std::mem::take(&mut self.clients[index]);
             if let Some(answer) = client.joining.and_then(|one| self.bench.joins.get(&one)) {
                 client.joining = None;
                 match answer {
                     Ok(answer) => {
+                        let told = self.owner(&answer.leader);
                         let leader = self.leaders.entry(answer.generation);
-                        let leader = leader.or_insert_with(|| answer.leader.clone());
-                        assert_eq!(*leader, answer.leader, "one leader per generation");
+                        let leader = leader.or_insert_with(|| told.clone());
+                        assert_eq!(*leader, told, "one leader per generation");
                         assert_eq!(answer.members.is_empty(), answer.leader != answer.member);
                         assert!(answer.generation >= self.newest, "generations only grow");
                         self.newest = answer.generation;
@@ -230,23 +261,31 @@ impl World {
                         client.member = Some(member.clone());
                     }
                     Err(JoinError::UnknownMemberId) => client.member = None,
+                    Err(JoinError::FencedInstanceId) => {
+                        assert!(index >= STATIC_FROM);
+                        client.member = None;
+                    }
                     Err(error) => assert_eq!(*error, JoinError::RebalanceInProgress),
                 }
             }
-            let Some((ticket, member, generation)) = &client.syncing else {
-                continue;
-            };
-            if let Some(answer) = self.bench.syncs.get(ticket) {
-                if let Ok(answer) = answer {
-                    let given = self.given[generation]
-                        .get(member)
-                        .cloned()
-                        .unwrap_or_default();
-                    assert_eq!(answer.assignment, given, "exactly what the leader gave");
-                }
-                client.syncing = None;
-            }
+            self.hear_sync(&mut client);
+            self.clients[index] = client;
         }
+    }
+
+    fn hear_sync(&self, client: &mut Client) {
+        let Some((ticket, member, generation)) = &client.syncing else {
+            return;
+        };
+        let Some(answer) = self.bench.syncs.get(ticket) else {
+            return;
+        };
+        if let Ok(answer) = answer {
+            let given = self.given[generation].get(&self.owner(member)).cloned();
+            let given = given.unwrap_or_default();
+            assert_eq!(answer.assignment, given, "exactly what the leader gave");
+        }
+        client.syncing = None;
     }
 
     fn check(&self) {
@@ -262,6 +301,11 @@ impl World {
             .map(|id| super::super::member::MEMBER_OVERHEAD_BYTES + id.as_str().len())
             .sum();
         assert_eq!(group.bytes, members + pending);
+        let instances = group.members.iter().filter_map(|(id, member)| {
+            let instance = member.instance.clone()?;
+            Some((instance, id.clone()))
+        });
+        assert_eq!(group.instances, instances.collect());
         let is_empty = matches!(group.state, State::Empty);
         if is_empty || group.state == State::Stable {
             assert_eq!(is_empty, group.members.is_empty());
@@ -283,6 +327,10 @@ impl World {
             assert_eq!(parked, 0, "syncs wait for the leader only");
         }
     }
+}
+
+fn instance(client: usize) -> Option<String> {
+    (client >= STATIC_FROM).then(|| format!("i{client}"))
 }
 
 proptest! {

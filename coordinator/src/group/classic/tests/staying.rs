@@ -32,25 +32,6 @@ fn a_heartbeat_is_refused_by_member_then_by_generation() {
 }
 
 #[test]
-fn a_heartbeat_with_an_instance_id_names_nobody() {
-    let mut bench = Bench::stable(&["a"]);
-    let request = Heartbeat {
-        group: GroupId::from("g"),
-        member: MemberId::from("a"),
-        instance: Some(shared("i")),
-        generation: bench.group.generation(),
-    };
-    let context = Context {
-        now: bench.now,
-        settings: &bench.settings,
-    };
-    assert_eq!(
-        bench.group.heartbeat(&request, context),
-        Err(HeartbeatError::UnknownMemberId)
-    );
-}
-
-#[test]
 fn a_heartbeat_in_a_rebalance_keeps_the_session_and_asks_to_rejoin() {
     let mut bench = Bench::stable(&["a", "b"]);
     bench.join(asks("a"));
@@ -149,21 +130,6 @@ fn leaving_of_strangers_changes_nothing() {
     let mut bench = Bench::stable(&["a"]);
     assert_eq!(bench.leave(&["ghost"]), [Err(LeaveError::UnknownMemberId)]);
     assert_eq!(bench.group.state(), State::Stable);
-}
-
-#[test]
-fn an_instance_id_that_nobody_has_cannot_leave() {
-    let mut bench = Bench::stable(&["a"]);
-    let leaving = [LeavingMember {
-        member: MemberId::none(),
-        instance: Some(shared("i")),
-    }];
-    let context = Context {
-        now: bench.now,
-        settings: &bench.settings,
-    };
-    let (results, _) = bench.group.leave(&leaving, context);
-    assert_eq!(results, Ok(vec![Err(LeaveError::UnknownMemberId)]));
 }
 
 #[test]
