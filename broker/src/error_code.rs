@@ -13,8 +13,8 @@ use std::borrow::Cow;
 
 use streamhouse_config::TopicConfigError;
 use streamhouse_coordinator::group::{
-    CommitError, CoordinatorError, FetchError, HeartbeatError, JoinError, LeaveError, OffsetError,
-    SyncError,
+    CommitError, CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsetsError,
+    FetchError, HeartbeatError, JoinError, LeaveError, OffsetError, SyncError,
 };
 use streamhouse_metadata::{Class, Outcome, StoreError};
 use streamhouse_protocol::{ErrorCode, StrBytes};
@@ -384,6 +384,38 @@ impl From<&OffsetError> for Refusal {
     fn from(error: &OffsetError) -> Self {
         let code = match error {
             OffsetError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&DeleteGroupError> for Refusal {
+    fn from(error: &DeleteGroupError) -> Self {
+        let code = match error {
+            DeleteGroupError::Coordinator(error) => return error.into(),
+            DeleteGroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            DeleteGroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&DeleteOffsetsError> for Refusal {
+    fn from(error: &DeleteOffsetsError) -> Self {
+        let code = match error {
+            DeleteOffsetsError::Coordinator(error) => return error.into(),
+            DeleteOffsetsError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            DeleteOffsetsError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            DeleteOffsetsError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&DeleteOffsetError> for Refusal {
+    fn from(error: &DeleteOffsetError) -> Self {
+        let code = match error {
+            DeleteOffsetError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
         };
         Self::told(code, error)
     }

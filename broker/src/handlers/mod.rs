@@ -6,6 +6,7 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
@@ -24,6 +25,7 @@ pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
@@ -61,7 +63,9 @@ pub static APIS: &[Api] = &[
     Api::of::<alter_configs::AlterConfigs>(),
     Api::of::<describe_log_dirs::DescribeLogDirs>(),
     Api::of::<create_partitions::CreatePartitions>(),
+    Api::under_lease::<delete_groups::DeleteGroups>(),
     Api::of::<incremental_alter_configs::IncrementalAlterConfigs>(),
     Api::of::<list_partition_reassignments::ListPartitionReassignments>(),
+    Api::under_lease::<offset_delete::OffsetDelete>(),
     Api::under_lease::<describe_cluster::DescribeCluster>(),
 ];

@@ -171,6 +171,10 @@ async fn group_codes(client: &mut Client) -> Vec<(i16, i16)> {
     codes.push((14, client.call(5, &request).await.error_code));
     let request = DescribeGroupsRequest::default().with_groups(vec![group()]);
     codes.push((15, client.call(6, &request).await.groups[0].error_code));
+    let request = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
+    codes.push((42, client.call(2, &request).await.results[0].error_code));
+    let request = OffsetDeleteRequest::default().with_group_id(group());
+    codes.push((47, client.call(0, &request).await.error_code));
     codes
 }
 
@@ -250,6 +254,7 @@ async fn an_authorizer_that_allows_hears_of_every_resource() {
         "IdempotentWrite Cluster kafka-cluster",
         "Read Group g",
         "Describe Group g",
+        "Delete Group g",
         "Read Topic t",
         "Write Topic t",
     ] {

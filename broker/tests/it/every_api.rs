@@ -41,6 +41,7 @@ async fn every_advertised_version_is_answered() {
         InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
         AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest
         IncrementalAlterConfigsRequest ListPartitionReassignmentsRequest DescribeClusterRequest
+        DeleteGroupsRequest OffsetDeleteRequest
     }
     let advertised: BTreeSet<i16> = APIS.iter().map(|api| api.key as i16).collect();
     assert_eq!(

@@ -10,6 +10,7 @@ mod durability;
 mod every_api;
 mod fetch;
 mod garbage;
+mod group_admin;
 mod groups;
 mod list_offsets;
 mod log_admin;

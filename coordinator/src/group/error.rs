@@ -242,6 +242,45 @@ pub enum OffsetError {
     OffsetMetadataTooLarge,
 }
 
+/// Why DeleteGroups leaves one group where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteGroupError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// There is no such group.
+    #[error("the group does not exist")]
+    GroupIdNotFound,
+    /// It has members: stop them first, or remove them.
+    #[error("the group has members; stop them first")]
+    NonEmptyGroup,
+}
+
+/// Why a whole OffsetDelete is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteOffsetsError {
+    /// See [`CoordinatorError`].
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The group id is empty.
+    #[error("group id is empty; a group needs a name")]
+    InvalidGroupId,
+    /// There is no such group.
+    #[error("the group does not exist")]
+    GroupIdNotFound,
+    /// It has members, and what they read cannot be told because they are no consumers: stop them first.
+    #[error("the group has members that are no consumers; stop them first")]
+    NonEmptyGroup,
+}
+
+/// Why one offset of an OffsetDelete stays while others may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteOffsetError {
+    /// A member of the group reads the topic.
+    #[error("the group is subscribed to the topic; stop its members first")]
+    SubscribedToTopic,
+}
+
 /// Why OffsetFetch, DescribeGroups or ListGroups is refused. "No offset committed" is an answer, not an error: an
 /// error here never makes a consumer reset its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

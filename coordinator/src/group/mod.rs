@@ -12,12 +12,12 @@ pub mod settings;
 
 pub use classic::Group;
 pub use error::{
-    CommitError, CoordinatorError, FetchError, HeartbeatError, JoinError, LeaveError, OffsetError,
-    Outcome, SyncError,
+    CommitError, CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsetsError,
+    FetchError, HeartbeatError, JoinError, LeaveError, OffsetError, Outcome, SyncError,
 };
 pub use request::{
-    CommitOffsets, CommittedOffset, DescribedGroup, DescribedMember, FetchOffsets, FetchedOffset,
-    Heartbeat, JoinAnswer, JoinRequest, JoinedMember, LeaveRequest, LeavingMember, ListedGroup,
-    MemberAssignment, MemberId, OffsetCommit, Protocol, SyncAnswer, SyncRequest,
+    CommitOffsets, CommittedOffset, DeleteOffsets, DescribedGroup, DescribedMember, FetchOffsets,
+    FetchedOffset, Heartbeat, JoinAnswer, JoinRequest, JoinedMember, LeaveRequest, LeavingMember,
+    ListedGroup, MemberAssignment, MemberId, OffsetCommit, Protocol, SyncAnswer, SyncRequest,
 };
 pub use settings::GroupSettings;

@@ -250,6 +250,15 @@ pub struct FetchedOffset {
     pub committed: Option<CommittedOffset>,
 }
 
+/// OffsetDelete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteOffsets {
+    /// The group.
+    pub group: GroupId,
+    /// Whose offsets go, with the name that members subscribe to. The answer has one line per line, in this order.
+    pub partitions: Vec<(TopicPartition, Arc<str>)>,
+}
+
 /// A member as DescribeGroups shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedMember {

@@ -272,7 +272,7 @@ impl super::Served {
 
 impl Inner {
     /// Waits until what an answer reveals is written.
-    async fn pass(&self, gate: Option<Gate>) -> Result<(), CoordinatorError> {
+    pub(super) async fn pass(&self, gate: Option<Gate>) -> Result<(), CoordinatorError> {
         let Some(Gate { mut saved, version }) = gate else {
             return Ok(());
         };
@@ -290,7 +290,7 @@ impl Inner {
 
     /// Waits for a write as long as an offset commit may take. `E` says that the shard is gone. Only the wait is given
     /// up when time is over, never the write.
-    async fn in_time<T, E>(
+    pub(super) async fn in_time<T, E>(
         &self,
         written: impl Future<Output = Result<T, E>>,
     ) -> Result<T, CoordinatorError> {

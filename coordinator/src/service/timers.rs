@@ -93,9 +93,7 @@ impl Shard {
         let expired = slot.expired(now, settings);
         if expired.len() == slot.offsets.len() {
             info!(group = %id, offsets = expired.len(), "removing a group that is empty for good");
-            slot.group.die();
-            self.unsaved.insert(id.clone());
-            self.settle(id, Effects::default());
+            self.bury(id);
         } else if !expired.is_empty() && self.queued_offsets < settings.queued_offsets_max {
             info!(group = %id, offsets = expired.len(), "removing expired offsets");
             let changes = expired

@@ -331,6 +331,9 @@ impl Shard {
             }
         }
         for id in done.removed {
+            if let Some(slot) = self.groups.get(&id) {
+                slot.saved.send_replace(slot.version);
+            }
             self.forget(&id);
         }
         for offsets in done.offsets {

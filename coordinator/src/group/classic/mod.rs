@@ -15,7 +15,7 @@
 //! stored ([`Effects::store`]) reveal something that must survive a restart.
 //!
 //! A static member (KIP-345) has a `group.instance.id` of its own choice. A process that joins with the id of one that is
-//! there takes its place under a new member id, and whoever still uses the old one is fenced. [`instances`] has the rules.
+//! there takes its place under a new member id, and whoever still uses the old one is fenced. `instances.rs` has the rules.
 //!
 //! Where we differ from Kafka: a completed join is stored before it is answered, not only the assignment, so that a
 //! generation number is never given twice; a member id that was handed out and leaves before it joined starts no
@@ -30,6 +30,7 @@ mod leave;
 mod member;
 mod rebalance;
 mod stored;
+mod subscriptions;
 mod sync;
 mod timers;
 mod votes;
@@ -47,6 +48,7 @@ use streamhouse_runtime::Monotonic;
 
 pub use join::{Join, check_join};
 pub use stored::StoredGroupError;
+pub use subscriptions::Subscriptions;
 pub use sync::Sync;
 
 use member::Member;

@@ -6,6 +6,7 @@ mod offsets;
 mod properties;
 mod staying;
 mod stored;
+mod subscriptions;
 mod syncing;
 
 use std::collections::BTreeMap;

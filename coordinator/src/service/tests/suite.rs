@@ -2,6 +2,7 @@
 //! says the name under which this file is loaded.
 
 mod chaos;
+mod deleting;
 mod draining;
 mod failing;
 mod offsets;
