@@ -369,6 +369,7 @@ impl From<&LeaveError> for Refusal {
 pub fn of_commit(error: &CommitError, api_version: i16) -> Refusal {
     let code = match error {
         CommitError::Coordinator(error) => return error.into(),
+        CommitError::InvalidGroupId => ErrorCode::InvalidGroupId,
         CommitError::GroupIdNotFound if api_version >= 9 => ErrorCode::GroupIdNotFound,
         CommitError::GroupIdNotFound | CommitError::IllegalGeneration => {
             ErrorCode::IllegalGeneration

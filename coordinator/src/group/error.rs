@@ -28,9 +28,9 @@ pub enum CoordinatorError {
     /// COORDINATOR_NOT_AVAILABLE.
     #[error("the coordinator cannot serve the group now and did nothing; retry")]
     NotAvailable,
-    /// A bound of the coordinator is reached (groups of a shard, offsets that wait to be written); nothing happened.
-    /// Kafka's COORDINATOR_NOT_AVAILABLE.
-    #[error("the coordinator has too much to write and did nothing; retry later")]
+    /// A bound of the coordinator is reached (groups of a shard, bytes of all groups, offsets that wait to be written);
+    /// nothing happened. Kafka's COORDINATOR_NOT_AVAILABLE.
+    #[error("the coordinator holds or writes as much as it may and did nothing; retry later")]
     Overloaded,
     /// The metadata store did not say whether the write took place: ask again, the repetition is harmless. Kafka's
     /// COORDINATOR_NOT_AVAILABLE.
@@ -110,8 +110,8 @@ pub enum JoinError {
     /// See [`CoordinatorError`].
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
-    /// The group id is empty.
-    #[error("group id is empty; a group needs a name")]
+    /// The group id is empty, or longer than [`super::request::GROUP_ID_BYTES_MAX`].
+    #[error("group id is empty or longer than 1024 bytes; name the group in fewer letters")]
     InvalidGroupId,
     /// The session timeout lies outside the allowed range: ask for another.
     #[error(
@@ -216,6 +216,9 @@ pub enum CommitError {
     /// See [`CoordinatorError`].
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
+    /// The group id is longer than [`super::request::GROUP_ID_BYTES_MAX`].
+    #[error("group id is longer than 1024 bytes; name the group in fewer letters")]
+    InvalidGroupId,
     /// The group does not exist and the request names a generation: GROUP_ID_NOT_FOUND since version 9,
     /// ILLEGAL_GENERATION before.
     #[error("the group does not exist and so has no such generation; join again")]

@@ -17,7 +17,8 @@ pub use error::{
 };
 pub use request::{
     CommitOffsets, CommittedOffset, DeleteOffsets, DescribedGroup, DescribedMember, FetchOffsets,
-    FetchedOffset, Heartbeat, JoinAnswer, JoinRequest, JoinedMember, LeaveRequest, LeavingMember,
-    ListedGroup, MemberAssignment, MemberId, OffsetCommit, Protocol, SyncAnswer, SyncRequest,
+    FetchedOffset, GROUP_ID_BYTES_MAX, Heartbeat, JoinAnswer, JoinRequest, JoinedMember,
+    LeaveRequest, LeavingMember, ListedGroup, MemberAssignment, MemberId, OffsetCommit, Protocol,
+    SyncAnswer, SyncRequest,
 };
 pub use settings::GroupSettings;

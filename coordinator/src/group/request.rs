@@ -8,6 +8,9 @@ use bytes::Bytes;
 use streamhouse_protocol::ids::{LeaderEpoch, Timestamp, TopicPartition};
 use streamhouse_protocol::names::GroupId;
 
+/// The longest id of a group that is made, in bytes. Kafka has no bound of its own; a key of the metadata store does.
+pub const GROUP_ID_BYTES_MAX: usize = 1_024;
+
 /// The id of a member, chosen by the coordinator; the empty one says that the member has none yet.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub Arc<str>);

@@ -19,6 +19,10 @@ pub struct GroupSettings {
     /// How many bytes of protocol metadata and assignments a group may hold, so that memory is bounded whatever
     /// `group.max.size` says. Kafka bounds these by the record size of its offsets topic.
     pub group_bytes_max: usize,
+    /// How many bytes all groups of this broker may hold: ids, members, offsets. Above it nothing new is let in, with a
+    /// retriable error, and what is there goes on. Assignments may take a quarter more, so that groups that are there can
+    /// rebalance.
+    pub bytes_max: usize,
     /// How many groups one shard may hold; more are refused with a retriable error.
     pub groups_per_shard_max: usize,
     /// How long a member that joined without an id of its own may stay silent before its first generation. Kafka
@@ -45,6 +49,7 @@ impl From<&CoordinatorSettings> for GroupSettings {
             session_timeout_max: section.group_max_session_timeout,
             group_size_max: usize::try_from(section.group_max_size).unwrap_or(usize::MAX),
             group_bytes_max: 16 * 1024 * 1024,
+            bytes_max: 512 * 1024 * 1024,
             groups_per_shard_max: 20_000,
             new_member_timeout: Duration::from_secs(5 * 60),
             offsets_retention: section.offsets_retention,

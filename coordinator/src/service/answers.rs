@@ -13,9 +13,9 @@ use super::{Groups, Inner, Place};
 use crate::group::classic::{Effects, Join, Now, State, Sync, Ticket, check_join};
 use crate::group::{
     CommitError, CommitOffsets, CommittedOffset, CoordinatorError, DescribedGroup, FetchError,
-    FetchOffsets, FetchedOffset, GroupSettings, Heartbeat, HeartbeatError, JoinAnswer, JoinError,
-    JoinRequest, LeaveError, LeaveRequest, ListedGroup, OffsetError, SyncAnswer, SyncError,
-    SyncRequest,
+    FetchOffsets, FetchedOffset, GROUP_ID_BYTES_MAX, GroupSettings, Heartbeat, HeartbeatError,
+    JoinAnswer, JoinError, JoinRequest, LeaveError, LeaveRequest, ListedGroup, OffsetError,
+    SyncAnswer, SyncError, SyncRequest,
 };
 use streamhouse_runtime::planted;
 
@@ -33,7 +33,11 @@ impl Groups {
             let mut served = inner.served.lock();
             let ticket = served.ticket();
             let id = request.group.clone();
+            let bytes = served.bytes();
             let shard = inner.shard_for(&mut served, &id)?;
+            if !inner.has_room_for(bytes, shard.growth(&request)) {
+                return Err(CoordinatorError::Overloaded.into());
+            }
             let context = inner.context();
             let slot = if request.member.is_none() {
                 shard.group_or_new(&id, context.now, inner.settings.groups_per_shard_max)?
@@ -76,11 +80,18 @@ impl Groups {
             let mut served = inner.served.lock();
             let ticket = served.ticket();
             let id = request.group.clone();
+            let lines = request.assignments.iter();
+            let assigned: usize = lines.map(|line| line.assignment.len()).sum();
+            let reserved = inner.settings.bytes_max / 4;
+            let bytes = served.bytes().saturating_sub(reserved);
             let shard = inner.shard_for(&mut served, &id)?;
             let slot = shard
                 .groups
                 .get_mut(&id)
                 .ok_or(SyncError::UnknownMemberId)?;
+            if !inner.has_room_for(bytes, assigned) {
+                return Err(CoordinatorError::Overloaded.into());
+            }
             slot.syncs.insert(ticket, waiter);
             let effects = slot.group.sync(Sync { request, ticket }, inner.context());
             shard.settle(&id, effects);
@@ -153,8 +164,12 @@ impl Groups {
         request: CommitOffsets,
     ) -> Result<Vec<Result<(), OffsetError>>, CommitError> {
         let inner = &self.inner;
+        if request.group.as_str().len() > GROUP_ID_BYTES_MAX {
+            return Err(CommitError::InvalidGroupId);
+        }
         let (results, written) = {
             let mut served = inner.served.lock();
+            let bytes = served.bytes();
             let shard = inner.shard_for(&mut served, &request.group)?;
             let context = inner.context();
             if !shard.groups.contains_key(&request.group) && request.generation >= 0 {
@@ -164,8 +179,10 @@ impl Groups {
             let slot = shard.group_or_new(&request.group, context.now, groups_max)?;
             let checked = slot.group.check_commit(&request, context);
             let (results, changes) = judge_offsets(slot, &request, &inner.settings, context.now);
-            let is_full = shard.queued_offsets > 0
-                && shard.queued_offsets + changes.len() > inner.settings.queued_offsets_max;
+            let has_room = inner.has_room_for(bytes, slot.growth(&changes));
+            let is_full = !has_room
+                || shard.queued_offsets > 0
+                    && shard.queued_offsets + changes.len() > inner.settings.queued_offsets_max;
             let (waiter, written) = oneshot::channel();
             let group = request.group.clone();
             if checked.is_ok() && !is_full && !changes.is_empty() {

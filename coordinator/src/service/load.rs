@@ -1,7 +1,5 @@
 //! Taking over a shard's groups, and letting go of them.
 
-use std::collections::BTreeMap;
-
 use streamhouse_metadata::{OffsetRow, ShardGroups, ShardId, StoreError};
 use streamhouse_protocol::ids::{Timestamp, TopicPartition};
 use streamhouse_protocol::names::GroupId;
@@ -115,18 +113,12 @@ impl Inner {
             })?;
             shard.groups.insert(row.group, Slot::loaded(group));
         }
-        let mut offsets = BTreeMap::<GroupId, BTreeMap<TopicPartition, CommittedOffset>>::new();
         for row in rows.offsets {
-            let partition = TopicPartition::new(row.topic, row.partition);
-            offsets
-                .entry(row.group.clone())
-                .or_default()
-                .insert(partition, committed(row));
-        }
-        for (id, offsets) in offsets {
             // A simple consumer's group is its offsets and has no row of its own.
             let new = || Slot::new(Group::new(self.now()));
-            shard.groups.entry(id).or_insert_with(new).offsets = offsets;
+            let slot = shard.groups.entry(row.group.clone()).or_insert_with(new);
+            let partition = TopicPartition::new(row.topic, row.partition);
+            slot.put_offset(partition, Some(committed(row)));
         }
         let ids: Vec<GroupId> = shard.groups.keys().cloned().collect();
         for id in ids {

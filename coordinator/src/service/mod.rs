@@ -163,7 +163,23 @@ impl Groups {
     }
 }
 
+impl Served {
+    /// What the groups of all shards occupy.
+    fn bytes(&self) -> usize {
+        let bytes = |place: &Place| match place {
+            Place::Loaded(shard) => shard.bytes,
+            Place::Loading(_) => 0,
+        };
+        self.shards.values().map(bytes).sum()
+    }
+}
+
 impl Inner {
+    /// Whether the groups may occupy `growth` bytes more than `bytes`. What does not grow is always let in.
+    fn has_room_for(&self, bytes: usize, growth: usize) -> bool {
+        growth == 0 || bytes.saturating_add(growth) <= self.settings.bytes_max
+    }
+
     fn now(&self) -> Now {
         let clock = &self.ambient.clock;
         Now {

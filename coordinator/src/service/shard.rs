@@ -11,10 +11,20 @@ use streamhouse_runtime::Monotonic;
 use tokio::sync::{oneshot, watch};
 
 use super::Grant;
-use crate::group::classic::{Effects, Now, State, Ticket};
+use crate::group::classic::{Effects, Now, State, Ticket, join_bytes};
 use crate::group::{
-    CommittedOffset, CoordinatorError, Group, JoinAnswer, JoinError, SyncAnswer, SyncError,
+    CommittedOffset, CoordinatorError, Group, JoinAnswer, JoinError, JoinRequest, SyncAnswer,
+    SyncError,
 };
+
+/// What a group costs beside what its members, its id and its offsets occupy.
+pub(super) const SLOT_OVERHEAD_BYTES: usize = 1_024;
+/// What an offset costs beside its metadata.
+const OFFSET_OVERHEAD_BYTES: usize = 128;
+
+fn offset_bytes(metadata: usize) -> usize {
+    OFFSET_OVERHEAD_BYTES + metadata
+}
 
 /// An answer to a parked request, and what must be written before it may go out.
 pub(super) type Parked<T, E> = (Result<T, E>, Option<Gate>);
@@ -42,6 +52,8 @@ pub(super) struct Shard {
     pub(super) in_flight: Option<InFlight>,
     /// After a failure: when to try again, and how long to wait after the next one.
     pub(super) retry: Option<Retry>,
+    /// What its groups occupy, as [`Shard::settle`] counted it.
+    pub(super) bytes: usize,
     /// It is about to be given away: what was accepted is written, and nothing else happens.
     pub(super) is_leaving: bool,
     timers: BTreeSet<(Monotonic, GroupId)>,
@@ -53,6 +65,10 @@ pub(super) struct Slot {
     pub(super) group: Group,
     /// What is written, and nothing else.
     pub(super) offsets: BTreeMap<TopicPartition, CommittedOffset>,
+    /// What they occupy.
+    offset_bytes: usize,
+    /// What of this group its shard counts.
+    counted_bytes: usize,
     /// How many changes of a partition's offset are on their way.
     pub(super) queued: BTreeMap<TopicPartition, usize>,
     /// Counts the stored forms that the group asked for.
@@ -109,6 +125,7 @@ impl Shard {
             queued_offsets: 0,
             in_flight: None,
             retry: None,
+            bytes: 0,
             is_leaving: false,
             timers: BTreeSet::new(),
         }
@@ -128,6 +145,15 @@ impl Shard {
             .groups
             .entry(id.clone())
             .or_insert_with(|| Slot::new(Group::new(now))))
+    }
+
+    /// How many bytes more the shard holds after this join, if it is let in.
+    pub(super) fn growth(&self, request: &JoinRequest) -> usize {
+        let known = self.groups.get(&request.group);
+        known.map_or_else(
+            || SLOT_OVERHEAD_BYTES + request.group.as_str().len() + join_bytes(request),
+            |slot| slot.group.growth(request),
+        )
     }
 
     /// Does what a transition of `id` asked for: notes what must be stored, releases the answers, resets the timer,
@@ -152,6 +178,10 @@ impl Shard {
             }
             slot.timer = due;
         }
+        let bytes =
+            SLOT_OVERHEAD_BYTES + id.as_str().len() + slot.group.bytes() + slot.offset_bytes;
+        self.bytes = self.bytes - slot.counted_bytes + bytes;
+        slot.counted_bytes = bytes;
         if slot.is_blank() {
             self.forget(id);
         }
@@ -159,10 +189,11 @@ impl Shard {
 
     /// Takes a group out of memory.
     pub(super) fn forget(&mut self, id: &GroupId) {
-        if let Some(slot) = self.groups.remove(id)
-            && let Some(at) = slot.timer
-        {
-            self.timers.remove(&(at, id.clone()));
+        if let Some(slot) = self.groups.remove(id) {
+            self.bytes -= slot.counted_bytes;
+            if let Some(at) = slot.timer {
+                self.timers.remove(&(at, id.clone()));
+            }
         }
     }
 
@@ -215,6 +246,8 @@ impl Slot {
         Self {
             group,
             offsets: BTreeMap::new(),
+            offset_bytes: 0,
+            counted_bytes: 0,
             queued: BTreeMap::new(),
             version: 0,
             stored: None,
@@ -232,6 +265,36 @@ impl Slot {
             saved: watch::Sender::new(1),
             ..Self::new(group)
         }
+    }
+
+    /// Takes note of an offset as it is in the store now.
+    pub(super) fn put_offset(
+        &mut self,
+        partition: TopicPartition,
+        offset: Option<CommittedOffset>,
+    ) {
+        let before = match offset {
+            Some(offset) => {
+                self.offset_bytes += offset_bytes(offset.metadata.len());
+                self.offsets.insert(partition, offset)
+            }
+            None => self.offsets.remove(&partition),
+        };
+        if let Some(before) = before {
+            self.offset_bytes -= offset_bytes(before.metadata.len());
+        }
+    }
+
+    /// How many bytes more the group holds when these offsets are committed.
+    pub(super) fn growth(&self, changes: &[(TopicPartition, Option<CommittedOffset>)]) -> usize {
+        let growth = |(partition, offset): &(TopicPartition, Option<CommittedOffset>)| {
+            let after = offset
+                .as_ref()
+                .map_or(0, |one| offset_bytes(one.metadata.len()));
+            let before = self.offsets.get(partition);
+            after.saturating_sub(before.map_or(0, |one| offset_bytes(one.metadata.len())))
+        };
+        changes.iter().map(growth).sum()
     }
 
     /// What an answer that shows the group as it is now must wait for.

@@ -340,12 +340,10 @@ impl Shard {
             self.discount(&offsets);
             if let Some(slot) = self.groups.get_mut(&offsets.group) {
                 for (partition, offset) in offsets.changes {
-                    match offset {
-                        Some(offset) => slot.offsets.insert(partition, offset),
-                        None => slot.offsets.remove(&partition),
-                    };
+                    slot.put_offset(partition, offset);
                 }
             }
+            self.settle(&offsets.group, Effects::default());
             tell(offsets.waiter, Ok(()));
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::error::{CoordinatorError, JoinError};
-use super::super::request::{JoinAnswer, JoinRequest, JoinedMember, MemberId};
+use super::super::request::{GROUP_ID_BYTES_MAX, JoinAnswer, JoinRequest, JoinedMember, MemberId};
 use super::super::settings::GroupSettings;
 use super::member::{MEMBER_OVERHEAD_BYTES, Member};
 use super::{Context, Effects, Group, Rebalance, State, Ticket};
@@ -22,7 +22,7 @@ pub struct Join {
 
 /// What can be refused without looking at the group.
 pub fn check_join(request: &JoinRequest, settings: &GroupSettings) -> Result<(), JoinError> {
-    if request.group.as_str().is_empty() {
+    if !(1..=GROUP_ID_BYTES_MAX).contains(&request.group.as_str().len()) {
         return Err(JoinError::InvalidGroupId);
     }
     let session = u64::try_from(request.session_timeout_ms).map(Duration::from_millis);
@@ -34,6 +34,16 @@ pub fn check_join(request: &JoinRequest, settings: &GroupSettings) -> Result<(),
         return Err(JoinError::InconsistentGroupProtocol);
     }
     Ok(())
+}
+
+/// What a member that joins like this will occupy, in bytes.
+#[must_use]
+pub fn join_bytes(request: &JoinRequest) -> usize {
+    let instance = request.instance.as_ref();
+    let names = request.client_id.len() + instance.map_or(0, |instance| instance.len());
+    let protocols = request.protocols.iter();
+    let protocols = protocols.map(|one| one.name.len() + one.metadata.len());
+    MEMBER_OVERHEAD_BYTES + 2 * names + protocols.sum::<usize>()
 }
 
 impl Group {
@@ -93,12 +103,7 @@ impl Group {
     /// `group.max.size` and the bound of bytes. A member that is already counted is always let in, and so is a static
     /// one that takes the place of its former self.
     fn has_room_for(&self, request: &JoinRequest, settings: &GroupSettings) -> bool {
-        let instance = request.instance.as_ref();
-        let id = instance
-            .filter(|_| request.member.is_none())
-            .and_then(|instance| self.holder_of(instance))
-            .unwrap_or(&request.member);
-        let known = self.members.get(id);
+        let known = self.joining(request).map(|(_, member)| member);
         let in_place = match self.state {
             State::Empty | State::Dead => true,
             State::PreparingRebalance => {
@@ -114,16 +119,26 @@ impl Group {
                 known.is_some() || self.members.len() < settings.group_size_max
             }
         };
-        let before = known.map_or(0, |member| member.bytes(id));
-        let protocols: usize = request
-            .protocols
-            .iter()
-            .map(|one| one.name.len() + one.metadata.len())
-            .sum();
-        let names = request.client_id.len() + instance.map_or(0, |instance| instance.len());
-        let after = MEMBER_OVERHEAD_BYTES + 2 * names + protocols;
-        in_place
-            && self.bytes.saturating_sub(before).saturating_add(after) <= settings.group_bytes_max
+        in_place && self.bytes.saturating_add(self.growth(request)) <= settings.group_bytes_max
+    }
+
+    /// Who joins: the member that the request names, or whose place it takes.
+    fn joining(&self, request: &JoinRequest) -> Option<(&MemberId, &Member)> {
+        let instance = request.instance.as_ref();
+        let id = instance
+            .filter(|_| request.member.is_none())
+            .and_then(|instance| self.holder_of(instance))
+            .unwrap_or(&request.member);
+        self.members.get_key_value(id)
+    }
+
+    /// How many bytes more the group holds after this join than before, if it is let in.
+    #[must_use]
+    pub fn growth(&self, request: &JoinRequest) -> usize {
+        let before = self
+            .joining(request)
+            .map_or(0, |(id, member)| member.bytes(id));
+        join_bytes(request).saturating_sub(before)
     }
 
     fn supports_protocols_of(&self, request: &JoinRequest) -> bool {

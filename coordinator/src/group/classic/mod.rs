@@ -46,7 +46,7 @@ use std::time::Duration;
 use streamhouse_protocol::ids::Timestamp;
 use streamhouse_runtime::Monotonic;
 
-pub use join::{Join, check_join};
+pub use join::{Join, check_join, join_bytes};
 pub use stored::StoredGroupError;
 pub use subscriptions::Subscriptions;
 pub use sync::Sync;
@@ -226,6 +226,12 @@ impl Group {
     #[must_use]
     pub fn member_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// What members, pending ids and assignments occupy, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Since when the group has no members; meaningful in state Empty.

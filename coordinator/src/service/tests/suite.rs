@@ -1,6 +1,7 @@
 //! The driver on a metadata store, with a clock that the test moves and a store that fails when told to. Which store it is
 //! says the name under which this file is loaded.
 
+mod bounds;
 mod chaos;
 mod deleting;
 mod draining;
