@@ -341,6 +341,14 @@ const REMEDIES: &[(ErrorCode, &str)] = &[
         "check the name with `streamhouse group list`",
     ),
     (
+        ErrorCode::NonEmptyGroup,
+        "stop its members first; `streamhouse group describe` shows them",
+    ),
+    (
+        ErrorCode::UnknownMemberId,
+        "the group has members, which commit offsets themselves; stop them first",
+    ),
+    (
         ErrorCode::NotEnoughReplicas,
         "nothing was written; try again",
     ),

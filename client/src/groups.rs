@@ -1,5 +1,7 @@
 //! Consumer groups: which there are, who is in them, how far they are.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,6 +62,8 @@ pub struct Group {
 pub struct Member {
     /// The id that the coordinator gave it.
     pub id: String,
+    /// Its `group.instance.id`, if it is a static member.
+    pub instance: Option<String>,
     /// What the client calls itself.
     pub client_id: String,
     /// Where it comes from.
@@ -263,6 +267,7 @@ fn committed(
 fn member(member: &DescribedGroupMember) -> Member {
     Member {
         id: member.member_id.to_string(),
+        instance: member.group_instance_id.as_ref().map(ToString::to_string),
         client_id: member.client_id.to_string(),
         host: member.client_host.to_string(),
         assigned: assignment(member.member_assignment.clone()).unwrap_or_default(),

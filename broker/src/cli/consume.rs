@@ -1,6 +1,6 @@
 //! `streamhouse consume`: records of a topic to standard output.
 
-mod start;
+pub(super) mod start;
 
 use std::collections::BTreeMap;
 

@@ -35,6 +35,9 @@ pub(super) enum Failure {
     /// A request to a broker failed.
     #[error("{}", chain(_0))]
     Client(#[from] ClientError),
+    /// What is asked for cannot be done as things are.
+    #[error("{0}")]
+    Refused(String),
     /// What was read cannot be used.
     #[error("{0}")]
     Data(String),
@@ -65,6 +68,7 @@ impl Failure {
                 ErrorKind::Refused => Exit::Refused,
                 ErrorKind::Protocol => Exit::Protocol,
             },
+            Self::Refused(_) => Exit::Refused,
             Self::AllEnded => Exit::Unavailable,
             Self::Data(_) => Exit::Data,
             Self::Io { .. } => Exit::Io,

@@ -1,19 +1,21 @@
-//! `streamhouse group`: which consumer groups there are, who is in them, how far they are behind.
+//! `streamhouse group`: which consumer groups there are, who is in them, how far they are behind, and where they go on.
 
-use std::collections::BTreeMap;
+mod describe;
+mod lag;
+mod progress;
+mod seek;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use streamhouse_client::Client;
-use streamhouse_client::groups::{Group as Described, Member};
-use streamhouse_client::offsets::OffsetAt;
+use streamhouse_protocol::ErrorCode;
 
 use super::failure::Failure;
 use super::output::Output;
 use super::table::Table;
 use super::target::Target;
 
-/// List and describe consumer groups
+/// List and describe consumer groups, show their lag, move their offsets, delete them
 #[derive(Args, Debug)]
 pub(super) struct Group {
     #[command(subcommand)]
@@ -23,7 +25,10 @@ pub(super) struct Group {
 #[derive(Debug, Subcommand)]
 enum Verb {
     List(List),
-    Describe(Describe),
+    Describe(describe::Describe),
+    Lag(lag::Lag),
+    Seek(seek::Seek),
+    Delete(Delete),
 }
 
 /// List groups
@@ -36,14 +41,15 @@ struct List {
     target: Target,
 }
 
-/// Show members, committed offsets and how far they are behind
+/// Delete groups that have no members, with all their committed offsets
 #[derive(Args, Debug)]
-struct Describe {
-    /// The id of the group
-    group: String,
-    /// Write JSON: one object
+struct Delete {
+    /// The ids of the groups
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Succeed if a group does not exist
     #[arg(long)]
-    json: bool,
+    if_exists: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -55,51 +61,18 @@ struct ListedGroup {
     protocol_type: String,
 }
 
-#[derive(Serialize)]
-struct GroupView {
-    group: String,
-    state: String,
-    protocol_type: String,
-    assignor: String,
-    coordinator: i32,
-    members: Vec<MemberView>,
-    offsets: Vec<OffsetView>,
-}
-
-#[derive(Serialize)]
-struct MemberView {
-    member: String,
-    client_id: String,
-    host: String,
-    assigned: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct OffsetView {
-    topic: String,
-    partition: i32,
-    committed: Option<i64>,
-    end: Option<i64>,
-    lag: Option<i64>,
-    member: Option<String>,
-}
-
 /// Runs `streamhouse group`.
 pub(super) fn run(group: &Group, output: &mut Output) -> Result<(), Failure> {
     match &group.verb {
         Verb::List(list) => list
             .target
             .run(async |client| list_groups(list, &client, output).await),
-        Verb::Describe(describe) => {
-            let view = describe
-                .target
-                .run(async |client| view(&describe.group, &client).await)?;
-            if describe.json {
-                output.json(&view)
-            } else {
-                output.bytes(text(&view).as_bytes())
-            }
-        }
+        Verb::Describe(describe) => describe::run(describe, output),
+        Verb::Lag(lag) => lag::run(lag, output),
+        Verb::Seek(seek) => seek::run(seek, output),
+        Verb::Delete(delete) => delete
+            .target
+            .run(async |client| delete_groups(delete, &client, output).await),
     }
 }
 
@@ -123,131 +96,19 @@ async fn list_groups(list: &List, client: &Client, output: &mut Output) -> Resul
     }
 }
 
-async fn view(group: &str, client: &Client) -> Result<GroupView, Failure> {
-    let described = client.describe_group(group).await?;
-    let mut rows: BTreeMap<(String, i32), (Option<i64>, Option<String>)> = BTreeMap::new();
-    for (place, offset) in &described.committed {
-        rows.entry(place.clone()).or_default().0 = Some(*offset);
-    }
-    for member in &described.members {
-        for place in &member.assigned {
-            rows.entry(place.clone()).or_default().1 = Some(member.id.clone());
-        }
-    }
-    let ends = ends(client, rows.keys()).await?;
-    let offsets = rows
-        .into_iter()
-        .map(|((topic, partition), (committed, member))| {
-            let end = ends.get(&(topic.clone(), partition)).copied();
-            OffsetView {
-                topic,
-                partition,
-                committed,
-                end,
-                lag: committed
-                    .zip(end)
-                    .map(|(committed, end)| (end - committed).max(0)),
-                member,
-            }
-        });
-    Ok(GroupView {
-        offsets: offsets.collect(),
-        ..header(&described)
-    })
-}
-
-fn header(described: &Described) -> GroupView {
-    let assigned = |member: &Member| {
-        let places = member.assigned.iter();
-        places
-            .map(|(topic, partition)| format!("{topic}-{partition}"))
-            .collect()
-    };
-    let members = described.members.iter().map(|member| MemberView {
-        member: member.id.clone(),
-        client_id: member.client_id.clone(),
-        host: member.host.clone(),
-        assigned: assigned(member),
-    });
-    GroupView {
-        group: described.id.clone(),
-        state: described.state.clone(),
-        protocol_type: described.protocol_type.clone(),
-        assignor: described.protocol.clone(),
-        coordinator: described.coordinator,
-        members: members.collect(),
-        offsets: Vec::new(),
-    }
-}
-
-/// The ends of partitions; those of topics that are gone are left out.
-async fn ends(
+async fn delete_groups(
+    delete: &Delete,
     client: &Client,
-    places: impl Iterator<Item = &(String, i32)>,
-) -> Result<BTreeMap<(String, i32), i64>, Failure> {
-    let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in places {
-        by_topic.entry(topic).or_default().push(*partition);
-    }
-    let mut ends = BTreeMap::new();
-    for (topic, mut partitions) in by_topic {
-        let Ok(known) = client.topic(topic).await else {
-            continue;
-        };
-        partitions.retain(|partition| known.partition(*partition).is_some());
-        for (partition, end) in client.offsets(topic, &partitions, OffsetAt::End).await? {
-            ends.insert((topic.to_owned(), partition), end);
+    output: &mut Output,
+) -> Result<(), Failure> {
+    for group in &delete.groups {
+        match client.delete_group(group).await {
+            Ok(()) => output.line(&format!("group {group} deleted"))?,
+            Err(error) if delete.if_exists && error.code() == Some(ErrorCode::GroupIdNotFound) => {
+                output.line(&format!("group {group} does not exist"))?;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(ends)
+    Ok(())
 }
-
-fn text(view: &GroupView) -> String {
-    let mut text = format!("Group        {}\nState        {}\n", view.group, view.state);
-    if !view.assignor.is_empty() {
-        text.push_str(&format!("Assignor     {}\n", view.assignor));
-    }
-    text.push_str(&format!("Coordinator  {}\n", view.coordinator));
-    if !view.members.is_empty() {
-        let mut table = Table::new(&["member", "client id", "host", "#partitions"]);
-        for member in &view.members {
-            table.row([
-                member.member.clone(),
-                member.client_id.clone(),
-                member.host.clone(),
-                member.assigned.len().to_string(),
-            ]);
-        }
-        text.push('\n');
-        text.push_str(&table.render());
-    }
-    if !view.offsets.is_empty() {
-        let shown = |number: Option<i64>| {
-            number.map_or_else(|| "-".to_owned(), |number| number.to_string())
-        };
-        let mut table = Table::new(&[
-            "topic",
-            "#partition",
-            "#committed",
-            "#end",
-            "#lag",
-            "member",
-        ]);
-        for row in &view.offsets {
-            table.row([
-                row.topic.clone(),
-                row.partition.to_string(),
-                shown(row.committed),
-                shown(row.end),
-                shown(row.lag),
-                row.member.clone().unwrap_or_default(),
-            ]);
-        }
-        text.push('\n');
-        text.push_str(&table.render());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests;

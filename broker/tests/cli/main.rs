@@ -5,6 +5,7 @@
 
 mod bench;
 mod broker;
+mod groups;
 mod hostile;
 mod kill;
 mod refusals;

@@ -28,7 +28,7 @@ impl FromStr for OffsetStart {
 
 /// `--timestamp`, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimeStart {
+pub(in crate::cli) enum TimeStart {
     /// Since 1970.
     At(i64),
     /// Before now.
@@ -37,7 +37,7 @@ pub(super) enum TimeStart {
 
 impl TimeStart {
     /// Milliseconds since 1970, `now` being the time.
-    pub(super) fn milliseconds(self, now: i64) -> i64 {
+    pub(in crate::cli) fn milliseconds(self, now: i64) -> i64 {
         match self {
             Self::At(time) => time,
             Self::Ago(before) => now.saturating_sub(before).max(0),

@@ -12,6 +12,7 @@ fn a_group_is_shown_with_members_and_lag() {
         coordinator: 1,
         members: vec![MemberView {
             member: "m-1".to_owned(),
+            instance: None,
             client_id: "c".to_owned(),
             host: "/127.0.0.1".to_owned(),
             assigned: vec!["t-0".to_owned()],
