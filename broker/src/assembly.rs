@@ -22,7 +22,7 @@ use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
 use crate::membership::lease::Lease;
 use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
-use crate::ops::{Metrics, Ops, Watched};
+use crate::ops::{ConsumerLag, Metrics, Ops, Watched};
 use crate::reach::{Broker, Parts};
 
 mod accept_loss;
@@ -204,8 +204,13 @@ async fn start(
         cache: stores.cache.clone(),
         membership: place.membership.clone(),
     };
-    let ops = Ops::new(metrics, watched, ambient.clone());
     let parts = parts::parts(loaded, &home, ambient, &stores, &log, &place).await?;
+    let lag = ConsumerLag {
+        groups: parts.groups.clone(),
+        catalogue: Arc::clone(&parts.catalogue),
+        log: log.clone(),
+    };
+    let ops = Ops::new(metrics, watched, lag, ambient.clone());
     place.lead(&log, &parts).await;
     Background::new(parts.partitions.clone(), ambient.clone(), &settings.log).start();
     let ports = listeners.iter();

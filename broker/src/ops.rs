@@ -3,6 +3,7 @@
 //! `/metrics` is Prometheus text with real histogram buckets, `/livez` says that the process answers, `/readyz` that it
 //! serves clients, with the reasons when it does not.
 
+mod consumer_lag;
 pub mod metric;
 mod watched;
 
@@ -20,6 +21,7 @@ use streamhouse_runtime::Ambient;
 use streamhouse_storage::objects::StoreHealth;
 use tokio::net::TcpListener;
 
+pub use consumer_lag::ConsumerLag;
 pub use watched::Watched;
 
 use crate::membership::Membership;
@@ -63,17 +65,24 @@ impl Metrics {
 pub struct Ops {
     metrics: Option<Metrics>,
     watched: Watched,
+    lag: ConsumerLag,
     ready: Arc<AtomicBool>,
     ambient: Ambient,
 }
 
 impl Ops {
-    /// Tells about what is `watched`. Not ready until [`Ops::set_ready`].
+    /// Tells about what is `watched`, and how far consumers are. Not ready until [`Ops::set_ready`].
     #[must_use]
-    pub fn new(metrics: Option<Metrics>, watched: Watched, ambient: Ambient) -> Self {
+    pub fn new(
+        metrics: Option<Metrics>,
+        watched: Watched,
+        lag: ConsumerLag,
+        ambient: Ambient,
+    ) -> Self {
         Self {
             metrics,
             watched,
+            lag,
             ready: Arc::new(AtomicBool::new(false)),
             ambient,
         }
@@ -153,7 +162,11 @@ fn store_trouble(health: &StoreHealth) -> Option<String> {
 async fn render(State(ops): State<Ops>) -> Result<String, StatusCode> {
     ops.watched.observe();
     let metrics = ops.metrics.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-    Ok(metrics.handle.render())
+    // Many groups are many lines: requests of clients do not wait for them.
+    let lag = ops.lag;
+    let lag = ops.ambient.tasks.blocking(move || lag.text()).await;
+    let lag = lag.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(metrics.handle.render() + &lag)
 }
 
 async fn readiness(State(ops): State<Ops>) -> (StatusCode, String) {

@@ -58,12 +58,55 @@ const fn gauge(name: &'static str, meaning: &'static str) -> Metric {
     metric(MetricKind::Gauge, name, &[], meaning)
 }
 
+const fn gauge_by(
+    name: &'static str,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> Metric {
+    metric(MetricKind::Gauge, name, labels, meaning)
+}
+
 const fn class_gauge(name: &'static str, meaning: &'static str) -> Metric {
     metric(MetricKind::Gauge, name, &["class"], meaning)
 }
 
-/// All metrics, by name.
+/// All metrics, by name. Those that begin with `kafka_` have the names of kafka_exporter.
 pub const METRICS: &[Metric] = &[
+    gauge_by(
+        "kafka_consumergroup_current_offset",
+        &["consumergroup", "topic", "partition"],
+        "the committed offset of a group that this broker coordinates",
+    ),
+    gauge_by(
+        "kafka_consumergroup_current_offset_sum",
+        &["consumergroup", "topic"],
+        "the committed offsets of a group in all partitions of a topic, added up",
+    ),
+    gauge_by(
+        "kafka_consumergroup_lag",
+        &["consumergroup", "topic", "partition"],
+        "records that a group has not read yet; shown where this broker leads the partition, too",
+    ),
+    gauge_by(
+        "kafka_consumergroup_lag_sum",
+        &["consumergroup", "topic"],
+        "records of a topic that a group has not read yet; shown where this broker leads all partitions that the group reads",
+    ),
+    gauge_by(
+        "kafka_consumergroup_members",
+        &["consumergroup"],
+        "members of a group that this broker coordinates",
+    ),
+    gauge_by(
+        "kafka_topic_partition_current_offset",
+        &["topic", "partition"],
+        "the offset behind the last record of a partition that this broker leads",
+    ),
+    gauge_by(
+        "kafka_topic_partition_oldest_offset",
+        &["topic", "partition"],
+        "the offset of the first record that is kept of a partition that this broker leads",
+    ),
     gauge(
         "streamhouse_broker_connections",
         "connections that are open",
@@ -72,6 +115,11 @@ pub const METRICS: &[Metric] = &[
         "streamhouse_broker_connections_closed_total",
         &["reason"],
         "connections that were closed, by why",
+    ),
+    gauge_by(
+        "streamhouse_broker_lag_left_out",
+        &["of"],
+        "groups and partitions that the metrics beginning with kafka_ leave out, since there are more than 10,000 of them and of offsets of groups",
     ),
     metric(
         MetricKind::Histogram,

@@ -12,7 +12,7 @@ use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
 use streamhouse_broker::membership::lease::Lease;
 use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
-use streamhouse_broker::ops::Watched;
+use streamhouse_broker::ops::{ConsumerLag, Watched};
 use streamhouse_broker::partitions::{FetchLimits, Partitions};
 use streamhouse_broker::producer_ids::ProducerIds;
 use streamhouse_broker::reach::{
@@ -92,6 +92,8 @@ pub(crate) struct Bench {
     pub(crate) log: Log,
     /// What its metrics are read from.
     pub(crate) watched: Watched,
+    /// How far its groups are.
+    pub(crate) lag: ConsumerLag,
     /// How requests to the object store fail.
     pub(crate) faults: Faults,
     /// Where the WAL lies.
@@ -129,11 +131,7 @@ impl Bench {
             Arc::clone(&cluster.brokers),
             SHARDS,
         );
-        let fetch = FetchLimits {
-            bytes_max: 1 << 20,
-            wait_max: Duration::from_secs(60),
-            memory_bytes: wanted.fetch_memory,
-        };
+        let fetch = fetch_limits(wanted.fetch_memory);
         let clock_of_partitions = Arc::clone(&ambient.clock);
         let partitions = Partitions::new(
             log.clone(),
@@ -142,6 +140,7 @@ impl Bench {
             clock_of_partitions,
             fetch,
         );
+        let lag = lag(&groups, &catalogue, &log);
         let settings = describe_broker(&Settings::default(), &Provenance::default());
         let broker = Broker::new(Parts {
             cluster,
@@ -169,6 +168,7 @@ impl Bench {
             leaders,
             log,
             watched,
+            lag,
             faults,
             disk,
             partitions,
@@ -217,6 +217,22 @@ impl Bench {
 pub(crate) async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
+    }
+}
+
+fn fetch_limits(memory_bytes: usize) -> FetchLimits {
+    FetchLimits {
+        bytes_max: 1 << 20,
+        wait_max: Duration::from_secs(60),
+        memory_bytes,
+    }
+}
+
+fn lag(groups: &Groups, catalogue: &Arc<TopicCatalogue>, log: &Log) -> ConsumerLag {
+    ConsumerLag {
+        groups: groups.clone(),
+        catalogue: Arc::clone(catalogue),
+        log: log.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ mod answers;
 mod deletion;
 mod drain;
 mod load;
+mod progress;
 mod shard;
 mod timers;
 mod writer;
@@ -33,6 +34,7 @@ use crate::group::classic::{Context, Now};
 use crate::group::{CoordinatorError, GroupSettings, MemberId};
 
 pub use load::LoadError;
+pub use progress::{GroupProgress, Progress};
 
 use shard::Shard;
 
