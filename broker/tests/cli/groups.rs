@@ -51,11 +51,7 @@ fn offsets_of_a_group_are_moved_and_its_lag_follows() {
     assert_eq!((&lag[0]["lag"], &lag[1]["lag"]), (&json!(2), &json!(0)));
     assert!(lag[0]["lag_seconds"].as_f64().unwrap() < 3_600.0, "{lag:?}");
     assert_eq!(lag[1]["lag_seconds"], json!(0.0));
-    assert_eq!(
-        broker.json(&["group", "lag"]),
-        lag,
-        "all groups are this one"
-    );
+    assert_eq!(broker.json(&["group", "lag"]).len(), 2, "all groups");
 
     let shifted = broker.moved(&["g", "--shift-by", "-5"]);
     assert_eq!(shifted, [line(0, Some(1), 0), line(1, Some(0), 0)]);

@@ -48,15 +48,15 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// What may be read of one partition.
 #[derive(Debug, Default)]
-struct Expected {
-    issued: i64,
-    acknowledged: i64,
+pub(super) struct Expected {
+    pub(super) issued: i64,
+    pub(super) acknowledged: i64,
     /// Offsets above the acknowledged one whose commit may have happened.
-    uncertain: BTreeSet<i64>,
+    pub(super) uncertain: BTreeSet<i64>,
 }
 
 impl Expected {
-    fn allows(&self, read: Option<i64>) -> bool {
+    pub(super) fn allows(&self, read: Option<i64>) -> bool {
         match read {
             None => self.acknowledged == 0,
             Some(offset) => offset == self.acknowledged || self.uncertain.contains(&offset),
