@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `flush` (in the log) | bytes, interval, WAL half full | records what the WAL holds alone |
 //! | `set-aside` (in the log) | a shard stopped | moves what only the WAL holds of it to a file of its own |
-//! | `orphans` (in the log) | once, a while after the start | deletes what dead lives stored and never committed |
+//! | `orphans` (in the log) | a while after the start and after a takeover | gives up what dead lives stored and never committed |
+//! | `abandoned` (in the log) | the database did not answer | gives up what this life stored and could not commit |
 //! | `retention` | `log.retention.check.interval.ms` | trims old runs |
 //! | `producer-expiry` | `producer.id.expiration.check.interval.ms` | forgets idle producers |
 //! | `topic-drops` | a topic was deleted; after each retention pass | drops its partitions, settles its tombstone |

@@ -2,19 +2,59 @@
 //!
 //! Order: the row becomes a tombstone (from then on no commit can bring the object back), the grace passes, the tombstone
 //! is read once more, the bytes are deleted, the row is forgotten. A crash between any two of these steps leaves work for
-//! the next pass, never a row without bytes. Objects that never had a row are found by [`orphans`].
+//! the next pass, never a row without bytes. An object that was written and not committed is given up by the life that
+//! wrote it, as soon as the database answers; what a life leaves behind is found by [`orphans`].
 
 pub mod orphans;
 
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
 use streamhouse_metadata::store::{ObjectId, ObjectRow, StoreError};
+use streamhouse_runtime::planted;
 use streamhouse_storage::objects::{ObjectKey, ObjectKind};
+use tokio::sync::Notify;
 
 use crate::Log;
 use crate::read::gather::object_id;
-use streamhouse_runtime::planted;
 
 /// How many objects one pass takes at each step.
 const OBJECTS_PER_PASS: usize = 1000;
+/// Objects that wait to be given up, at most. Others are orphans once this life is over.
+const ABANDONED_MAX: usize = 10_000;
+
+/// Objects without a manifest that could not be given up when they should have been.
+#[derive(Debug, Default)]
+pub(crate) struct Abandoned {
+    waiting: Mutex<BTreeSet<ObjectId>>,
+    due: Notify,
+}
+
+impl Abandoned {
+    /// Keeps an object for later, if there is room.
+    fn keep(&self, id: ObjectId) -> bool {
+        let mut waiting = self.waiting.lock();
+        let has_room = waiting.len() < ABANDONED_MAX;
+        if has_room {
+            waiting.insert(id);
+            self.due.notify_one();
+        }
+        has_room
+    }
+
+    /// Some of those that wait.
+    fn some(&self) -> Vec<ObjectId> {
+        let waiting = self.waiting.lock();
+        waiting.iter().take(OBJECTS_PER_PASS).copied().collect()
+    }
+
+    fn forget(&self, ids: &[ObjectId]) {
+        let mut waiting = self.waiting.lock();
+        for id in ids {
+            waiting.remove(id);
+        }
+    }
+}
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,10 +99,51 @@ impl Log {
         Ok(swept)
     }
 
-    /// Gives up an object that was written but not committed. A late commit of it fails from now on.
+    /// Gives up an object that was written but not committed; if the database does not answer, later. A late commit of it
+    /// fails from then on.
     pub(crate) async fn abandon(&self, id: ObjectId) {
-        if let Err(error) = self.store().tombstone(&[id], self.wall_ms()).await {
-            tracing::warn!(object = %id, %error, "an object without a manifest was not given up; a sweep of orphans will find it");
+        let Err(error) = self.store().tombstone(&[id], self.wall_ms()).await else {
+            return;
+        };
+        if self.abandoned.keep(id) {
+            tracing::warn!(object = %id, %error, "an object without a manifest is given up later");
+        } else {
+            tracing::warn!(object = %id, %error, "an object without a manifest is not given up, too many others wait; a sweep for orphans will find it");
+        }
+    }
+
+    /// Gives up what [`Log::abandon`] could not. What is left at shutdown is an orphan.
+    pub(crate) async fn give_up_loop(self) {
+        let mut failures = 0;
+        loop {
+            let ids = self.abandoned.some();
+            let wait = async {
+                if ids.is_empty() {
+                    self.abandoned.due.notified().await;
+                } else {
+                    self.ambient.clock.sleep(self.retry_pause(failures)).await;
+                }
+            };
+            tokio::select! {
+                // Both arms may be dropped: they hold nothing.
+                biased;
+                () = self.ambient.tasks.shutdown_requested() => return,
+                () = wait => {}
+            }
+            if ids.is_empty() {
+                continue;
+            }
+            match self.store().tombstone(&ids, self.wall_ms()).await {
+                Ok(_) => {
+                    failures = 0;
+                    self.abandoned.forget(&ids);
+                    tracing::info!(objects = ids.len(), "gave up objects without a manifest");
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::debug!(%error, failures, "objects without a manifest are not given up yet");
+                }
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::flush::hedge::Hedging;
 use crate::flush::pace::{Backlog, Pace};
 use crate::flush::shared::{SharedFlush, SharedSettings};
+use crate::garbage::Abandoned;
 use crate::journal::{Journal, Staging};
 use crate::recovery::{RecoverError, load_shard, lost_suffix};
 use crate::shard::unrecorded::FlushWindow;
@@ -26,6 +27,9 @@ use crate::shard::{Inner, Shard, Standing};
 use crate::state::recorded::Recorded;
 use crate::tail::TailBudget;
 use crate::{Core, DirtyShards, Log, LogSettings};
+
+/// How the reason begins for which a shard stops when the database forgot commits.
+const REGRESSION: &str = "metadata_regression";
 
 /// Everything a log with `shared` durability is made of.
 pub struct SharedParts {
@@ -113,6 +117,8 @@ impl Log {
             store: parts.store,
             object_seq: AtomicU64::new(1),
             object_sizes: Mutex::new(HashMap::new()),
+            abandoned: Abandoned::default(),
+            orphans_due: Notify::new(),
         };
         let log = Self {
             core: Arc::new(core),
@@ -122,6 +128,7 @@ impl Log {
         tasks.spawn("shared-flush-loop", log.clone().shared_flush_loop());
         tasks.spawn("shared-checkpoints", log.clone().shared_checkpoint_loop());
         tasks.spawn("orphans", log.clone().sweep_orphans_later());
+        tasks.spawn("abandoned", log.clone().give_up_loop());
         Ok(log)
     }
 
@@ -145,10 +152,9 @@ impl Log {
         let loaded = load_shard(self.store(), self.objects(), row).await;
         let mut granted = match loaded {
             Ok(loaded) => {
-                let lost = lost_suffix::find(self.store(), self.objects(), row, &loaded.recorded);
-                let lost = lost.await?;
+                let lost = lost_suffix::find(self.store(), self.objects(), row).await?;
                 Inner {
-                    stopped: lost.map(|lost| format!("metadata_regression: {lost}")),
+                    stopped: lost.map(|lost| format!("{REGRESSION}: {lost}")),
                     flushing: loaded.flushing,
                     ..Inner::granted(row.epoch, self.incarnation, loaded.recorded)
                 }
@@ -166,7 +172,7 @@ impl Log {
         if led_under > LeaderEpoch(0)
             && let Some(lost) = self.lost_by(row, led_under, seen).await?
         {
-            granted.stopped = Some(format!("metadata_regression: {lost}"));
+            granted.stopped = Some(format!("{REGRESSION}: {lost}"));
         }
         // A shard that stopped for it goes on to know what it has seen.
         granted.recorded.next_lsn = granted.recorded.next_lsn.max(seen);
@@ -181,6 +187,8 @@ impl Log {
         if inner.epoch < granted.epoch || inner.standing == Standing::Elsewhere {
             self.let_go(&mut inner);
             *inner = granted;
+            // Whoever led it before may have died between an upload and its commit.
+            self.orphans_due.notify_one();
         }
         Ok(())
     }
@@ -262,7 +270,8 @@ impl Log {
 
     /// Holds the database against what this log saw committed, also of shards that it has ceded since: another server may
     /// answer for it that lacks the last commits. Shards of which it lacks any stop, so that nothing is acknowledged on top;
-    /// shards that were granted to others are ceded. Says how many stopped.
+    /// shards that were granted to others are ceded. Says of how many commits are gone, those included that stopped for it
+    /// before.
     ///
     /// # Errors
     /// If the metadata store failed: ask again.
@@ -275,7 +284,12 @@ impl Log {
         });
         let seen: Vec<_> = seen.collect();
         let rows = self.store().shards().await?;
-        let mut stopped = 0;
+        // A commit that failed may have found it first.
+        let stopped = self.stopped_shards();
+        let found = stopped
+            .iter()
+            .filter(|(_, reason)| reason.starts_with(REGRESSION));
+        let mut stopped = found.count();
         for (id, epoch, next_lsn) in seen {
             let row = rows.iter().find(|row| row.shard == id);
             let lost = match row {
@@ -283,7 +297,7 @@ impl Log {
                 Some(row) => self.lost_by(row, epoch, next_lsn).await?,
             };
             let Some(lost) = lost else { continue };
-            let reason = format!("metadata_regression: {lost}");
+            let reason = format!("{REGRESSION}: {lost}");
             let mut inner = self.shard_of(id).lock();
             if inner.epoch == epoch && inner.stopped.is_none() {
                 tracing::error!(shard = id.0, %reason, "the shard stopped; its objects are kept");

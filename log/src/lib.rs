@@ -45,6 +45,7 @@ use append::validate::Prepared;
 use append::{Acks, AppendError, Staged};
 use flush::commit::InDoubt;
 use flush::shared::SharedFlush;
+use garbage::Abandoned;
 use journal::Journal;
 use read::gather::object_id;
 use read::waiters::Waiter;
@@ -139,6 +140,10 @@ pub struct Core {
     object_seq: AtomicU64,
     /// A leaf lock.
     object_sizes: Mutex<HashMap<ObjectId, u64>>,
+    /// What is to be given up and could not be yet.
+    abandoned: Abandoned,
+    /// Told when a shard was taken that somebody may have led before.
+    orphans_due: Notify,
 }
 
 /// The shards that have something staged: one bit each.

@@ -16,6 +16,7 @@ use streamhouse_storage::wal::{
 };
 use tokio::sync::Notify;
 
+use crate::garbage::Abandoned;
 use crate::journal::Journal;
 use crate::recovery::loss::{AcceptedLoss, Loss};
 use crate::recovery::older_database::{Seen, check_note};
@@ -161,6 +162,8 @@ impl Log {
         tasks.spawn("flush", self.clone().flush_loop());
         tasks.spawn("set-aside", self.clone().set_aside_loop());
         tasks.spawn("orphans", self.clone().sweep_orphans_later());
+        tasks.spawn("abandoned", self.clone().give_up_loop());
+        self.orphans_due.notify_one();
     }
 
     fn assemble(
@@ -203,6 +206,8 @@ impl Log {
             store: parts.store,
             object_seq: AtomicU64::new(1),
             object_sizes: Mutex::new(HashMap::new()),
+            abandoned: Abandoned::default(),
+            orphans_due: Notify::new(),
         };
         let log = Self {
             core: Arc::new(core),

@@ -74,6 +74,8 @@ const PART_BYTES_FOLDER: usize = 1024 * 1024;
 const PART_BYTES_REMOTE: usize = 8 * 1024 * 1024;
 /// How much a page of a listing is taken to weigh when its time limit is computed.
 const LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// Key shards that are listed at once: 256 answers one after another would take seconds.
+const LISTINGS: usize = 16;
 
 /// The object store. Clones are handles to the same one.
 #[derive(Clone, Debug)]
@@ -317,8 +319,8 @@ impl Objects {
         })
     }
 
-    /// Lists all objects, or those of one incarnation, in the order of their keys. Other files are left out. Holds one
-    /// key shard (a 256th of all objects) in memory at a time.
+    /// Lists all objects, or those of one incarnation, in the order of their keys. Other files are left out. Holds a
+    /// few key shards (each a 256th of all objects) in memory at a time.
     #[must_use]
     pub fn list(
         &self,
@@ -326,7 +328,7 @@ impl Objects {
     ) -> BoxStream<'static, Result<ListedObject, ListError>> {
         let objects = self.clone();
         stream::iter(0..=u8::MAX)
-            .then(move |shard| {
+            .map(move |shard| {
                 let objects = objects.clone();
                 async move {
                     match objects.list_shard(shard, incarnation).await {
@@ -335,6 +337,7 @@ impl Objects {
                     }
                 }
             })
+            .buffered(LISTINGS)
             .flat_map(stream::iter)
             .boxed()
     }

@@ -5,28 +5,29 @@
 //! What is there without a row becomes a tombstone; from then on it goes the way of all garbage. The tombstone makes a
 //! commit that comes late fail whole, and is refused by the store if a shard needs the object after all.
 //!
-//! After a failover the database may lack commits, and their objects look like orphans. What a shard that may lack commits
-//! could still be given back ([`crate::repair`]) stays; a later sweep looks at it again.
+//! An object that holds what another database server forgot when it took over is no orphan, although no row names it
+//! any more: [`crate::repair`] commits it again.
 //!
 //! Only dead lives are looked at: a life that goes on may be about to commit. The lives are taken from the grants; the
-//! newest few suffice, since every start sweeps.
+//! newest few suffice, since every start and every takeover sweeps. Of several brokers those look at a dead life that lead a
+//! shard of it now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use streamhouse_metadata::store::{Incarnation, ObjectId, ShardRow, StoreError, TombstoneOutcome};
-use streamhouse_storage::objects::ListError;
+use streamhouse_metadata::store::{Incarnation, Lsn, ShardId, StoreError, TombstoneOutcome};
+use streamhouse_storage::objects::{ListError, ListedObject, ObjectKind};
 
 use crate::Log;
 use crate::recovery::RecoverError;
-use crate::recovery::lost_suffix::{flushes_in, may_lack};
+use crate::recovery::lost_suffix::{flushes_in, listed_id, may_lack, objects_of};
 
-/// Lives before this one that a sweep looks at: as many starts may end before their sweep did.
+/// Lives before the leader's own that a sweep looks at: as many may end before their sweep did.
 const LIVES: usize = 4;
-/// Ids that are read or given up at once.
+/// Objects that are given up at once.
 const IDS_AT_ONCE: usize = 1000;
-/// How long after the start the sweep begins: it must not slow a start.
+/// How long after a start or a takeover the sweep begins: it must not slow either.
 const BEGIN_AFTER: Duration = Duration::from_secs(10);
 /// The pause before a sweep that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -46,28 +47,36 @@ pub enum OrphanError {
 }
 
 impl Log {
-    /// Sweeps once, a while after the start. Ends at shutdown.
+    /// Sweeps a while after the start and after every takeover. Ends at shutdown.
     pub(crate) async fn sweep_orphans_later(self) {
-        let mut pause = BEGIN_AFTER;
+        let mut swept = BTreeSet::new();
         loop {
             tokio::select! {
                 // Both arms may be dropped: they hold nothing.
                 biased;
-                () = self.ambient.clock.sleep(pause) => {}
                 () = self.ambient.tasks.shutdown_requested() => return,
+                () = self.orphans_due.notified() => {}
             }
-            match self.sweep_orphans().await {
-                Ok(0) => return,
-                Ok(objects) => {
-                    tracing::info!(
-                        objects,
-                        "gave up objects that were stored and never committed"
-                    );
-                    return;
+            let mut pause = BEGIN_AFTER;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.ambient.clock.sleep(pause) => {}
+                    () = self.ambient.tasks.shutdown_requested() => return,
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "the sweep for orphans failed; tried again");
-                    pause = RETRY_AFTER;
+                match self.sweep_lives(&mut swept).await {
+                    Ok(0) => break,
+                    Ok(objects) => {
+                        tracing::info!(
+                            objects,
+                            "gave up objects that were stored and never committed"
+                        );
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the sweep for orphans failed; tried again");
+                        pause = RETRY_AFTER;
+                    }
                 }
             }
         }
@@ -79,44 +88,53 @@ impl Log {
     /// # Errors
     /// See [`OrphanError`].
     pub async fn sweep_orphans(&self) -> Result<usize, OrphanError> {
+        self.sweep_lives(&mut BTreeSet::new()).await
+    }
+
+    /// Looks at the dead lives that are not among `swept`, and takes them in.
+    async fn sweep_lives(&self, swept: &mut BTreeSet<Incarnation>) -> Result<usize, OrphanError> {
+        let dead = self.dead_lives().await?;
+        swept.retain(|life| dead.contains(life));
         let mut given_up = 0;
-        for life in self.dead_lives().await? {
-            let known = self.objects_of(life).await?;
-            let mut unknown = Vec::new();
-            let mut listing = self.objects().list(Some(life.0));
-            while let Some(object) = listing.try_next().await? {
-                let id = object.key.id();
-                let id = ObjectId {
-                    incarnation: id.incarnation,
-                    seq: id.seq,
-                    attempt: id.attempt,
-                };
-                if !known.contains(&id) {
-                    unknown.push((id, object.bytes));
-                }
-                if unknown.len() == IDS_AT_ONCE {
-                    given_up += self.give_up(std::mem::take(&mut unknown)).await?;
-                }
+        for life in dead {
+            if !swept.contains(&life) {
+                given_up += self.sweep_life(life).await?;
+                swept.insert(life);
             }
-            given_up += self.give_up(unknown).await?;
         }
         Ok(given_up)
     }
 
-    async fn give_up(&self, unknown: Vec<(ObjectId, u64)>) -> Result<usize, OrphanError> {
+    async fn sweep_life(&self, life: Incarnation) -> Result<usize, OrphanError> {
+        let mut given_up = 0;
+        let known = objects_of(self.store(), life).await?;
+        let mut unknown = Vec::new();
+        let mut listing = self.objects().list(Some(life.0));
+        while let Some(object) = listing.try_next().await? {
+            if !known.contains(&listed_id(&object)) {
+                unknown.push(object);
+            }
+            if unknown.len() == IDS_AT_ONCE {
+                given_up += self.give_up(std::mem::take(&mut unknown)).await?;
+            }
+        }
+        given_up += self.give_up(unknown).await?;
+        Ok(given_up)
+    }
+
+    async fn give_up(&self, unknown: Vec<ListedObject>) -> Result<usize, OrphanError> {
         if unknown.is_empty() {
             return Ok(0);
         }
-        // Read after the rows of objects: a server that takes over meanwhile is noticed.
-        let lacking = self.shards_that_may_lack().await?;
+        // Asked after the rows of objects: if these are of a server that has taken over, this is, too.
+        let doubtful = self.doubtful_shards().await?;
         let mut ids = Vec::with_capacity(unknown.len());
-        for (id, bytes) in unknown {
-            if !self.may_be_missed(id, bytes, &lacking).await? {
-                ids.push(id);
+        for object in unknown {
+            if self.may_be_lost(&object, &doubtful).await? {
+                tracing::warn!(key = %object.key, "an object may hold records that the database lost; it is kept for `streamhouse repair metadata`");
+            } else {
+                ids.push(listed_id(&object));
             }
-        }
-        if ids.is_empty() {
-            return Ok(0);
         }
         let outcomes = self.store().tombstone(&ids, self.wall_ms()).await?;
         let gone = outcomes
@@ -125,38 +143,36 @@ impl Log {
         Ok(gone.count())
     }
 
-    /// Shards of which the database may lack commits.
-    async fn shards_that_may_lack(&self) -> Result<Vec<ShardRow>, StoreError> {
-        let mut lacking = Vec::new();
+    /// The shards of which the database may lack the last commits, with the number of the first one that it may lack.
+    async fn doubtful_shards(&self) -> Result<BTreeMap<ShardId, Lsn>, StoreError> {
+        let mut doubtful = BTreeMap::new();
         for row in self.store().shards().await? {
             let grants = self.store().grants(row.shard).await?;
             if may_lack(&row, &grants, self.store().timeline()) {
-                lacking.push(row);
+                doubtful.insert(row.shard, row.next_lsn);
             }
         }
-        Ok(lacking)
+        Ok(doubtful)
     }
 
-    /// Whether an object holds a flush that one of these shards may have lost.
-    async fn may_be_missed(
+    /// Whether the object may hold a flush that was committed and that the database lost.
+    async fn may_be_lost(
         &self,
-        id: ObjectId,
-        bytes: u64,
-        lacking: &[ShardRow],
+        object: &ListedObject,
+        doubtful: &BTreeMap<ShardId, Lsn>,
     ) -> Result<bool, RecoverError> {
-        if lacking.is_empty() {
+        if doubtful.is_empty() || object.key.kind() != ObjectKind::L0 {
             return Ok(false);
         }
-        let flushes = flushes_in(self.objects(), id, bytes).await?;
-        Ok(flushes.iter().any(|flush| {
-            let manifest = &flush.manifest;
-            let may_follow =
-                |row: &ShardRow| row.shard == manifest.shard && manifest.lsn >= row.next_lsn;
-            lacking.iter().any(may_follow)
+        let flushes = flushes_in(self.objects(), listed_id(object), object.bytes).await?;
+        let mut manifests = flushes.iter().map(|flush| &flush.manifest);
+        Ok(manifests.any(|manifest| {
+            let first = doubtful.get(&manifest.shard);
+            first.is_some_and(|first| manifest.lsn >= *first)
         }))
     }
 
-    /// The newest lives before this one that led a shard and are over.
+    /// The newest lives that led a shard of this broker and are over.
     async fn dead_lives(&self) -> Result<BTreeSet<Incarnation>, StoreError> {
         let brokers = self.store().brokers().await?;
         let alive: BTreeSet<Incarnation> = brokers
@@ -165,11 +181,14 @@ impl Log {
             .chain([self.incarnation])
             .collect();
         let mut dead = BTreeSet::new();
-        for shard in self.shards() {
-            let grants = self.store().grants(shard.id).await?;
-            // Whoever took the shard after this life is not dead: this one is, and does not know.
-            let own = shard.lock().epoch;
-            let earlier = grants.iter().rev().filter(|grant| grant.epoch < own);
+        // Whoever took a shard after this life is not dead: this one is, and does not know. So the rows are asked.
+        let rows = self.store().shards().await?;
+        let own = rows
+            .iter()
+            .filter(|row| row.incarnation == Some(self.incarnation));
+        for row in own {
+            let grants = self.store().grants(row.shard).await?;
+            let earlier = grants.iter().rev().filter(|grant| grant.epoch < row.epoch);
             let mut newest: Vec<Incarnation> = Vec::new();
             for grant in earlier {
                 let life = grant.incarnation;
@@ -180,29 +199,5 @@ impl Log {
             dead.extend(newest);
         }
         Ok(dead)
-    }
-
-    /// The ids of a life's objects that the metadata store knows, needed or not.
-    async fn objects_of(&self, life: Incarnation) -> Result<BTreeSet<ObjectId>, StoreError> {
-        let mut known = BTreeSet::new();
-        let mut after = ObjectId {
-            incarnation: life.0,
-            seq: 0,
-            attempt: 0,
-        };
-        loop {
-            let rows = self.store().objects(Some(after), IDS_AT_ONCE).await?;
-            let is_last = rows.len() < IDS_AT_ONCE;
-            let own = rows.into_iter().map(|row| row.id);
-            let own: Vec<ObjectId> = own.filter(|id| id.incarnation == life.0).collect();
-            match own.last() {
-                Some(last) if !is_last => after = *last,
-                Some(_) | None => {
-                    known.extend(own);
-                    return Ok(known);
-                }
-            }
-            known.extend(own);
-        }
     }
 }

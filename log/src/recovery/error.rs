@@ -2,7 +2,7 @@
 
 use streamhouse_metadata::store::StoreError;
 use streamhouse_storage::l0::IndexError;
-use streamhouse_storage::objects::{BlamesObject, GetError};
+use streamhouse_storage::objects::{BlamesObject, GetError, ListError};
 use streamhouse_storage::wal::WalLoss;
 
 use super::older_database::OlderDatabase;
@@ -57,6 +57,12 @@ pub enum RecoverError {
     NotProbed {
         /// What is wrong with it.
         source: IndexError,
+    },
+    /// As before: the objects of an earlier leader cannot be listed.
+    #[error("whether the database lacks commits of an earlier leader cannot be told: {source}")]
+    NotListed {
+        /// What the store said.
+        source: ListError,
     },
     /// A checkpoint is missing or damaged, twice in a row.
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]
@@ -146,6 +152,7 @@ impl BlamesObject for RecoverError {
             | Self::UnknownShard(_)
             | Self::LedElsewhere(_)
             | Self::NotProbed { .. }
+            | Self::NotListed { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }
             | Self::OlderDatabase(_)
@@ -166,6 +173,7 @@ impl RecoverError {
             | Self::UnknownShard(_)
             | Self::LedElsewhere(_)
             | Self::NotProbed { .. }
+            | Self::NotListed { .. }
             | Self::CheckpointUnavailable { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }

@@ -3,28 +3,28 @@
 //!
 //! A leader that lives knows what it saw committed. A new leader knows only the database and the objects. So a shard that was
 //! led on another timeline of the server, and in which nothing was committed on this one, is looked at before it serves: if
-//! an object of an earlier leader holds a flush of it that the database does not have, the shard stops. That flush may have
+//! an object that no row names holds a flush of it that the database does not have, the shard stops. That flush may have
 //! been acknowledged, or its broker may have died before the commit; [`crate::repair`] commits it in either case, which is
 //! right in both: offsets were given, and what was never acknowledged may still appear.
+//!
+//! Which objects were lost cannot be told by their numbers: the same life may have committed other shards since, and may have
+//! given up objects, on the new server. Nor by the grants of the shard alone: the last ones may be lost, too. So all
+//! objects of every life that may have led it when the other server was lost are listed.
 
 use std::collections::BTreeSet;
 
-use futures::future::join_all;
-use streamhouse_metadata::store::{GrantRow, Incarnation, Lsn, MetadataStore, ObjectId, ShardRow};
+use futures::TryStreamExt;
+use streamhouse_metadata::store::{
+    GrantRow, Incarnation, Lsn, MetadataStore, ObjectId, ShardRow, StoreError,
+};
 use streamhouse_storage::l0::L0Index;
-use streamhouse_storage::objects::{GetError, ObjectClass, ObjectKind, Objects};
+use streamhouse_storage::objects::{ListedObject, ObjectClass, ObjectKind, Objects};
 
 use super::RecoverError;
 use crate::format::manifest::Manifest;
 use crate::format::section::Section;
 use crate::read::gather::object_id;
-use crate::state::recorded::Recorded;
 
-/// Numbers that are probed behind the last object that the database knows of a life: flushes run side by side, and each
-/// takes one number, also if it fails.
-const NUMBERS_PROBED: u64 = 64;
-/// Uploads of one object: a slow one is made twice.
-const ATTEMPTS: u32 = 2;
 /// Rows of objects that are read at once.
 const ROWS_PER_READ: usize = 1000;
 
@@ -41,25 +41,16 @@ pub(crate) struct FoundFlush {
     pub(crate) section: Section,
 }
 
-/// Whether nothing was committed in the shard since another server answers for the database.
-fn is_unproven(row: &ShardRow, grants: &[GrantRow]) -> bool {
-    let is_here = |grant: &&GrantRow| grant.timeline == row.timeline;
-    let Some(first_here) = grants.iter().find(is_here) else {
-        return false;
-    };
-    let was_elsewhere = grants
-        .iter()
-        .any(|grant| grant.timeline != row.timeline && grant.epoch < first_here.epoch);
-    was_elsewhere && first_here.at_lsn == row.next_lsn
-}
-
-/// Whether a shard may lack commits, whoever is granted it by a server with this timeline.
+/// Whether the database may lack commits of the shard: it was led on another timeline of the server and not on this one,
+/// or nothing was committed in it on this one.
 pub(crate) fn may_lack(row: &ShardRow, grants: &[GrantRow], timeline: u32) -> bool {
-    // As of a grant that a broker of now would get.
-    let now = ShardRow { timeline, ..*row };
-    let was_elsewhere = grants.iter().any(|grant| grant.timeline != timeline);
-    let is_here = grants.iter().any(|grant| grant.timeline == timeline);
-    is_unproven(&now, grants) || (was_elsewhere && !is_here)
+    let first_here = grants.iter().find(|grant| grant.timeline == timeline);
+    let is_elsewhere = |grant: &&GrantRow| grant.timeline != timeline;
+    let Some(first_here) = first_here else {
+        return grants.iter().any(|grant| is_elsewhere(&grant));
+    };
+    let mut earlier = grants.iter().filter(is_elsewhere);
+    earlier.any(|grant| grant.epoch < first_here.epoch) && first_here.at_lsn == row.next_lsn
 }
 
 /// A flush of the shard that the database lacks, in words; none if there is none, or the shard is proven.
@@ -70,36 +61,53 @@ pub(crate) async fn find(
     store: &dyn MetadataStore,
     objects: &Objects,
     row: &ShardRow,
-    recorded: &Recorded,
 ) -> Result<Option<String>, RecoverError> {
     let grants = store.grants(row.shard).await?;
-    if !is_unproven(row, &grants) {
+    if !may_lack(row, &grants, store.timeline()) {
         return Ok(None);
     }
-    let earlier = grants.iter().filter(|grant| grant.epoch < row.epoch);
-    let lives: BTreeSet<Incarnation> = earlier.map(|grant| grant.incarnation).collect();
-    for life in lives {
-        let known = recorded.locations.objects();
-        let known = known.filter(|id| id.incarnation == life.0);
-        let from = known.map(|id| id.seq).max().unwrap_or(0);
-        let last = last_object_of(store, life, from).await?;
-        let next = last.saturating_add(1)..last.saturating_add(1 + NUMBERS_PROBED);
-        let ids = next.flat_map(|seq| {
-            (0..ATTEMPTS).map(move |attempt| ObjectId {
-                incarnation: life.0,
-                seq,
-                attempt,
-            })
-        });
-        for found in join_all(ids.map(|id| probe(objects, id))).await {
-            for flush in found? {
-                if flush.manifest.shard == row.shard && flush.manifest.lsn >= row.next_lsn {
-                    return Ok(Some(lacks(&flush, row.next_lsn)));
-                }
+    for life in lives(store).await? {
+        // Listed first: what is committed meanwhile has a row.
+        let listed: Vec<ListedObject> = objects
+            .list(Some(life.0))
+            .try_collect()
+            .await
+            .map_err(|source| RecoverError::NotListed { source })?;
+        let known = objects_of(store, life).await?;
+        for object in listed {
+            let id = listed_id(&object);
+            if object.key.kind() != ObjectKind::L0 || known.contains(&id) {
+                continue;
+            }
+            let flushes = flushes_in(objects, id, object.bytes).await?;
+            let lost = flushes.into_iter().find(|flush| {
+                flush.manifest.shard == row.shard && flush.manifest.lsn >= row.next_lsn
+            });
+            if let Some(lost) = lost {
+                return Ok(Some(lacks(&lost, row.next_lsn)));
             }
         }
     }
     Ok(None)
+}
+
+/// The lives that may have led any shard when a server was lost: the last leaders that are known of it, and who lives, since
+/// the last grants may be lost, too; and, as they may be among these, those that led since.
+async fn lives(store: &dyn MetadataStore) -> Result<BTreeSet<Incarnation>, StoreError> {
+    let undead = store.brokers().await?;
+    let mut lives: BTreeSet<Incarnation> = undead.iter().map(|it| it.incarnation).collect();
+    let timeline = store.timeline();
+    for row in store.shards().await? {
+        let grants = store.grants(row.shard).await?;
+        let after = grants.iter().skip(1).map(Some).chain([None]);
+        for (grant, next) in grants.iter().zip(after) {
+            let is_last = next.is_none_or(|next| next.timeline != grant.timeline);
+            if is_last || grant.timeline == timeline {
+                lives.insert(grant.incarnation);
+            }
+        }
+    }
+    Ok(lives)
 }
 
 fn lacks(flush: &FoundFlush, next_lsn: Lsn) -> String {
@@ -110,39 +118,40 @@ fn lacks(flush: &FoundFlush, next_lsn: Lsn) -> String {
     )
 }
 
-/// The number of the last object of a life that the database knows, from `from` on.
-async fn last_object_of(
+/// The ids of a life's objects that the database knows, needed or not.
+pub(crate) async fn objects_of(
     store: &dyn MetadataStore,
     life: Incarnation,
-    from: u64,
-) -> Result<u64, RecoverError> {
-    let mut last = from;
+) -> Result<BTreeSet<ObjectId>, StoreError> {
+    let mut known = BTreeSet::new();
+    let mut after = ObjectId {
+        incarnation: life.0,
+        seq: 0,
+        attempt: 0,
+    };
     loop {
-        let after = ObjectId {
-            incarnation: life.0,
-            seq: last,
-            attempt: u32::MAX,
-        };
         let rows = store.objects(Some(after), ROWS_PER_READ).await?;
-        let own = rows.iter().filter(|row| row.id.incarnation == life.0);
-        let Some(newest) = own.map(|row| row.id.seq).max() else {
-            return Ok(last);
-        };
-        last = newest;
+        let is_last = rows.len() < ROWS_PER_READ;
+        let own = rows.into_iter().map(|row| row.id);
+        let own: Vec<ObjectId> = own.filter(|id| id.incarnation == life.0).collect();
+        match own.last() {
+            Some(last) if !is_last => after = *last,
+            Some(_) | None => {
+                known.extend(own);
+                return Ok(known);
+            }
+        }
+        known.extend(own);
     }
 }
 
-/// The flushes in an object that may be there.
-async fn probe(objects: &Objects, id: ObjectId) -> Result<Vec<FoundFlush>, RecoverError> {
-    let key = object_id(id).key(ObjectKind::L0);
-    match objects.size(&key, ObjectClass::Checkpoint).await {
-        Ok(bytes) => flushes_in(objects, id, bytes).await,
-        Err(GetError::NotFound { .. }) => Ok(Vec::new()),
-        Err(source @ (GetError::Short { .. } | GetError::Unavailable { .. })) => {
-            Err(RecoverError::NotProbed {
-                source: source.into(),
-            })
-        }
+/// The id of an object that was listed, as rows spell it.
+pub(crate) fn listed_id(object: &ListedObject) -> ObjectId {
+    let id = object.key.id();
+    ObjectId {
+        incarnation: id.incarnation,
+        seq: id.seq,
+        attempt: id.attempt,
     }
 }
 

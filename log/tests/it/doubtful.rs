@@ -38,6 +38,7 @@ struct Plan {
     late: Vec<Commit>,
     between_reads: Option<Commit>,
     blind_reads: usize,
+    refuses_tombstones: bool,
 }
 
 /// The store of the cluster, with doubts.
@@ -76,6 +77,11 @@ impl DoubtfulStore {
     /// Of a thousand commits that no script covers, this many meet a drawn doubt.
     pub(crate) fn draw(&self, per_mille: u64) {
         self.plan.lock().per_mille = per_mille;
+    }
+
+    /// Whether every request to give objects up fails.
+    pub(crate) fn refuse_tombstones(&self, refuses: bool) {
+        self.plan.lock().refuses_tombstones = refuses;
     }
 
     fn next(&self) -> Option<Doubt> {
@@ -275,6 +281,9 @@ impl ObjectShelf for DoubtfulStore {
         at_ms: i64,
     ) -> Result<Vec<TombstoneOutcome>, StoreError> {
         self.count();
+        if self.plan.lock().refuses_tombstones {
+            return Err(unavailable(Outcome::MayHaveHappened));
+        }
         self.inner.tombstone(ids, at_ms).await
     }
     async fn tombstones_before(

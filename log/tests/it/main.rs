@@ -6,6 +6,7 @@ mod bounds;
 mod crashes;
 mod doubtful;
 mod doubts;
+mod failover;
 mod model;
 mod older_database;
 mod reads;

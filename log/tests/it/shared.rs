@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
-use streamhouse_log::repair::{RepairParts, Repaired};
 use streamhouse_metadata::store::*;
 use streamhouse_protocol::ids::LeaderEpoch;
 use streamhouse_runtime::Clock;
@@ -162,6 +161,38 @@ async fn an_idle_broker_asks_neither_store() {
 }
 
 #[tokio::test]
+async fn an_object_that_could_not_be_given_up_is_given_up_when_the_database_answers() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    shared.store.refuse_tombstones(true);
+    // Its object is stored; the next flush stores the batch again.
+    shared.store.script([Doubt::Refused]);
+    shared.append(&broker, 0, &batch(&["a"])).await;
+    shared.pass(Duration::from_secs(30)).await;
+    assert_eq!(shared.unnamed().await.len(), 1);
+    shared.store.refuse_tombstones(false);
+    shared.pass(Duration::from_secs(30)).await;
+    assert_eq!(shared.unnamed().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_dead_broker_left_is_given_up_after_the_takeover() {
+    let shared = Shared::new().await;
+    let (first, second) = (shared.leader().await, shared.broker().await);
+    // Whatever a start does is over.
+    shared.pass(Duration::from_secs(60)).await;
+    shared.store.refuse_tombstones(true);
+    shared.store.script([Doubt::Refused]);
+    shared.append(&first, 0, &batch(&["a"])).await;
+    drop(first);
+    shared.store.refuse_tombstones(false);
+    assert_eq!(shared.unnamed().await.len(), 1);
+    shared.take_all(&second).await;
+    shared.pass(Duration::from_secs(30)).await;
+    assert_eq!(shared.unnamed().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn producers_are_refused_when_memory_is_full_and_served_when_the_store_is_back() {
     let mut shared = Shared::new().await;
     shared.limits.staging_bytes = 64 << 10;
@@ -246,7 +277,7 @@ async fn a_database_that_lost_a_handover_with_what_came_before_stops_the_shard_a
         "{stopped:?}"
     );
     assert!(broker.stage(0, &batch(&["on top"])).is_err());
-    assert_eq!(broker.log.check_recorded().await.unwrap(), 0);
+    assert_eq!(broker.log.check_recorded().await.unwrap(), 1);
 
     let taken = shared.grant(&heir, shard).await;
     broker.log.cede(shard, row.epoch);
@@ -305,111 +336,6 @@ async fn a_slow_upload_is_made_twice_and_counts_once() {
         values[20..],
         [(20, "slow".to_owned()), (21, "next".to_owned())]
     );
-}
-
-/// Appends, keeps a replica, appends more, lets the replica take over, and kills the broker.
-async fn after_failover(more: &[&str]) -> Shared {
-    let shared = Shared::new().await;
-    let broker = shared.leader().await;
-    shared.append(&broker, 0, &batch(&["kept"])).await;
-    shared.append(&broker, 1, &batch(&["other"])).await;
-    let replica = shared.store.inner.copy();
-    for value in more {
-        shared.append(&broker, 0, &batch(&[value])).await;
-    }
-    shared.store.inner.fail_over(&replica);
-    shared
-}
-
-async fn repair(shared: &Shared) -> Repaired {
-    let parts = RepairParts {
-        store: std::sync::Arc::clone(&shared.store) as _,
-        objects: shared.objects(),
-        incarnation: Incarnation(0xfee),
-    };
-    streamhouse_log::repair::repair(&parts).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_new_leader_finds_commits_that_were_lost_with_their_broker() {
-    for more in [&["lost"] as &[&str], &["lost", "too"]] {
-        let shared = after_failover(more).await;
-        let heir = shared.leader().await;
-        let stopped = heir.log.stopped_shards();
-        assert_eq!(stopped.len(), 1, "{stopped:?}");
-        assert!(
-            stopped[0].1.starts_with("metadata_regression"),
-            "{stopped:?}"
-        );
-        assert!(heir.stage(0, &batch(&["on top"])).is_err());
-        shared.append(&heir, 1, &batch(&["fine"])).await;
-        // A restart forgets nothing of it.
-        drop(heir);
-        let next = shared.leader().await;
-        assert_eq!(next.log.stopped_shards().len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn repair_brings_every_acknowledged_record_back_at_its_offset() {
-    let shared = after_failover(&["lost", "too"]).await;
-    drop(shared.leader().await);
-    let repaired = repair(&shared).await;
-    assert_eq!((repaired.objects, repaired.records), (2, 2));
-    assert_eq!(repaired.manifests[&address(0).shard], 2);
-    let heir = shared.leader().await;
-    assert_eq!(heir.log.stopped_shards(), Vec::new());
-    let back = numbered(&["kept", "lost", "too"]);
-    assert_eq!(values(&heir.log, 0, 0).await, back);
-    let next = shared.append(&heir, 0, &batch(&["next"])).await;
-    assert_eq!(next.base_offset, 3);
-    // There is nothing left to do.
-    drop(heir);
-    assert_eq!(repair(&shared).await, Repaired::default());
-}
-
-/// The simulation found that whoever started after a failover gave up the objects whose commits the database had lost: no row
-/// names them. A repair found nothing any more.
-#[tokio::test]
-async fn a_sweep_of_orphans_leaves_what_a_repair_brings_back() {
-    let shared = after_failover(&["lost", "too"]).await;
-    let heir = shared.leader().await;
-    assert_eq!(heir.log.sweep_orphans().await.unwrap(), 0);
-    drop(heir);
-    assert_eq!(repair(&shared).await.records, 2);
-    let heir = shared.leader().await;
-    assert_eq!(heir.log.sweep_orphans().await.unwrap(), 0);
-    let back = numbered(&["kept", "lost", "too"]);
-    assert_eq!(values(&heir.log, 0, 0).await, back);
-}
-
-#[tokio::test]
-async fn an_object_store_that_does_not_answer_hides_no_loss() {
-    // The names are looked for first, then what was found is read.
-    for answered in [0, 127, 128, 129] {
-        let shared = after_failover(&["lost"]).await;
-        let heir = shared.broker().await;
-        let row = shared.grant(&heir, address(0).shard).await;
-        let fine = std::iter::repeat_n(None, answered);
-        let away = std::iter::repeat_n(Some(Fault::FailBefore), 1000);
-        shared.faults.script(fine.chain(away));
-        let led = shared.turning(heir.log.lead(&row)).await;
-        assert!(
-            led.is_err() || !heir.log.stopped_shards().is_empty(),
-            "it serves after {answered} answers"
-        );
-    }
-}
-
-#[tokio::test]
-async fn repair_of_a_database_that_lost_nothing_lets_its_shards_serve() {
-    let shared = after_failover(&[]).await;
-    let heir = shared.leader().await;
-    assert_eq!(heir.log.stopped_shards(), Vec::new());
-    drop(heir);
-    assert_eq!(repair(&shared).await, Repaired::default());
-    let heir = shared.leader().await;
-    assert_eq!(values(&heir.log, 0, 0).await, numbered(&["kept"]));
 }
 
 #[tokio::test]

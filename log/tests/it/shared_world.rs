@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use streamhouse_log::append::validate::Prepared;
 use streamhouse_log::append::{Acks, AppendError, AppendLost, Appended, Staged};
 use streamhouse_log::flush::shared::SharedSettings;
@@ -66,6 +67,22 @@ impl Shared {
     pub(crate) fn objects(&self) -> Objects {
         let ambient = ambient(&self.clock, &self.chance, Tasks::new());
         Objects::new(Arc::clone(&self.memory), ambient)
+    }
+
+    /// Objects that no row names.
+    pub(crate) async fn unnamed(&self) -> Vec<String> {
+        let rows = self.store.objects(None, 1000).await.unwrap();
+        let listed: Vec<_> = self.objects().list(None).try_collect().await.unwrap();
+        let keys = listed.iter().map(|object| object.key);
+        let unnamed = keys.filter(|key| {
+            let id = key.id();
+            let is_it = |row: &ObjectRow| {
+                (row.id.incarnation, row.id.seq, row.id.attempt)
+                    == (id.incarnation, id.seq, id.attempt)
+            };
+            !rows.iter().any(is_it)
+        });
+        unnamed.map(|key| key.to_string()).collect()
     }
 
     /// A broker that leads nothing.
