@@ -112,7 +112,14 @@ impl Log {
         }
     }
 
-    /// Gives up what [`Log::abandon`] could not. What is left at shutdown is an orphan.
+    /// Gives up an object that was written but not committed, beside everything else.
+    pub(crate) fn abandon_later(&self, id: ObjectId) {
+        if !self.abandoned.keep(id) {
+            tracing::warn!(object = %id, "an object without a manifest is not given up, too many others wait; a sweep for orphans will find it");
+        }
+    }
+
+    /// Gives up what is kept for later. What is left at shutdown is an orphan.
     pub(crate) async fn give_up_loop(self) {
         let mut failures = 0;
         loop {

@@ -223,7 +223,7 @@ impl Log {
                 if inner.stopped.is_some() || !inner.is_led_under(epoch, self.incarnation) {
                     return None;
                 }
-                if inner.pending.is_empty() && inner.in_flush == 0 {
+                if inner.pending.is_empty() && !inner.is_flushing {
                     return Some(Drained {
                         shard,
                         epoch,
@@ -353,6 +353,7 @@ impl Log {
             }
         }
         inner.in_flush = 0;
+        inner.is_flushing = false;
         for partition in inner.partitions.values_mut() {
             partition.wake(usize::MAX);
         }

@@ -70,8 +70,11 @@ pub(crate) struct Inner {
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// Staged and not yet durable, in WAL order.
     pub(crate) pending: VecDeque<Pending>,
-    /// How many entries at the front of `pending` a flush is about to record (`shared`); none while no flush runs.
+    /// How many entries at the front of `pending` a flush is about to record (`shared`); none when they are recorded.
     pub(crate) in_flush: usize,
+    /// Whether a flush that took entries of the shard has not ended yet: another one takes none meanwhile, also when they are
+    /// recorded already, since the end of a flush says what waits behind it.
+    pub(crate) is_flushing: bool,
     /// How many wait for the mere write of what is pending (acks=1).
     pub(crate) wait_for_write: usize,
     /// Topics whose partitions were dropped here: nothing is staged for them any more.
@@ -168,6 +171,7 @@ impl Inner {
             partitions: BTreeMap::new(),
             pending: VecDeque::new(),
             in_flush: 0,
+            is_flushing: false,
             wait_for_write: 0,
             dropped: BTreeSet::new(),
             stopped: None,

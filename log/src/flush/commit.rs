@@ -130,7 +130,7 @@ impl Log {
             }
         }
         if let Some(loser) = loser {
-            self.abandon(loser).await;
+            self.abandon_later(loser);
         }
         outcome
     }

@@ -200,8 +200,12 @@ impl Log {
     }
 
     fn begin_flush(&self, flush: &SharedFlush, now: Monotonic) {
-        let first = flush.pace.lock().first_shard();
-        let (parts, next) = self.collect_staged(first, flush.pace.lock().bytes_max());
+        // Not held while shards are locked: whoever stages has the lock of a shard and takes this one.
+        let (first, bytes_max) = {
+            let pace = flush.pace.lock();
+            (pace.first_shard(), pace.bytes_max())
+        };
+        let (parts, next) = self.collect_staged(first, bytes_max);
         let mut taken = Backlog::default();
         for part in &parts {
             taken.entries += part.wal_records();
@@ -260,6 +264,7 @@ impl Log {
             return Backlog::default();
         }
         inner.in_flush = 0;
+        inner.is_flushing = false;
         inner.waiting_behind(0)
     }
 

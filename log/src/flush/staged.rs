@@ -49,7 +49,7 @@ impl Inner {
     /// Takes what is staged, at least one entry, and no more than `bytes_max` if there are several.
     fn collect_staged(&mut self, shard: ShardId, bytes_max: u64) -> Option<(ShardPart, u64)> {
         let may_flush = self.standing != Standing::Elsewhere && self.stopped.is_none();
-        if !may_flush || self.in_flush > 0 {
+        if !may_flush || self.is_flushing {
             return None;
         }
         let mut joining: BTreeMap<TopicPartition, Joining> = BTreeMap::new();
@@ -81,6 +81,7 @@ impl Inner {
             return None;
         }
         self.in_flush = entries;
+        self.is_flushing = true;
         let part = ShardPart {
             shard,
             epoch: self.epoch,

@@ -39,6 +39,7 @@ struct Plan {
     between_reads: Option<Commit>,
     blind_reads: usize,
     refuses_tombstones: bool,
+    holds_tombstones: bool,
 }
 
 /// The store of the cluster, with doubts.
@@ -82,6 +83,11 @@ impl DoubtfulStore {
     /// Whether every request to give objects up fails.
     pub(crate) fn refuse_tombstones(&self, refuses: bool) {
         self.plan.lock().refuses_tombstones = refuses;
+    }
+
+    /// Whether requests to give objects up wait.
+    pub(crate) fn hold_tombstones(&self, holds: bool) {
+        self.plan.lock().holds_tombstones = holds;
     }
 
     fn next(&self) -> Option<Doubt> {
@@ -281,6 +287,9 @@ impl ObjectShelf for DoubtfulStore {
         at_ms: i64,
     ) -> Result<Vec<TombstoneOutcome>, StoreError> {
         self.count();
+        while self.plan.lock().holds_tombstones {
+            tokio::task::yield_now().await;
+        }
         if self.plan.lock().refuses_tombstones {
             return Err(unavailable(Outcome::MayHaveHappened));
         }

@@ -160,6 +160,35 @@ async fn an_idle_broker_asks_neither_store() {
     assert_eq!(shared.store.shards().await.unwrap(), rows);
 }
 
+/// Three processes over a slow store found it: the end of a flush freed its shard, although the next flush of the shard ran
+/// already, so that a third one took the same entries under the same number, and the one that came second thought that
+/// another broker led the shard.
+#[tokio::test]
+async fn a_flush_that_ends_late_does_not_let_two_others_take_the_same() {
+    let mut shared = Shared::new().await;
+    shared.limits.hedged_share = 0.5;
+    let broker = shared.leader().await;
+    for turn in 0..20 {
+        let value = format!("{turn}");
+        shared.append(&broker, 0, &batch(&[&value])).await;
+    }
+    let slow = Some(Fault::Delay(Duration::from_secs(60)));
+    shared.faults.script([slow]);
+    shared.store.hold_tombstones(true);
+    shared.append(&broker, 0, &batch(&["slow"])).await;
+    // Both uploads of the next flush are slow, and the one before ends meanwhile.
+    shared.faults.script([slow, slow]);
+    let next = broker.stage(0, &batch(&["next"])).unwrap();
+    shared.pass(Duration::from_secs(5)).await;
+    shared.store.hold_tombstones(false);
+    shared.pass(Duration::from_secs(1)).await;
+    let last = broker.stage(0, &batch(&["last"])).unwrap();
+    shared.pass(Duration::from_secs(90)).await;
+    assert_eq!(next.acknowledged().await.unwrap().base_offset, 21);
+    assert_eq!(last.acknowledged().await.unwrap().base_offset, 22);
+    shared.append(&broker, 0, &batch(&["more"])).await;
+}
+
 #[tokio::test]
 async fn an_object_that_could_not_be_given_up_is_given_up_when_the_database_answers() {
     let shared = Shared::new().await;
