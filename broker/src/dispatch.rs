@@ -20,7 +20,7 @@ use streamhouse_runtime::{Clock, Monotonic};
 use crate::api::{Answer, Api, Lane, Peer, Reply, RequestContext};
 use crate::handlers::api_versions;
 use crate::membership::lease::Lease;
-use crate::network::{Call, CloseReason, Service};
+use crate::network::{Arriving, Call, CloseReason, Service};
 use crate::reach::Broker;
 
 /// The table of APIs at work.
@@ -139,6 +139,11 @@ impl Service for Dispatch {
             lane,
             run: async move { timed(confirmed(run.await, lease), timer) }.boxed(),
         })
+    }
+
+    fn arriving(&self) -> Option<Arriving> {
+        let arriving = self.broker.partitions.log.arriving()?;
+        Some(Box::new(arriving))
     }
 }
 

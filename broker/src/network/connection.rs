@@ -34,7 +34,14 @@ use super::queue::Queue;
 pub trait Service: fmt::Debug + Send + Sync + 'static {
     /// Reads the header of `frame` (without its size) and says how to run it, or why the connection closes.
     fn call(&self, peer: &Arc<Peer>, frame: Bytes) -> Result<Call, CloseReason>;
+
+    /// Says that a Produce request has begun to arrive, until what this returns is dropped: whoever gathers records for
+    /// one write may wait for it. None if nobody wants to know.
+    fn arriving(&self) -> Option<Arriving>;
 }
+
+/// A Produce request that has begun to arrive and has not appended yet.
+pub type Arriving = Box<dyn fmt::Debug + Send + Sync>;
 
 /// A request that is ready to run.
 pub struct Call {
@@ -132,25 +139,13 @@ impl<'a> Connection<'a> {
     }
 
     async fn read<R: AsyncRead + Unpin>(&self, reader: R) {
-        let Connections {
-            ambient,
-            limits,
-            memory,
-            ..
-        } = self.shared;
-        let mut incoming = Incoming::new(
-            reader,
-            Arc::clone(&ambient.clock),
-            *limits,
-            memory.clone(),
-            Arc::clone(&self.in_flight),
-        );
+        let mut incoming = Incoming::new(reader, self.shared, Arc::clone(&self.in_flight));
         loop {
             let frame = tokio::select! {
                 // A frame that is only half there when another arm wins was not accepted; the connection ends.
                 biased;
                 () = self.in_flight.ended() => break,
-                () = ambient.tasks.shutdown_requested() => Err(CloseReason::ShuttingDown),
+                () = self.shared.ambient.tasks.shutdown_requested() => Err(CloseReason::ShuttingDown),
                 frame = incoming.next() => frame,
             };
             match frame {
@@ -184,6 +179,7 @@ impl<'a> Connection<'a> {
                 (Reply::Later(later), Lane::Ordered) => Reply::Now(later.await),
                 (reply, Lane::Ordered | Lane::Pipelined | Lane::Parked) => reply,
             };
+            drop(frame.arriving);
             let memory = match call.lane {
                 Lane::Pipelined => Some(frame.memory),
                 Lane::Ordered | Lane::Parked => None,

@@ -14,6 +14,7 @@ use streamhouse_runtime::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::closing::CloseReason;
+use super::connection::{Arriving, Connections, Service};
 use super::in_flight::{InFlight, Ticket};
 use super::limits::Limits;
 use super::memory::{RequestMemory, Reservation};
@@ -36,6 +37,8 @@ pub(super) struct Frame {
     pub(super) request: Ticket,
     /// Its memory, until nothing refers to its bytes.
     pub(super) memory: FrameMemory,
+    /// Announces what it may append, until it was appended.
+    pub(super) arriving: Option<Arriving>,
 }
 
 /// What the bytes of a frame cost, in the pool and in the connection's own count.
@@ -55,24 +58,20 @@ pub(super) struct Incoming<R> {
     clock: Arc<dyn Clock>,
     limits: Limits,
     memory: RequestMemory,
+    service: Arc<dyn Service>,
     in_flight: Arc<InFlight>,
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
-    pub(super) fn new(
-        reader: R,
-        clock: Arc<dyn Clock>,
-        limits: Limits,
-        memory: RequestMemory,
-        in_flight: Arc<InFlight>,
-    ) -> Self {
+    pub(super) fn new(reader: R, shared: &Connections, in_flight: Arc<InFlight>) -> Self {
         Self {
             reader,
             head: [0; HEAD_BYTES],
             head_filled: 0,
-            clock,
-            limits,
-            memory,
+            clock: Arc::clone(&shared.ambient.clock),
+            limits: shared.limits,
+            memory: shared.memory.clone(),
+            service: Arc::clone(&shared.service),
             in_flight,
         }
     }
@@ -146,6 +145,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         let is_produce =
             self.head[PREFIX_BYTES..PREFIX_BYTES + 2] == (ApiKey::Produce as i16).to_be_bytes();
         let mut reservation = self.memory.pool_of(is_produce, frame_bytes).reservation();
+        let arriving = is_produce.then(|| self.service.arriving()).flatten();
         let held = self.in_flight.hold_bytes(frame_bytes);
         let mut frame = BytesMut::new();
         while frame.len() < frame_bytes {
@@ -189,6 +189,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             bytes: frame.freeze(),
             request,
             memory,
+            arriving,
         })
     }
 

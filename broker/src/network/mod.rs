@@ -16,7 +16,7 @@ mod queue;
 mod quota;
 
 pub use closing::{CloseLog, CloseReason};
-pub use connection::{Call, Connections, Service};
+pub use connection::{Arriving, Call, Connections, Service};
 pub use limits::Limits;
 pub use listener::{ListenError, Listener};
 pub use memory::{PRODUCE_FRAME_BYTES_MAX, RequestMemory};

@@ -74,15 +74,15 @@ pub(crate) struct SharedFlush {
 }
 
 /// A request that is being read or checked and may stage something soon. While there is one, no flush begins before its
-/// time.
+/// time; whoever dawdles holds nothing up for longer than `shared.flush_interval`.
 #[derive(Debug)]
-pub struct Arriving<'a> {
-    flush: Option<&'a SharedFlush>,
+pub struct Arriving {
+    log: Log,
 }
 
-impl Drop for Arriving<'_> {
+impl Drop for Arriving {
     fn drop(&mut self) {
-        if let Some(flush) = self.flush
+        if let Some(flush) = &self.log.shared
             && flush.arriving.fetch_sub(1, Ordering::AcqRel) == 1
         {
             flush.due.notify_one();
@@ -138,14 +138,15 @@ impl Log {
         }
     }
 
-    /// Says that a request was begun that may stage something, until the guard is dropped.
+    /// Says that a request was begun that may stage something, until the guard is dropped. None with `local`
+    /// durability, which waits for nobody.
     #[must_use]
-    pub fn arriving(&self) -> Arriving<'_> {
-        let flush = self.shared.as_ref();
-        if let Some(flush) = flush {
-            flush.arriving.fetch_add(1, Ordering::AcqRel);
-        }
-        Arriving { flush }
+    pub fn arriving(&self) -> Option<Arriving> {
+        self.shared
+            .as_ref()?
+            .arriving
+            .fetch_add(1, Ordering::AcqRel);
+        Some(Arriving { log: self.clone() })
     }
 
     /// How many uploads were made twice; none with `local` durability.

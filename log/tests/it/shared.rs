@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
 use streamhouse_metadata::store::*;
@@ -378,4 +379,29 @@ async fn a_flush_asks_the_database_once() {
     let all = staged.into_iter().map(|entry| entry.acknowledged());
     shared.turning(futures::future::join_all(all)).await;
     assert_eq!(shared.store.requests() - before, 1);
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_who_is_about_to_come_and_not_longer_than_the_interval() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let early = Duration::from_millis(50);
+    let alone = broker.stage(0, &batch(&["a"])).unwrap();
+    shared.pass(early).await;
+    alone.acknowledged().now_or_never().unwrap().unwrap();
+
+    let arriving = broker.log.arriving();
+    let first = broker.stage(0, &batch(&["b"])).unwrap();
+    let mut first = Box::pin(first.acknowledged());
+    shared.pass(early).await;
+    assert!(futures::poll!(&mut first).is_pending());
+    drop(arriving);
+    shared.pass(early).await;
+    first.now_or_never().unwrap().unwrap();
+
+    let dawdler = broker.log.arriving();
+    let second = broker.stage(0, &batch(&["c"])).unwrap();
+    shared.pass(shared.settings.flush_interval + early).await;
+    second.acknowledged().now_or_never().unwrap().unwrap();
+    drop(dawdler);
 }

@@ -15,7 +15,7 @@ use streamhouse_runtime::{Ambient, ManualClock, SeededChance, Tasks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 
-use super::super::{Call, CloseReason, Connections, Service};
+use super::super::{Arriving, Call, CloseReason, Connections, Service};
 use crate::api::{Answer, Lane, Peer, Reply};
 use crate::fetch_memory::FetchReader;
 use crate::network::{Limits, RequestMemory};
@@ -41,6 +41,8 @@ pub(super) const LARGE: u8 = 6;
 
 #[derive(Debug, Default)]
 pub(super) struct Script {
+    /// One more than the announcements of Produce requests that are held.
+    announced: Arc<()>,
     started: Mutex<Vec<u8>>,
     waiting: Mutex<BTreeMap<u8, oneshot::Sender<()>>>,
 }
@@ -53,6 +55,11 @@ impl Script {
             .expect("the request has started")
             .send(())
             .unwrap();
+    }
+
+    /// How many Produce requests have begun to arrive and have not started.
+    pub(super) fn arriving(&self) -> usize {
+        Arc::strong_count(&self.announced) - 1
     }
 
     pub(super) fn started(&self) -> Vec<u8> {
@@ -98,6 +105,10 @@ impl Service for Arc<Script> {
             lane,
             run: run.boxed(),
         })
+    }
+
+    fn arriving(&self) -> Option<Arriving> {
+        Some(Box::new(Arc::clone(&self.announced)))
     }
 }
 

@@ -109,3 +109,27 @@ async fn half_read_frames_that_fill_the_pool_all_complete() {
     assert_eq!(bench.script.started().len(), 8);
     assert_eq!(bench.connections.memory.used_bytes(), 0);
 }
+
+#[tokio::test]
+async fn a_produce_request_is_announced_from_its_first_bytes_until_it_has_started() {
+    let bench = Bench::new(Limits::default());
+    let (mut client, mut other) = (bench.connect(), bench.connect());
+    let frame = request(PRODUCE, PIPELINED, WAIT, 1, 1000);
+    client.send(&frame[..20]).await;
+    other.send(&request(OTHER, ORDERED, ECHO, 2, 0)[..12]).await;
+    bench.settle().await;
+    assert_eq!(bench.script.arriving(), 1);
+    client.send(&frame[20..]).await;
+    bench.settle().await;
+    assert_eq!(
+        (bench.script.started(), bench.script.arriving()),
+        (vec![1], 0)
+    );
+    client.send(&frame[..20]).await;
+    bench.settle().await;
+    assert_eq!(bench.script.arriving(), 1);
+    drop(client);
+    bench.script.complete(1);
+    bench.settle().await;
+    assert_eq!(bench.script.arriving(), 0);
+}
