@@ -55,6 +55,24 @@ impl Refusal {
         }
     }
 
+    /// A topic or partition that the request names and that does not exist.
+    #[must_use]
+    pub fn no_such_partition(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: ErrorCode::UnknownTopicOrPartition,
+            text: text.into(),
+        }
+    }
+
+    /// Replicas that a partition cannot have.
+    #[must_use]
+    pub fn invalid_replicas(text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: ErrorCode::InvalidReplicaAssignment,
+            text: text.into(),
+        }
+    }
+
     /// A topic that the asker wanted by name, whose name is none.
     #[must_use]
     pub fn invalid_topic(error: &impl ToString) -> Self {
@@ -136,6 +154,34 @@ pub const LEADER_NOT_AVAILABLE: Refusal = Refusal::fixed(
     ErrorCode::LeaderNotAvailable,
     "There is no leader for this topic-partition as we are in the middle of a leadership election.",
 );
+/// The partition has the leader that was asked for.
+pub const ELECTION_NOT_NEEDED: Refusal = Refusal::fixed(
+    ErrorCode::ElectionNotNeeded,
+    "Leader election not needed for topic partition.",
+);
+/// The replica that should lead the partition does not live.
+pub const PREFERRED_LEADER_NOT_AVAILABLE: Refusal = Refusal::fixed(
+    ErrorCode::PreferredLeaderNotAvailable,
+    "The preferred leader was not available.",
+);
+/// No replica lives that could lead the partition.
+pub const ELIGIBLE_LEADERS_NOT_AVAILABLE: Refusal = Refusal::fixed(
+    ErrorCode::EligibleLeadersNotAvailable,
+    "Eligible topic partition leaders are not available.",
+);
+/// Nothing moves that could be cancelled.
+pub const NO_REASSIGNMENT_IN_PROGRESS: Refusal = Refusal::fixed(
+    ErrorCode::NoReassignmentInProgress,
+    "No partition reassignment is in progress.",
+);
+/// There is no authorizer whose rules could be shown.
+pub const SECURITY_DISABLED_ON_BROKER: Refusal = Refusal::fixed(
+    ErrorCode::SecurityDisabled,
+    "No Authorizer is configured on the broker",
+);
+/// There is no authorizer whose rules could be changed.
+pub const SECURITY_DISABLED: Refusal =
+    Refusal::fixed(ErrorCode::SecurityDisabled, "No Authorizer is configured.");
 /// Type or name of a group's protocol is missing or another.
 pub const INCONSISTENT_GROUP_PROTOCOL: Refusal = Refusal::fixed(
     ErrorCode::InconsistentGroupProtocol,

@@ -13,10 +13,11 @@ use streamhouse_metadata::{Catalogue, Topic};
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_runtime::Clock;
 
+use crate::api::RequestContext;
 use crate::error_code::{self, Refusal};
 use crate::fetch_memory::FetchMemory;
-use crate::reach::{Cluster, Reach};
-use crate::security::Access;
+use crate::reach::{Cluster, Reach, ShardLeaders};
+use crate::security::{Access, Operation};
 use crate::topics::Topics;
 
 /// Topics whose rules are kept; above it all are worked out again.
@@ -33,6 +34,8 @@ pub struct Partitions {
     pub access: Access,
     /// The cluster and this broker's place in it.
     pub cluster: Cluster,
+    /// Who leads which shard.
+    pub leaders: Arc<ShardLeaders>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Limits.
@@ -51,6 +54,15 @@ pub struct FetchLimits {
     pub wait_max: Duration,
     /// `listener.fetch_memory`: bytes of all answers together that are read from the WAL or from objects.
     pub memory_bytes: usize,
+}
+
+/// A topic as a request names it: by its id in the newer versions of an API (KIP-516).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicNamed<'a> {
+    /// By name.
+    Name(&'a str),
+    /// By id, which no other topic ever has, not even one of the same name.
+    Id(TopicId),
 }
 
 /// What a topic's configs mean for its log.
@@ -80,7 +92,7 @@ impl Partitions {
     pub fn new(
         log: Log,
         topics: Topics,
-        cluster: Cluster,
+        (cluster, leaders): (Cluster, Arc<ShardLeaders>),
         clock: Arc<dyn Clock>,
         limits: FetchLimits,
     ) -> Self {
@@ -90,10 +102,36 @@ impl Partitions {
             topics,
             access,
             cluster,
+            leaders,
             clock,
             limits,
             memory: FetchMemory::new(limits.memory_bytes),
             rules: Arc::default(),
+        }
+    }
+
+    /// The topic that the asker of `cx` wants to do `operation` to.
+    ///
+    /// # Errors
+    /// TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID.
+    pub fn authorized(
+        &self,
+        cx: &RequestContext,
+        operation: Operation,
+        topic: TopicNamed<'_>,
+    ) -> Result<Topic, Refusal> {
+        let may = |name: &str| self.access.to_topic(cx, operation, name);
+        match topic {
+            TopicNamed::Name(name) if !may(name) => Err(error_code::TOPIC_AUTHORIZATION_FAILED),
+            TopicNamed::Name(name) => self
+                .topics
+                .find(name)
+                .ok_or(error_code::UNKNOWN_TOPIC_OR_PARTITION),
+            TopicNamed::Id(id) => match self.topics.find_by_id(id) {
+                Some(topic) if may(topic.name.as_str()) => Ok(topic),
+                Some(_) => Err(error_code::TOPIC_AUTHORIZATION_FAILED),
+                None => Err(error_code::UNKNOWN_TOPIC_ID),
+            },
         }
     }
 

@@ -251,6 +251,14 @@ pub struct Directory {
     pub leaders: Arc<ShardLeaders>,
 }
 
+impl Directory {
+    /// The leaders that clients of `listener` can reach.
+    #[must_use]
+    pub fn visible_leaders(&self, listener: &str) -> VisibleLeaders {
+        VisibleLeaders::new(&self.cluster, &self.leaders, listener)
+    }
+}
+
 /// Configs of topics and of this broker.
 #[derive(Clone, Debug)]
 pub struct Configs {
@@ -313,5 +321,37 @@ impl ShardLeaders {
     #[must_use]
     pub fn current(&self) -> Arc<BTreeMap<ShardId, ShardLeader>> {
         self.newest.load_full()
+    }
+}
+
+/// Who leads which shard, as the clients of one listener are told: a leader that they cannot reach is none to them.
+#[derive(Clone, Debug)]
+pub struct VisibleLeaders {
+    leaders: Arc<BTreeMap<ShardId, ShardLeader>>,
+    /// The brokers that they can reach, by number.
+    pub brokers: Vec<Reachable>,
+}
+
+impl VisibleLeaders {
+    /// What clients of `listener` are told now.
+    #[must_use]
+    pub fn new(cluster: &Cluster, leaders: &ShardLeaders, listener: &str) -> Self {
+        Self {
+            leaders: leaders.current(),
+            brokers: cluster.reachable(listener),
+        }
+    }
+
+    /// The leader of a shard, if there is one.
+    #[must_use]
+    pub fn of(&self, shard: ShardId) -> Option<ShardLeader> {
+        let leader = *self.leaders.get(&shard)?;
+        self.broker(leader.broker).map(|_| leader)
+    }
+
+    /// A broker that they can reach.
+    #[must_use]
+    pub fn broker(&self, broker: BrokerId) -> Option<&Reachable> {
+        self.brokers.iter().find(|known| known.broker == broker)
     }
 }

@@ -294,6 +294,12 @@ impl Topics {
         self.current().by_name(&name).cloned()
     }
 
+    /// The topic with the id `id`.
+    #[must_use]
+    pub fn find_by_id(&self, id: TopicId) -> Option<Topic> {
+        self.current().by_id(id).cloned()
+    }
+
     /// Creates a topic, or with `validate_only` says whether it could be created.
     pub async fn create(
         &self,

@@ -15,6 +15,7 @@ UNORDERED = {
     "Metadata": ("topics",), "DescribeConfigs": ("results[*].configs",), "ListGroups": ("groups",),
     "DescribeLogDirs": ("topics", "topics[*].partitions"), "ApiVersions": ("*features",),
     "CreateTopics": ("topics[*].configs",), "DeleteTopics": ("responses",),
+    "ElectLeaders": ("replica_election_results",),
 }
 # Fields whose value is another one in every run, of Kafka too. Compared is what is left: whether there is a value.
 PER_RUN = {
@@ -32,7 +33,7 @@ PER_RUN = {
 # What clients commit as an epoch is theirs and stays.
 EPOCHS = {
     "Metadata": ("*.leader_epoch",), "ListOffsets": ("*.leader_epoch",), "OffsetForLeaderEpoch": ("*.leader_epoch",),
-    "Fetch": ("*.leader_epoch", "*.diverging_epoch.epoch"),
+    "Fetch": ("*.leader_epoch", "*.diverging_epoch.epoch"), "DescribeTopicPartitions": ("*.leader_epoch",),
 }
 BATCH_HEAD = struct.Struct(">qii")
 ABSENT, PRESENT = "absent", "present"
@@ -43,6 +44,8 @@ def differences(api, kafka, ours, first_epoch):
     sides = comparable(api, "", kafka, 0), comparable(api, "", ours, first_epoch)
     if api == "DescribeLogDirs":
         sides = map(one_folder, sides)
+    if api == "ListConfigResources":
+        sides = map(by_type_and_name, sides)
     return list(walk(api, "", *sides))
 
 
@@ -70,6 +73,14 @@ def batches(records):
         records = records[end:]
     if records:
         yield {"name": "cut off", "rest": records}
+
+
+def by_type_and_name(answer):
+    """Resources that have names together with their types only, in an order that says nothing."""
+    for resource in answer["config_resources"]:
+        resource["name"] = f"{resource.get('resource_type', 16)} {resource.pop('resource_name')}"
+    answer["config_resources"].sort(key=lambda resource: resource["name"])
+    return answer
 
 
 def one_folder(answer):

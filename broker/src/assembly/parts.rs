@@ -63,10 +63,12 @@ pub(super) async fn parts(
         memory_bytes: settings.listener.fetch_memory.as_usize(),
     };
     let clock = Arc::clone(&ambient.clock);
-    let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);
+    let leaders = place.leaders(log, stores.shards);
+    let reached = (cluster.clone(), Arc::clone(&leaders));
+    let partitions = Partitions::new(log.clone(), topics.clone(), reached, clock, fetch);
     Ok(Parts {
         groups: load_groups(settings, ambient, stores, log).await?,
-        leaders: place.leaders(log, stores.shards),
+        leaders,
         settings: streamhouse_config::kafka::describe_broker(settings, &loaded.provenance).into(),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(&stores.metadata))),
         cluster,

@@ -43,6 +43,8 @@ pub const FETCH_SESSION_ID_NOT_FOUND: Refusal = Refusal::fixed(
     ErrorCode::FetchSessionIdNotFound,
     "The fetch session ID was not found.",
 );
+/// This broker does not lead the partition.
+pub const NOT_LEADER_OR_FOLLOWER: i16 = ErrorCode::NotLeaderOrFollower.code();
 /// Topics whose names Kafka keeps for itself are not written by clients (`ReplicaManager.appendRecords`).
 pub const INTERNAL_TOPIC: Refusal = Refusal::fixed(
     ErrorCode::InvalidTopicException,

@@ -8,8 +8,11 @@ use crate::error_code::{self, Refusal};
 use crate::security::{Access, Operation};
 
 /// Kafka's numbers of config resources (`ConfigResource.Type`). On the wire: never renumber.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
+pub(super) const BROKER_LOGGER: i8 = 8;
+pub(super) const CLIENT_METRICS: i8 = 16;
+pub(super) const GROUP: i8 = 32;
 
 /// A config resource that this broker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 //! there, `max_wait_ms` have passed or a partition has an error; an append wakes it, and no wait is begun that an
 //! append could not end. Records that are not in the hot tail need memory, which is waited for no longer than for
 //! records; who gets none is answered empty and asks again; a client that read another history than ours is told where
-//! it diverged (KIP-595); no offsets are told beside an error. Where we differ: no fetch session is ever made (session id 0, which every client accepts), so
-//! a fetch that continues one is told that it is not known; batches are returned whole. Replicas do not fetch from
+//! it diverged (KIP-595); no offsets are told beside an error; topics go by id since version 13 (KIP-516), and who asks the
+//! wrong broker is told the right one since version 16 (KIP-951). Where we differ: no fetch session is ever made
+//! (session id 0, which every client accepts), so a fetch that continues one is told that it is not known; batches are returned whole. Replicas do not fetch from
 //! here: a replica id is treated as a consumer's.
 
 use std::ops::RangeInclusive;
@@ -18,20 +19,25 @@ use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
 use streamhouse_log::read::{Isolation, Offsets, PartitionAddress, ReadError};
 use streamhouse_protocol::api_key::ApiKey;
-use streamhouse_protocol::ids::LeaderEpoch;
+use streamhouse_protocol::ids::{LeaderEpoch, TopicId};
 use streamhouse_protocol::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, PartitionData,
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use streamhouse_protocol::messages::{self, FetchRequest, FetchResponse};
 use streamhouse_protocol::record_batch::BatchHeader;
 use streamhouse_protocol::response::FetchAnswer;
 use streamhouse_runtime::{Monotonic, deadline};
+use uuid::Uuid;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, Refusal};
 use crate::fetch_memory::{FetchReader, Share, copied_bytes, is_copied};
-use crate::partitions::Partitions;
+use crate::partitions::{Partitions, TopicNamed};
+use crate::reach::Reachable;
 use crate::security::{Operation, ResourceKind};
+
+use super::leader_hints::LeaderHints;
+use super::words::text;
 
 /// The handler.
 #[derive(Debug)]
@@ -40,6 +46,12 @@ pub struct Fetch;
 /// The epochs of a fetch that names all of its partitions: it wants a new session, or none (KIP-227). Whatever session
 /// it names beside them is to be closed, and here none is open.
 const FULL_FETCH_EPOCHS: [i32; 2] = [0, -1];
+
+/// The first version that names topics by id (KIP-516).
+const TOPIC_IDS_SINCE: i16 = 13;
+
+/// The first version that tells the leader to who asks another broker (KIP-951).
+const LEADERS_SINCE: i16 = 16;
 
 /// Copies of small batches that an answer may hold without memory for them.
 const COPIES_FREE_BYTES: usize = 16 * 1024;
@@ -50,7 +62,7 @@ const MEMORY_WAIT_MIN: Duration = Duration::from_millis(100);
 
 impl Handler for Fetch {
     const KEY: ApiKey = ApiKey::Fetch;
-    const VERSIONS: RangeInclusive<i16> = 4..=12;
+    const VERSIONS: RangeInclusive<i16> = 4..=18;
     const LANE: Lane = Lane::Parked;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Read, ResourceKind::Topic));
@@ -84,10 +96,12 @@ struct Plan {
     wait: Duration,
     version: i16,
     reader: Arc<FetchReader>,
+    hints: Option<LeaderHints>,
 }
 
 struct Wanted {
     topic: messages::TopicName,
+    topic_id: Uuid,
     index: i32,
     offset: i64,
     bytes_max: usize,
@@ -142,22 +156,24 @@ impl Plan {
         let mut wanted = Vec::new();
         let catalogue = partitions.topics.current();
         for topic in &request.topics {
-            let may_read = partitions
-                .access
-                .to_topic(cx, Operation::Read, &topic.topic);
-            let found = partitions.topics.find(&topic.topic);
+            let named = if cx.api_version >= TOPIC_IDS_SINCE {
+                TopicNamed::Id(TopicId(topic.topic_id.as_u128()))
+            } else {
+                TopicNamed::Name(&topic.topic)
+            };
+            let found = partitions.authorized(cx, Operation::Read, named);
             let rule = found
                 .as_ref()
                 .map(|found| partitions.rule(&catalogue, found));
             let batch_bytes_max = rule.map_or(0, |rule| rule.append.batch_bytes_max);
             for partition in &topic.partitions {
-                let address = if may_read {
-                    partitions.address(found.as_ref(), partition.partition)
-                } else {
-                    Err(error_code::TOPIC_AUTHORIZATION_FAILED)
+                let address = match &found {
+                    Ok(found) => partitions.address(Some(found), partition.partition),
+                    Err(refusal) => Err(refusal.clone()),
                 };
                 wanted.push(Wanted {
                     topic: topic.topic.clone(),
+                    topic_id: topic.topic_id,
                     index: partition.partition,
                     offset: partition.fetch_offset,
                     bytes_max: size(partition.partition_max_bytes),
@@ -183,6 +199,7 @@ impl Plan {
             wait: wait.min(partitions.limits.wait_max),
             version: cx.api_version,
             reader: Arc::clone(&cx.peer.fetch_reader),
+            hints: LeaderHints::since(LEADERS_SINCE, partitions, cx),
         }
     }
 
@@ -258,29 +275,48 @@ impl Plan {
         found
     }
 
-    fn respond(self, found: Vec<Found>) -> FetchAnswer {
+    fn respond(mut self, found: Vec<Found>) -> FetchAnswer {
         let mut topics: Vec<FetchableTopicResponse> = Vec::new();
         let mut records = Vec::with_capacity(found.len());
         for (wanted, found) in self.wanted.into_iter().zip(found) {
-            let (data, pieces) = found.shown(wanted.index, self.isolation, self.version);
+            let (mut data, pieces) = found.shown(wanted.index, self.isolation, self.version);
+            if let (Some(hints), Ok(address)) = (&mut self.hints, &wanted.address)
+                && let Some(leader) = hints.of(data.error_code, address.shard)
+            {
+                data.current_leader = LeaderIdAndEpoch::default()
+                    .with_leader_id(messages::BrokerId(leader.broker.0))
+                    .with_leader_epoch(leader.epoch.0);
+            }
             records.push(pieces);
             match topics
                 .last_mut()
-                .filter(|topic| topic.topic == wanted.topic)
+                .filter(|topic| topic.topic == wanted.topic && topic.topic_id == wanted.topic_id)
             {
                 Some(topic) => topic.partitions.push(data),
                 None => topics.push(
                     FetchableTopicResponse::default()
                         .with_topic(wanted.topic)
+                        .with_topic_id(wanted.topic_id)
                         .with_partitions(vec![data]),
                 ),
             }
         }
+        let brokers = self.hints.into_iter().flat_map(LeaderHints::brokers);
         FetchAnswer {
-            response: FetchResponse::default().with_responses(topics),
+            response: FetchResponse::default()
+                .with_responses(topics)
+                .with_node_endpoints(brokers.map(endpoint).collect()),
             records,
         }
     }
+}
+
+fn endpoint(broker: Reachable) -> NodeEndpoint {
+    NodeEndpoint::default()
+        .with_node_id(messages::BrokerId(broker.broker.0))
+        .with_host(text(&*broker.endpoint.host))
+        .with_port(i32::from(broker.endpoint.port))
+        .with_rack(broker.rack.as_deref().map(text))
 }
 
 impl Wanted {

@@ -21,7 +21,7 @@ use streamhouse_protocol::names::TopicName;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, NONE, Refusal};
-use crate::reach::{Directory, Reachable, ShardLeader};
+use crate::reach::{Directory, Reachable, ShardLeader, VisibleLeaders};
 use crate::security::{Operation, Resource, ResourceKind};
 use crate::topics::CreateError;
 
@@ -33,7 +33,7 @@ pub struct Metadata;
 
 impl Handler for Metadata {
     const KEY: ApiKey = ApiKey::Metadata;
-    const VERSIONS: RangeInclusive<i16> = 0..=12;
+    const VERSIONS: RangeInclusive<i16> = 0..=13;
     const LANE: Lane = Lane::Ordered;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Describe, ResourceKind::Topic));
@@ -48,11 +48,10 @@ impl Handler for Metadata {
     ) -> Reply<MetadataResponse> {
         let version = cx.api_version;
         let asks_operations = request.include_topic_authorized_operations;
-        let brokers = directory.cluster.reachable(&cx.peer.listener);
         let shower = Shower {
             directory,
             cx,
-            brokers: &brokers,
+            leaders: directory.visible_leaders(&cx.peer.listener),
             asks_operations,
         };
         let topics = match request.topics.as_deref() {
@@ -65,8 +64,9 @@ impl Handler for Metadata {
             }
         };
         let cluster = &directory.cluster;
+        let brokers = shower.leaders.brokers.iter().map(broker).collect();
         let mut response = MetadataResponse::default()
-            .with_brokers(brokers.iter().map(broker).collect())
+            .with_brokers(brokers)
             .with_cluster_id(Some(text(&*cluster.cluster_id)))
             .with_controller_id(messages::BrokerId(cluster.controller().0))
             .with_topics(topics);
@@ -93,7 +93,7 @@ fn broker(shown: &Reachable) -> MetadataResponseBroker {
 struct Shower<'a> {
     directory: &'a Directory,
     cx: &'a RequestContext,
-    brokers: &'a [Reachable],
+    leaders: VisibleLeaders,
     asks_operations: bool,
 }
 
@@ -187,15 +187,8 @@ impl Shower<'_> {
     }
 
     fn show(&self, topic: &Topic) -> MetadataResponseTopic {
-        let leaders = self.directory.leaders.current();
         let partitions = topic.partitions.iter().zip(0..);
-        // A leader that the same answer does not list would be none to the client.
-        let is_listed = |leader: &&ShardLeader| {
-            let mut listed = self.brokers.iter();
-            listed.any(|shown| shown.broker == leader.broker)
-        };
-        let partitions =
-            partitions.map(|(shard, index)| partition(index, leaders.get(shard).filter(is_listed)));
+        let partitions = partitions.map(|(shard, index)| partition(index, self.leaders.of(*shard)));
         let mut shown = MetadataResponseTopic::default()
             .with_error_code(NONE)
             .with_name(Some(topic_name(topic.name.as_str())))
@@ -213,7 +206,7 @@ impl Shower<'_> {
 }
 
 /// A partition: its only replica is its leader, since the object store keeps the copies.
-fn partition(index: i32, leader: Option<&ShardLeader>) -> MetadataResponsePartition {
+fn partition(index: i32, leader: Option<ShardLeader>) -> MetadataResponsePartition {
     let shown = MetadataResponsePartition::default().with_partition_index(index);
     match leader {
         Some(leader) => {

@@ -3,16 +3,22 @@
 //! Adding an API is a file and a line. What is not in [`APIS`] does not exist: it is neither advertised nor answered.
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -20,6 +26,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -33,6 +40,7 @@ pub mod sync_group;
 
 mod altered_resources;
 mod config_resource;
+mod leader_hints;
 mod words;
 
 use crate::api::Api;
@@ -59,13 +67,20 @@ pub static APIS: &[Api] = &[
     Api::under_lease::<delete_records::DeleteRecords>(),
     Api::of::<init_producer_id::InitProducerId>(),
     Api::under_lease::<offset_for_leader_epoch::OffsetForLeaderEpoch>(),
+    Api::of::<describe_acls::DescribeAcls>(),
+    Api::of::<create_acls::CreateAcls>(),
+    Api::of::<delete_acls::DeleteAcls>(),
     Api::of::<describe_configs::DescribeConfigs>(),
     Api::of::<alter_configs::AlterConfigs>(),
     Api::of::<describe_log_dirs::DescribeLogDirs>(),
     Api::of::<create_partitions::CreatePartitions>(),
     Api::under_lease::<delete_groups::DeleteGroups>(),
+    Api::under_lease::<elect_leaders::ElectLeaders>(),
     Api::of::<incremental_alter_configs::IncrementalAlterConfigs>(),
+    Api::under_lease::<alter_partition_reassignments::AlterPartitionReassignments>(),
     Api::of::<list_partition_reassignments::ListPartitionReassignments>(),
     Api::under_lease::<offset_delete::OffsetDelete>(),
     Api::under_lease::<describe_cluster::DescribeCluster>(),
+    Api::of::<list_config_resources::ListConfigResources>(),
+    Api::under_lease::<describe_topic_partitions::DescribeTopicPartitions>(),
 ];

@@ -119,7 +119,7 @@ async fn software_that_does_not_name_itself_well_is_refused_and_may_go_on() {
 async fn versions_and_apis_that_are_not_served_close_the_connection() {
     let bench = Bench::new().await;
     for (key, version) in [
-        (3_i16, 13_i16),
+        (3_i16, 14_i16),
         (3, 99),
         (3, -1),
         (17, 0),

@@ -77,6 +77,9 @@ async fn topic_codes(client: &mut Client) -> Vec<(i16, i16)> {
     let request =
         CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)]);
     codes.push((37, client.call(3, &request).await.results[0].error_code));
+    let topic = describe_topic_partitions_request::TopicRequest::default().with_name(name("t"));
+    let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic]);
+    codes.push((75, client.call(0, &request).await.topics[0].error_code));
     codes.extend(config_codes(client, 2, "t").await);
     codes.extend(log_codes(client).await);
     codes
@@ -186,6 +189,21 @@ async fn cluster_codes(client: &mut Client) -> Vec<(i16, i16)> {
     codes.push((35, client.call(4, &request).await.error_code));
     let request = ListPartitionReassignmentsRequest::default();
     codes.push((46, client.call(0, &request).await.error_code));
+    let request = AlterPartitionReassignmentsRequest::default();
+    codes.push((45, client.call(1, &request).await.error_code));
+    let request = ElectLeadersRequest::default();
+    codes.push((43, client.call(2, &request).await.error_code));
+    let request = ListConfigResourcesRequest::default();
+    codes.push((74, client.call(1, &request).await.error_code));
+    let request = DescribeAclsRequest::default();
+    codes.push((29, client.call(3, &request).await.error_code));
+    let creation = create_acls_request::AclCreation::default();
+    let request = CreateAclsRequest::default().with_creations(vec![creation]);
+    codes.push((30, client.call(3, &request).await.results[0].error_code));
+    let filter = delete_acls_request::DeleteAclsFilter::default();
+    let request = DeleteAclsRequest::default().with_filters(vec![filter]);
+    let response = client.call(3, &request).await;
+    codes.push((31, response.filter_results[0].error_code));
     codes
 }
 
@@ -251,6 +269,7 @@ async fn an_authorizer_that_allows_hears_of_every_resource() {
         "DescribeConfigs Cluster kafka-cluster",
         "AlterConfigs Cluster kafka-cluster",
         "Describe Cluster kafka-cluster",
+        "Alter Cluster kafka-cluster",
         "IdempotentWrite Cluster kafka-cluster",
         "Read Group g",
         "Describe Group g",

@@ -136,7 +136,7 @@ impl Bench {
         let partitions = Partitions::new(
             log.clone(),
             topics.clone(),
-            cluster.clone(),
+            (cluster.clone(), Arc::clone(&leaders)),
             clock_of_partitions,
             fetch,
         );

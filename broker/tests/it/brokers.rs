@@ -415,7 +415,8 @@ fn parts(
         memory_bytes: 8 << 20,
     };
     let clock = Arc::clone(&ambient.clock);
-    let partitions = Partitions::new(log.clone(), topics.clone(), cluster.clone(), clock, fetch);
+    let reached = (cluster.clone(), membership.leaders());
+    let partitions = Partitions::new(log.clone(), topics.clone(), reached, clock, fetch);
     Parts {
         cluster,
         topics,

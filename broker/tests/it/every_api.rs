@@ -42,6 +42,9 @@ async fn every_advertised_version_is_answered() {
         AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest
         IncrementalAlterConfigsRequest ListPartitionReassignmentsRequest DescribeClusterRequest
         DeleteGroupsRequest OffsetDeleteRequest
+        DescribeAclsRequest CreateAclsRequest DeleteAclsRequest ElectLeadersRequest
+        AlterPartitionReassignmentsRequest ListConfigResourcesRequest
+        DescribeTopicPartitionsRequest
     }
     let advertised: BTreeSet<i16> = APIS.iter().map(|api| api.key as i16).collect();
     assert_eq!(

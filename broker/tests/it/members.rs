@@ -608,12 +608,16 @@ fn only_answers_that_cannot_become_untrue_go_out_without_a_lease() {
         "CreateTopics",
         "DeleteTopics",
         "InitProducerId",
+        "DescribeAcls",
+        "CreateAcls",
+        "DeleteAcls",
         "DescribeConfigs",
         "AlterConfigs",
         "DescribeLogDirs",
         "CreatePartitions",
         "IncrementalAlterConfigs",
         "ListPartitionReassignments",
+        "ListConfigResources",
     ];
     assert_eq!(names, expected);
 }

@@ -13,8 +13,8 @@ use streamhouse_protocol::record_batch::{RecordBatch, RecordBatchBuilder, Record
 use crate::bench::Client;
 use crate::metadata::name;
 
-/// The newest version of Produce and of Fetch that is served.
-pub(crate) const PRODUCE: i16 = 9;
+/// The newest version of Produce and of Fetch that names topics by name.
+pub(crate) const PRODUCE: i16 = 12;
 pub(crate) const FETCH: i16 = 12;
 
 /// What the clock of a bench says at first.

@@ -20,7 +20,8 @@ VERSIONS = {
     "InitProducerId": (0, 5), "OffsetForLeaderEpoch": (2, 4), "DescribeAcls": (1, 3), "CreateAcls": (1, 3),
     "DeleteAcls": (1, 3), "DescribeConfigs": (1, 4), "AlterConfigs": (0, 2), "DescribeLogDirs": (1, 4),
     "SaslAuthenticate": (0, 2), "CreatePartitions": (0, 3), "DeleteGroups": (0, 2), "IncrementalAlterConfigs": (0, 1),
-    "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeCluster": (0, 2),
+    "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeCluster": (0, 2), "ElectLeaders": (0, 2),
+    "AlterPartitionReassignments": (0, 1), "ListConfigResources": (0, 1), "DescribeTopicPartitions": (0, 0),
 }
 # Errors that only say "not yet".
 LATER = {5, 14, 15, 16}
@@ -160,6 +161,28 @@ def configs(kafka):
              "HostFilter": None, "Operation": 1, "PermissionType": 1}])
 
 
+def placement(kafka):
+    """What tools ask about leaders and replicas, of a broker that is alone."""
+    for v in each("ElectLeaders"):
+        kafka.call("ElectLeaders", v, "not-needed-and-refused", ElectionType=0, TimeoutMs=10000, TopicPartitions=[
+            {"Topic": "data", "Partitions": [0, 9]}, {"Topic": "missing", "Partitions": [0]}])
+        kafka.call("ElectLeaders", v, "all", ElectionType=0, TimeoutMs=10000, TopicPartitions=None)
+    for v in each("AlterPartitionReassignments"):
+        placed = [("data", 0, None), ("data", 1, [1]), ("data", 0, []), ("data", 0, [9]), ("data", 0, [1, 1]), ("missing", 0, [1])]
+        for place, (name, index, replicas) in enumerate(placed):
+            kafka.call("AlterPartitionReassignments", v, f"assigned-or-refused-{place}", TimeoutMs=10000, Topics=[
+                {"Name": name, "Partitions": [{"PartitionIndex": index, "Replicas": replicas}]}])
+    for v in each("ListConfigResources"):
+        kafka.call("ListConfigResources", v, "all", ResourceTypes=[])
+    kafka.call("ListConfigResources", 1, "brokers", ResourceTypes=[4, 8, 32])
+    kafka.call("ListConfigResources", 1, "unknown", ResourceTypes=[3])
+    named = [{"Name": name} for name in ("missing-topic", "data", "bad name")]
+    kafka.call("DescribeTopicPartitions", 0, "named", Topics=named, ResponsePartitionLimit=2000, Cursor=None)
+    kafka.call("DescribeTopicPartitions", 0, "page", Topics=[], ResponsePartitionLimit=3, Cursor=None)
+    kafka.call("DescribeTopicPartitions", 0, "next-page", Topics=[], ResponsePartitionLimit=3,
+               Cursor={"TopicName": "created-3", "PartitionIndex": 1})
+
+
 def records(kafka, data_id, leader_epoch):
     missing_id = type(data_id)(int=7)
     for v in each("InitProducerId"):
@@ -263,6 +286,7 @@ def hold(kafka):
     cluster(kafka)
     data_id, leader_epoch = topics(kafka)
     configs(kafka)
+    placement(kafka)
     records(kafka, data_id, leader_epoch)
     for turn in range(10):
         group(kafka, turn)

@@ -4,7 +4,9 @@ use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::CloseReason;
-use super::bench::{Bench, Client, ECHO, ORDERED, OTHER, PIPELINED, PRODUCE, prefixed, request};
+use super::bench::{
+    Bench, Client, ECHO, ORDERED, OTHER, PIPELINED, PRODUCE, WAIT, prefixed, request,
+};
 use crate::network::{Limits, RequestMemory};
 
 #[tokio::test]
