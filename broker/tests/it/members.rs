@@ -281,7 +281,8 @@ async fn a_zombie_acknowledges_nothing() {
     world.until(|| members[0].led().len() == 12).await;
     append(&world, &[&members[0]], *index, "mine").await;
     members[1].thaw();
-    let answer = client.answer::<streamhouse_protocol::messages::ProduceRequest>(9, sent);
+    let answer = client
+        .answer::<streamhouse_protocol::messages::ProduceRequest>(crate::records::PRODUCE, sent);
     let answer = world.turning(answer).await;
     assert_eq!(
         answer.responses[0].partition_responses[0].error_code,
