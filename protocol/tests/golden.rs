@@ -131,6 +131,10 @@ golden_apis! {
     ListPartitionReassignments ListPartitionReassignmentsRequest;
     OffsetDelete OffsetDeleteRequest;
     DescribeCluster DescribeClusterRequest;
+    ElectLeaders ElectLeadersRequest;
+    AlterPartitionReassignments AlterPartitionReassignmentsRequest;
+    ListConfigResources ListConfigResourcesRequest;
+    DescribeTopicPartitions DescribeTopicPartitionsRequest;
 }
 
 /// Requests that are to be understood, that is all but the one with a version that does not exist.
