@@ -77,6 +77,8 @@ def batches(records):
 
 def by_type_and_name(answer):
     """Resources that have names together with their types only, in an order that says nothing."""
+    if answer["config_resources"] is None:
+        return answer
     for resource in answer["config_resources"]:
         resource["name"] = f"{resource.get('resource_type', 16)} {resource.pop('resource_name')}"
     answer["config_resources"].sort(key=lambda resource: resource["name"])
