@@ -2,7 +2,7 @@
 //! falls back to Metadata.
 //!
 //! Kafka's rules we keep: an empty list means all topics; topics come in the order of their names, behind the cursor; an
-//! answer holds at most as many partitions as asked for and no more than [`PARTITIONS_PER_ANSWER_MAX`], and says where
+//! answer holds at most as many partitions as asked for and no more than 2,000, and says where
 //! the next page begins; what the asker may not describe is refused by name and left out of all topics; nothing is
 //! created. Where we differ: nowhere. A partition has one replica, its leader, and no list of eligible ones.
 
