@@ -10,6 +10,7 @@ mod configs;
 mod durability;
 mod every_api;
 mod fetch;
+mod forgetting;
 mod garbage;
 mod group_admin;
 mod groups;

@@ -1,4 +1,4 @@
-//! Brokers that divide the shards: takeover, handover, twins, freezing, zombies, leaving, a database that forgets.
+//! Brokers that divide the shards: takeover, handover, twins, freezing, zombies, leaving.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::records::{base_offsets, batch, fetched, produced};
 use crate::topics::create;
 
 /// How many partitions a topic has that lies on every shard.
-const PARTITIONS: i32 = 12;
+pub(crate) const PARTITIONS: i32 = 12;
 const NOT_LEADER: i16 = 6;
 const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 
-fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -50,7 +50,7 @@ async fn told_leaders(world: &World, client: &mut Client) -> BTreeMap<i32, (i32,
 }
 
 /// Brokers 1 to `count`, each with its share.
-async fn cluster(world: &mut World, count: i32) -> Vec<Member> {
+pub(crate) async fn cluster(world: &mut World, count: i32) -> Vec<Member> {
     let mut members = Vec::new();
     for number in 1..=count {
         members.push(world.start(number).await);
@@ -75,7 +75,12 @@ fn is_settled(member: &Member, members: &[Member], share: usize) -> bool {
 }
 
 /// Appends to a partition as a client does: looks for the leader, and again when it is another one. How long it took.
-async fn append(world: &World, members: &[&Member], index: i32, value: &str) -> Duration {
+pub(crate) async fn append(
+    world: &World,
+    members: &[&Member],
+    index: i32,
+    value: &str,
+) -> Duration {
     let mut took = Duration::ZERO;
     loop {
         for member in members {
@@ -97,7 +102,7 @@ async fn append(world: &World, members: &[&Member], index: i32, value: &str) -> 
 }
 
 /// How many records a partition holds, as its leader says.
-async fn records(world: &World, members: &[&Member], index: i32) -> usize {
+pub(crate) async fn records(world: &World, members: &[&Member], index: i32) -> usize {
     for member in members {
         let mut client = member.connect();
         let data = world.turning(fetched(&mut client, "t", index, 0)).await;
@@ -443,100 +448,6 @@ async fn a_broker_that_leaves_records_everything_and_others_take_over_at_once() 
     for index in 0..PARTITIONS {
         assert_eq!(records(&world, &[&members[0]], index).await, 1);
     }
-}
-
-#[tokio::test]
-async fn a_database_that_forgot_a_topic_stops_every_broker_that_saw_it() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let replica = world.store.copy();
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
-    world.store.fail_over(&replica);
-    world.pass(secs(3)).await;
-    for member in &members {
-        let reasons = member.membership.reasons();
-        assert!(reasons[0].contains("metadata_regression"), "{reasons:?}");
-        assert!(reasons[0].contains("revision"), "{reasons:?}");
-        assert_eq!(member.led(), BTreeSet::new());
-        assert_eq!(member.is_over(), None);
-        let mut client = member.connect();
-        let records = batch(&["lost"]);
-        let refused = produced(&mut client, "t", 0, &records);
-        let refused = world.turning(refused).await;
-        assert_eq!(
-            refused.error_code, NOT_LEADER,
-            "a code that producers try again"
-        );
-    }
-    let stopped = world.holders().await;
-    world.pass(secs(60)).await;
-    assert_eq!(
-        world.holders().await,
-        stopped,
-        "nobody goes on from what is left"
-    );
-}
-
-#[tokio::test]
-async fn a_database_that_forgot_manifests_stops_the_brokers_that_wrote_them() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
-    let replica = world.store.copy();
-    let all: Vec<&Member> = members.iter().collect();
-    for index in 0..PARTITIONS {
-        append(&world, &all, index, "acknowledged").await;
-    }
-    world.store.fail_over(&replica);
-    world.pass(secs(3)).await;
-    for member in &members {
-        let reasons = member.membership.reasons();
-        assert!(reasons[0].contains("manifests"), "{reasons:?}");
-        let mut client = member.connect();
-        let records = batch(&["on top"]);
-        let refused = produced(&mut client, "t", 0, &records);
-        assert_eq!(world.turning(refused).await.error_code, NOT_LEADER);
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_took_over_without_a_loss_changes_nothing() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
-    let all: Vec<&Member> = members.iter().collect();
-    append(&world, &all, 0, "before").await;
-    let before = world.holders().await;
-    let replica = world.store.copy();
-    world.store.fail_over(&replica);
-    world.pass(secs(10)).await;
-    assert_eq!(world.holders().await, before);
-    append(&world, &all, 0, "after").await;
-    assert_eq!(records(&world, &all, 0).await, 2);
-}
-
-#[tokio::test]
-async fn a_life_that_begins_after_a_loss_remembers_what_the_one_before_it_saw() {
-    let mut world = World::new().await;
-    let first = world.start(1).await;
-    world.until(|| first.led().len() == 12).await;
-    let replica = world.store.copy();
-    let mut client = first.connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
-    first.freeze();
-    let seen = first.membership.seen();
-    world.store.fail_over(&replica);
-    let second = world.try_start(1, seen).await.unwrap();
-    world.pass(secs(3)).await;
-    assert!(second.membership.reasons()[0].contains("metadata_regression"));
-    assert_eq!(second.led(), BTreeSet::new());
 }
 
 #[tokio::test]
