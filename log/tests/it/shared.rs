@@ -1,5 +1,6 @@
 //! `shared` durability: nothing is acknowledged before its object is stored and its manifest is committed, whoever dies.
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -7,7 +8,7 @@ use streamhouse_log::append::AppendError;
 use streamhouse_log::read::ReadError;
 use streamhouse_metadata::store::*;
 use streamhouse_protocol::ids::LeaderEpoch;
-use streamhouse_runtime::Clock;
+use streamhouse_runtime::{Clock, Tasks};
 use streamhouse_storage::objects::Fault;
 
 use crate::doubtful::Doubt;
@@ -404,4 +405,36 @@ async fn a_flush_waits_for_who_is_about_to_come_and_not_longer_than_the_interval
     shared.pass(shared.settings.flush_interval + early).await;
     second.acknowledged().now_or_never().unwrap().unwrap();
     drop(dawdler);
+}
+
+/// Whoever stages has the shard and asks for the pace of flushes; a flush that asked in the other order stopped the broker.
+#[test]
+fn staging_and_flushing_at_once_never_wait_for_each_other() {
+    const STAGERS: i32 = 2;
+    const BATCHES: usize = 3000;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let broker = runtime.block_on(async {
+        let mut shared = Shared::new().await;
+        shared.settings.flush_bytes = 1;
+        Arc::new(shared.leader().await)
+    });
+    let (done, ended) = mpsc::sync_channel(2);
+    let tasks = Tasks::new();
+    for partition in 0..STAGERS {
+        let (broker, done) = (Arc::clone(&broker), done.clone());
+        let stage = move || {
+            for _ in 0..BATCHES {
+                drop(broker.stage(partition, &batch(&["a"])).unwrap());
+            }
+            done.send(()).unwrap();
+        };
+        drop(tasks.thread("stager", stage).unwrap());
+    }
+    let is_over = (0..STAGERS).all(|_| ended.recv_timeout(Duration::from_secs(60)).is_ok());
+    // Who waits for ever would hold up the end of the runtime, too.
+    runtime.shutdown_background();
+    assert!(is_over, "they wait for each other");
 }
