@@ -113,6 +113,8 @@ impl Tasks {
             name,
             tasks: self.clone(),
         };
+        // On the heap: a block that takes a future and awaits it holds it twice, and there are ten thousand connections.
+        let future = Box::pin(future);
         let task = async move {
             let _guard = guard;
             future.await;
