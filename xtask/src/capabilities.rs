@@ -51,7 +51,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "PostgreSQL (13 or later)",
-        used_by: "metadata: the laws and faults of PostgreSQL; broker/tests/docker: the compose file",
+        used_by: "metadata: the laws and faults of PostgreSQL; broker/tests/cluster: three brokers; broker/tests/docker: the compose file",
         remedy: "apt-get install postgresql",
         probe: || run::exists("sh", &["-c", FIND_POSTGRES]),
     },
