@@ -87,7 +87,7 @@ pub enum JoinError {
     /// The broker was not registered.
     #[error("this broker cannot be registered in the metadata database: {0}")]
     Register(RegisterError),
-    /// It was registered, and its first heartbeat did not come through.
+    /// It was registered, and no heartbeat came through for as long as a lease lasts.
     #[error("this broker has no lease: {0}")]
     Heartbeat(#[from] HeartbeatError),
 }
@@ -251,7 +251,7 @@ impl Membership {
             }),
         });
         life.register().await?;
-        life.beat_once().await?;
+        life.first_beat().await?;
         let tasks = &life.ambient.tasks;
         tasks.spawn("heartbeat", Arc::clone(&life).keep_alive());
         tracing::info!(

@@ -54,6 +54,23 @@ impl Life {
         }
     }
 
+    /// The first heartbeat: a broker that has started may wait for its lease. A database that does not answer at this moment is
+    /// asked again, for as long as a lease lasts.
+    pub(super) async fn first_beat(&self) -> Result<(), HeartbeatError> {
+        let clock = &*self.ambient.clock;
+        let until = clock.monotonic() + self.settings.lease;
+        loop {
+            match self.beat_once().await {
+                Err(HeartbeatError::Store(error)) if clock.monotonic() < until => {
+                    tracing::warn!(%error, "the first heartbeat failed; it is tried again");
+                    let pause = self.settings.heartbeat_interval.min(RETRY_PAUSE_MAX);
+                    clock.sleep(pause).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Renews the lease until the life ends.
     pub(super) async fn keep_alive(self: Arc<Self>) {
         let mut failing_since: Option<Monotonic> = None;
