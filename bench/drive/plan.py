@@ -55,10 +55,10 @@ def parser(kind, text):
     return parser
 
 
-def built(manifest, name):
+def built(manifest, name, *arguments):
     """Builds a program and gives its path."""
     target = os.environ.get("CARGO_TARGET_DIR") or cache() / "release"
-    command = ["cargo", "build", "--release", "--manifest-path", str(manifest), "--target-dir", str(target)]
+    command = ["cargo", "build", "--release", "--manifest-path", str(manifest), "--target-dir", str(target), *arguments]
     subprocess.run(command, check=True)
     return str(pathlib.Path(target) / "release" / name)
 

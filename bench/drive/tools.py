@@ -155,9 +155,12 @@ class Around:
         return time.monotonic(), machine.busy_seconds(), ours
 
 
-def run(command):
-    """Standard output of a command that must end well."""
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def run(command, seconds=None):
+    """Standard output of a command that must end well, and within so many seconds."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command[:3])} ... did not end within {seconds} s") from None
     if done.returncode != 0:
         raise Failed(f"{' '.join(command[:3])} ... ended with {done.returncode}:\n{done.stderr[-2000:]}{done.stdout[-2000:]}")
     return done.stdout

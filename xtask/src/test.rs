@@ -85,6 +85,7 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
         let arguments = [&package[..], &["--", "--nocapture"]].concat();
         run::check(root, "cargo", &arguments)
     })?;
+    figures(root, shares)?;
     simulation(root, shares)?;
     shares.part("tests: real clients", || {
         run::check(
@@ -100,6 +101,18 @@ fn steps(root: &Path, shares: &mut Shares) -> Result<()> {
             &["doc", "--workspace", "--no-deps", "--locked", "--quiet"],
             &[("RUSTDOCFLAGS", "-D warnings")],
         )
+    })
+}
+
+/// What bench/ makes figures of, where Python is.
+fn figures(root: &Path, shares: &mut Shares) -> Result<()> {
+    if !run::exists("python3", &["--version"]) {
+        return Ok(());
+    }
+    shares.part("tests: figures", || {
+        let arguments = ["-m", "unittest", "discover", "bench"];
+        let environment = [("PYTHONDONTWRITEBYTECODE", "1")];
+        run::check_with(root, "python3", &arguments, &environment)
     })
 }
 
