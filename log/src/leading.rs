@@ -21,6 +21,7 @@ use crate::flush::pace::{Backlog, Pace};
 use crate::flush::shared::{SharedFlush, SharedSettings};
 use crate::garbage::Abandoned;
 use crate::journal::{Journal, Staging};
+use crate::recovery::lives::Lives;
 use crate::recovery::{RecoverError, load_shard, lost_suffix};
 use crate::shard::unrecorded::FlushWindow;
 use crate::shard::{Inner, Shard, Standing};
@@ -119,6 +120,7 @@ impl Log {
             object_sizes: Mutex::new(HashMap::new()),
             abandoned: Abandoned::default(),
             orphans_due: Notify::new(),
+            lives: Lives::default(),
         };
         let log = Self {
             core: Arc::new(core),
@@ -147,12 +149,15 @@ impl Log {
         if shard.lock().is_led_under(row.epoch, self.incarnation) {
             return Ok(());
         }
+        self.lives.mark(self.objects(), self.incarnation).await?;
         let topics = self.store().topics().await?;
         let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
         let loaded = load_shard(self.store(), self.objects(), row).await;
         let mut granted = match loaded {
             Ok(loaded) => {
-                let lost = lost_suffix::find(self.store(), self.objects(), row).await?;
+                let lost_lives = self.lives.lost(self.store(), self.objects()).await?;
+                let (store, objects) = (self.store(), self.objects());
+                let lost = lost_suffix::find(store, objects, row, lost_lives).await?;
                 Inner {
                     stopped: lost.map(|lost| format!("{REGRESSION}: {lost}")),
                     flushing: loaded.flushing,
@@ -345,7 +350,7 @@ impl Log {
     /// Gives back the room of what is staged, and tells those who wait.
     fn let_go(&self, inner: &mut Inner) {
         if let Some(flush) = &self.shared {
-            flush.dropped(inner.waiting_behind(inner.in_flush));
+            flush.unqueued(std::mem::take(&mut inner.queued));
         }
         for pending in inner.pending.drain(..) {
             if let Some(staging) = self.journal.staging() {
@@ -376,11 +381,10 @@ impl Inner {
             && self.incarnation == incarnation
     }
 
-    /// What waits behind the first `entries`.
-    pub(crate) fn waiting_behind(&self, entries: usize) -> Backlog {
-        let behind = self.pending.iter().skip(entries);
+    /// All that is pending.
+    pub(crate) fn waiting(&self) -> Backlog {
         let mut waiting = Backlog::default();
-        for pending in behind {
+        for pending in &self.pending {
             waiting.add(Backlog {
                 entries: 1,
                 bytes: pending.bytes(),

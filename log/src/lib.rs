@@ -50,6 +50,7 @@ use journal::Journal;
 use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
+use recovery::lives::Lives;
 use shard::unrecorded::FlushWindow;
 use shard::{Shard, Standing};
 use streamhouse_runtime::planted;
@@ -144,6 +145,8 @@ pub struct Core {
     abandoned: Abandoned,
     /// Told when a shard was taken that somebody may have led before.
     orphans_due: Notify,
+    /// What the object store says of the lives of brokers.
+    lives: Lives,
 }
 
 /// The shards that have something staged: one bit each.

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::garbage::Abandoned;
 use crate::journal::Journal;
+use crate::recovery::lives::Lives;
 use crate::recovery::loss::{AcceptedLoss, Loss};
 use crate::recovery::older_database::{Seen, check_note};
 use crate::recovery::{KnownTopics, RecoverError, Recovered, Recovery};
@@ -208,6 +209,7 @@ impl Log {
             object_sizes: Mutex::new(HashMap::new()),
             abandoned: Abandoned::default(),
             orphans_due: Notify::new(),
+            lives: Lives::default(),
         };
         let log = Self {
             core: Arc::new(core),

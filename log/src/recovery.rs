@@ -12,6 +12,7 @@
 
 pub(crate) mod aside;
 mod error;
+pub(crate) mod lives;
 pub mod loss;
 pub(crate) mod lost_suffix;
 pub mod older_database;

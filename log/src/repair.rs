@@ -24,6 +24,7 @@ use streamhouse_storage::objects::{ListError, ObjectKind, Objects};
 use crate::format::bytes::FormatError;
 use crate::format::manifest::{FlushId, Manifest};
 use crate::read::gather::object_id;
+use crate::recovery::lives::unmark_dead;
 use crate::recovery::lost_suffix::{FoundFlush, flushes_in, may_lack};
 use crate::recovery::{RecoverError, load_shard};
 use crate::state::recorded::{RecordError, Recorded};
@@ -152,6 +153,8 @@ pub async fn repair(parts: &RepairParts) -> Result<Repaired, RepairError> {
             prove(parts, repairing).await?;
         }
     }
+    // Nothing of them can be missing any more.
+    unmark_dead(&*parts.store, &parts.objects).await?;
     Ok(repaired)
 }
 

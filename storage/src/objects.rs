@@ -26,6 +26,7 @@ mod fault;
 mod folder;
 mod guard;
 mod key;
+mod lives;
 mod open;
 mod probe;
 mod race;
@@ -56,6 +57,7 @@ pub use self::error::{
 pub use self::fault::{Fault, FaultStore, Faults};
 pub use self::guard::{ObjectCounts, StoreHealth};
 pub use self::key::{KEY_SHARDS, ObjectId, ObjectKey, ObjectKind, ParseKeyError};
+pub use self::lives::MarkedLife;
 pub use self::open::OpenObjectsError;
 pub use self::probe::ProbeError;
 pub use self::race::RaceError;

@@ -21,6 +21,7 @@ use streamhouse_storage::objects::{ListError, ListedObject, ObjectKind};
 
 use crate::Log;
 use crate::recovery::RecoverError;
+use crate::recovery::lives::unmark_old;
 use crate::recovery::lost_suffix::{flushes_in, listed_id, may_lack, objects_of};
 
 /// Lives before the leader's own that a sweep looks at: as many may end before their sweep did.
@@ -101,6 +102,12 @@ impl Log {
                 given_up += self.sweep_life(life).await?;
                 swept.insert(life);
             }
+        }
+        if self.shared.is_some() {
+            let grace_ms =
+                i64::try_from(self.settings.object_grace.as_millis()).unwrap_or(i64::MAX);
+            let before_ms = self.wall_ms().saturating_sub(grace_ms);
+            unmark_old(self.store(), self.objects(), self.incarnation, before_ms).await?;
         }
         Ok(given_up)
     }

@@ -2,7 +2,9 @@
 
 use streamhouse_metadata::store::StoreError;
 use streamhouse_storage::l0::IndexError;
-use streamhouse_storage::objects::{BlamesObject, GetError, ListError};
+use streamhouse_storage::objects::{
+    BlamesObject, GetError, ListError, StoreError as ObjectStoreError,
+};
 use streamhouse_storage::wal::WalLoss;
 
 use super::older_database::OlderDatabase;
@@ -63,6 +65,12 @@ pub enum RecoverError {
     NotListed {
         /// What the store said.
         source: ListError,
+    },
+    /// The mark of a life cannot be left in the object store, or not be taken away. Nothing was served; try again.
+    #[error("the mark of this broker cannot be kept in the object store: {source}")]
+    NotMarked {
+        /// What the store said.
+        source: ObjectStoreError,
     },
     /// A checkpoint is missing or damaged, twice in a row.
     #[error("the checkpoint of shard {shard} cannot be read: {reason}")]
@@ -153,6 +161,7 @@ impl BlamesObject for RecoverError {
             | Self::LedElsewhere(_)
             | Self::NotProbed { .. }
             | Self::NotListed { .. }
+            | Self::NotMarked { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }
             | Self::OlderDatabase(_)
@@ -174,6 +183,7 @@ impl RecoverError {
             | Self::LedElsewhere(_)
             | Self::NotProbed { .. }
             | Self::NotListed { .. }
+            | Self::NotMarked { .. }
             | Self::CheckpointUnavailable { .. }
             | Self::WalRecord { .. }
             | Self::StrayRecord { .. }

@@ -53,7 +53,8 @@ pub(crate) fn may_lack(row: &ShardRow, grants: &[GrantRow], timeline: u32) -> bo
     earlier.any(|grant| grant.epoch < first_here.epoch) && first_here.at_lsn == row.next_lsn
 }
 
-/// A flush of the shard that the database lacks, in words; none if there is none, or the shard is proven.
+/// A flush of the shard that the database lacks, in words; none if there is none. Of a shard that is proven only `lost` are
+/// looked at, the lives that the database does not know.
 ///
 /// # Errors
 /// If a store did not answer.
@@ -61,12 +62,14 @@ pub(crate) async fn find(
     store: &dyn MetadataStore,
     objects: &Objects,
     row: &ShardRow,
+    lost: BTreeSet<Incarnation>,
 ) -> Result<Option<String>, RecoverError> {
     let grants = store.grants(row.shard).await?;
-    if !may_lack(row, &grants, store.timeline()) {
-        return Ok(None);
+    let mut suspects = lost;
+    if may_lack(row, &grants, store.timeline()) {
+        suspects.extend(lives(store).await?);
     }
-    for life in lives(store).await? {
+    for life in suspects {
         // Listed first: what is committed meanwhile has a row.
         let listed: Vec<ListedObject> = objects
             .list(Some(life.0))

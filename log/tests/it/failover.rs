@@ -214,6 +214,56 @@ async fn a_leader_whose_grant_is_of_the_lost_server_looks_for_what_was_lost() {
 }
 
 #[tokio::test]
+async fn a_life_that_was_lost_with_all_that_it_did_is_found_by_its_mark() {
+    let shared = Shared::new().await;
+    let first = shared.leader().await;
+    shared.append(&first, 0, &batch(&["kept"])).await;
+    let replica = shared.store.inner.copy();
+    drop(first);
+    // It registers, leads, writes and dies; the replica knows nothing of it.
+    let second = shared.leader().await;
+    shared.append(&second, 0, &batch(&["lost"])).await;
+    let lost = second.incarnation;
+    drop(second);
+    shared.store.inner.fail_over(&replica);
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.stopped_shards().len(), 1);
+    assert!(heir.stage(0, &batch(&["on top"])).is_err());
+    shared.append(&heir, 1, &batch(&["fine"])).await;
+    // Nor is what it left taken for garbage.
+    assert_eq!(heir.log.sweep_orphans().await.unwrap(), 0);
+    drop(heir);
+    assert_eq!(repair(&shared).await.records, 1);
+    let marked = shared.objects().marked_lives().await.unwrap();
+    assert!(marked.iter().all(|life| life.incarnation != lost.0));
+    let heir = shared.leader().await;
+    assert_eq!(heir.log.stopped_shards(), Vec::new());
+    assert_eq!(values(&heir.log, 0, 0).await, numbered(&["kept", "lost"]));
+}
+
+#[tokio::test]
+async fn a_mark_goes_when_its_life_is_over_for_longer_than_the_grace() {
+    let shared = Shared::new().await;
+    let first = shared.leader().await;
+    shared.append(&first, 0, &batch(&["kept"])).await;
+    let over = first.incarnation;
+    drop(first);
+    let second = shared.leader().await;
+    let marked = async || -> Vec<u128> {
+        let marked = shared.objects().marked_lives().await.unwrap();
+        marked.iter().map(|life| life.incarnation).collect()
+    };
+    second.log.sweep_orphans().await.unwrap();
+    assert!(marked().await.contains(&over.0));
+    // The store's clock is the machine's, ours stands near 1970.
+    shared
+        .clock
+        .advance(Duration::from_secs(200 * 366 * 24 * 3600));
+    second.log.sweep_orphans().await.unwrap();
+    assert_eq!(marked().await, [second.incarnation.0]);
+}
+
+#[tokio::test]
 async fn commits_that_a_flush_missed_first_count_as_lost() {
     let shared = Shared::new().await;
     let broker = shared.leader().await;
