@@ -16,7 +16,7 @@ section! {
 
         /// The longest that a record waits for others before a flush begins. Shorter answers producers sooner and costs
         /// more requests to the object store.
-        flush_interval: Duration = Duration::from_millis(250),
+        flush_interval: Duration = Duration::from_millis(150),
             min Duration::from_millis(1), max Duration::from_secs(60), since "0.1";
 
         /// Bytes that may be staged and not yet stored. Above it producers wait, and are told to try again in the end.
@@ -32,6 +32,10 @@ section! {
 
         /// How many of these may come at once after a time with fewer.
         early_uploads_burst: u32 = 20, min 0, max 10_000, since "0.1";
+
+        /// Staged bytes that pay for one early flush more. Producers that keep few bytes on their way, as Kafka's do at
+        /// their defaults, send the next ones when they are answered.
+        early_upload_bytes: ByteSize = ByteSize::kib(256), min ByteSize::kib(16), max ByteSize::gib(1), since "0.1";
 
         /// How many of a hundred uploads may be made a second time, because the first takes much longer than uploads
         /// usually do. The first that arrives counts. 0 waits for each upload, however long it takes.

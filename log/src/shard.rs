@@ -24,6 +24,7 @@ use streamhouse_protocol::ids::{LeaderEpoch, Timestamp, TopicId, TopicPartition}
 use streamhouse_storage::wal::{AppendClass, WalLocation, WalPosition};
 use tokio::sync::Notify;
 
+use crate::flush::pace::Backlog;
 use crate::format::manifest::Manifest;
 use crate::state::ShardState;
 use crate::state::recorded::Recorded;
@@ -75,6 +76,8 @@ pub(crate) struct Inner {
     /// Whether a flush that took entries of the shard has not ended yet: another one takes none meanwhile, also when they are
     /// recorded already, since the end of a flush says what waits behind it.
     pub(crate) is_flushing: bool,
+    /// What of `pending` waits for a flush to begin, as it is counted for the pace: nothing while the shard is in one.
+    pub(crate) queued: Backlog,
     /// How many wait for the mere write of what is pending (acks=1).
     pub(crate) wait_for_write: usize,
     /// Topics whose partitions were dropped here: nothing is staged for them any more.
@@ -172,6 +175,7 @@ impl Inner {
             pending: VecDeque::new(),
             in_flush: 0,
             is_flushing: false,
+            queued: Backlog::default(),
             wait_for_write: 0,
             dropped: BTreeSet::new(),
             stopped: None,

@@ -113,6 +113,7 @@ fn shared_parts(
             uploads: usize::from(shared.uploads),
             early_uploads_per_second: f64::from(shared.early_uploads_per_second),
             early_uploads_burst: f64::from(shared.early_uploads_burst),
+            early_upload_bytes: shared.early_upload_bytes.bytes(),
             hedged_share: f64::from(shared.hedged_percent) / 100.0,
         },
     }

@@ -162,6 +162,7 @@ impl Log {
         let staged = inner.push_pending(staged, acks);
         if let Some(flush) = self.shared.as_ref().filter(|_| !inner.is_flushing) {
             let more = Backlog { entries: 1, bytes };
+            inner.queued.add(more);
             flush.staged(more, self.ambient.clock.monotonic());
         }
         staged

@@ -52,11 +52,6 @@ impl ShardPart {
         partitions.map(|(_, taken)| taken.wal_records()).sum()
     }
 
-    /// Bytes of its batches.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.partitions.iter().map(|(_, taken)| taken.bytes()).sum()
-    }
-
     pub(crate) fn has_batches(&self) -> bool {
         self.partitions.iter().any(|(_, taken)| taken.batches > 0)
     }

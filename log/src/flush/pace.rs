@@ -52,6 +52,7 @@ pub(crate) struct Pace {
     settings: SharedSettings,
     flush_bytes: u64,
     interval: Duration,
+    /// The sum of what every shard has queued (`Inner::queued`); both change under the shard's lock.
     waiting: Backlog,
     /// When the first of what waits was staged.
     since: Option<Monotonic>,
@@ -96,15 +97,15 @@ impl Pace {
     /// More waits. True says that this may change what is to be done next, whoever else is about to come.
     pub(crate) fn staged(&mut self, more: Backlog, now: Monotonic) -> bool {
         let was_due = self.waiting.bytes >= self.flush_bytes;
-        self.waiting.add(more);
+        self.queue(more);
         self.last_staged = now;
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
         is_first || (!was_due && self.waiting.bytes >= self.flush_bytes)
     }
 
-    /// What waited is gone.
-    pub(crate) fn dropped(&mut self, gone: Backlog) {
+    /// What a shard had queued waits no more: a flush takes it, or nobody ever will.
+    pub(crate) fn unqueued(&mut self, gone: Backlog) {
         self.waiting.remove(gone);
         if self.waiting.entries == 0 {
             self.since = None;
@@ -142,21 +143,20 @@ impl Pace {
         }
     }
 
-    /// A flush begins with what it took; nothing taken says that nothing that waited can be flushed any more.
-    pub(crate) fn begun(&mut self, taken: Backlog, first_shard: usize, now: Monotonic) {
+    /// A flush begins with what it took.
+    pub(crate) fn begun(&mut self, first_shard: usize, now: Monotonic) {
         self.first_shard = first_shard;
-        if taken.entries == 0 {
-            self.waiting = Backlog::default();
-            self.since = None;
-            return;
-        }
         self.refill(now);
         self.tokens = (self.tokens - 1.0).max(0.0);
         self.running += 1;
-        self.dropped(taken);
         if self.since.is_some() {
             self.since = Some(now);
         }
+    }
+
+    /// A flush succeeded.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
     }
 
     /// A flush failed; says how many did in a row.
@@ -165,30 +165,38 @@ impl Pace {
         self.failures
     }
 
-    /// A flush that began at `begun` ended, and `waiting` waits in its shards. After a failure nothing begins before
-    /// `retry_after`.
-    pub(crate) fn ended(
-        &mut self,
-        waiting: Backlog,
-        begun: Monotonic,
-        retry_after: Option<Monotonic>,
-    ) {
+    /// Nothing begins before `at`.
+    pub(crate) fn pause(&mut self, at: Monotonic) {
+        self.not_before = self.not_before.max(at);
+    }
+
+    /// A flush ended, and its shards have left it.
+    pub(crate) fn ended(&mut self) {
         self.running = self.running.saturating_sub(1);
-        match retry_after {
-            Some(at) => self.not_before = self.not_before.max(at),
-            None => self.failures = 0,
-        }
+    }
+
+    /// A shard leaves a flush that began at `begun`, and `waiting` waits in it.
+    pub(crate) fn left(&mut self, waiting: Backlog, begun: Monotonic) {
         if waiting.entries > 0 {
-            self.waiting.add(waiting);
+            self.queue(waiting);
             // It came while the flush ran, and nobody noted when.
             self.since = Some(self.since.map_or(begun, |since| since.min(begun)));
         }
     }
 
+    fn queue(&mut self, more: Backlog) {
+        self.waiting.add(more);
+        let flushes = more.bytes as f64 / self.settings.early_upload_bytes.max(1) as f64;
+        self.earn(flushes);
+    }
+
     fn refill(&mut self, now: Monotonic) {
-        let earned = (now - self.paid_at).as_secs_f64() * self.settings.early_uploads_per_second;
-        self.tokens = (self.tokens + earned).min(self.settings.early_uploads_burst);
+        self.earn((now - self.paid_at).as_secs_f64() * self.settings.early_uploads_per_second);
         self.paid_at = now;
+    }
+
+    fn earn(&mut self, flushes: f64) {
+        self.tokens = (self.tokens + flushes).min(self.settings.early_uploads_burst);
     }
 }
 

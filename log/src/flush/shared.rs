@@ -3,7 +3,7 @@
 //! A producer waits for its flush, and every object costs money: a flush begins when enough bytes are staged, when the
 //! first of them has waited for the interval, or earlier when nothing more is about to come: whoever could send waits for
 //! an answer. Early flushes are paid from a small budget of uploads per second, so that a trickle of records costs no more
-//! than the interval would.
+//! than the interval would, and from the bytes that are staged: a flush that is large enough is worth its request.
 //!
 //! Flushes run side by side, each of other shards (`staged.rs`). One that fails is followed by another one that takes
 //! the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and offsets
@@ -38,18 +38,21 @@ pub struct SharedSettings {
     pub early_uploads_per_second: f64,
     /// How many of these may come at once.
     pub early_uploads_burst: f64,
+    /// Staged bytes that pay for one more of them.
+    pub early_upload_bytes: u64,
     /// The part of all uploads that may be made twice because they are slow, 0 to 1.
     pub hedged_share: f64,
 }
 
 impl Default for SharedSettings {
-    /// Two uploads side by side, four a second, twenty at once; 64 MiB; one of twenty twice.
+    /// Two uploads side by side, four a second and one for 256 KiB, twenty at once; 64 MiB; one of twenty twice.
     fn default() -> Self {
         Self {
             staging_bytes: 64 << 20,
             uploads: 2,
             early_uploads_per_second: 4.0,
             early_uploads_burst: 20.0,
+            early_upload_bytes: 256 << 10,
             hedged_share: 0.05,
         }
     }
@@ -124,9 +127,11 @@ impl SharedFlush {
         }
     }
 
-    /// What was staged will not be flushed: its shard is led no more.
-    pub(crate) fn dropped(&self, gone: Backlog) {
-        self.pace.lock().dropped(gone);
+    /// What a shard had queued waits no more. Its lock is held.
+    pub(crate) fn unqueued(&self, gone: Backlog) {
+        if gone.entries > 0 {
+            self.pace.lock().unqueued(gone);
+        }
     }
 }
 
@@ -206,14 +211,9 @@ impl Log {
             let pace = flush.pace.lock();
             (pace.first_shard(), pace.bytes_max())
         };
-        let (parts, next) = self.collect_staged(first, bytes_max);
-        let mut taken = Backlog::default();
-        for part in &parts {
-            taken.entries += part.wal_records();
-            taken.bytes += part.bytes();
-        }
-        flush.pace.lock().begun(taken, next, now);
+        let (parts, next) = self.collect_staged(flush, first, bytes_max);
         if !parts.is_empty() {
+            flush.pace.lock().begun(next, now);
             let tasks = &self.ambient.tasks;
             tasks.spawn("shared-flush", self.clone().run_flush(parts, now));
         }
@@ -230,20 +230,19 @@ impl Log {
                 incarnation: part.incarnation,
             })
             .collect();
-        let outcome = self.flush_shared(flush, &parts).await;
-        let mut waiting = Backlog::default();
-        for tenure in tenures {
-            waiting.add(self.leave_flush(tenure));
-        }
-        let retry_after = match outcome {
-            Ok(()) => None,
+        match self.flush_shared(flush, &parts).await {
+            Ok(()) => flush.pace.lock().succeeded(),
             Err(error) => {
                 tracing::warn!(%error, "a flush failed; what it took is tried again");
                 let failures = flush.pace.lock().failed();
-                Some(self.ambient.clock.monotonic() + self.retry_pause(failures))
+                let retry = self.ambient.clock.monotonic() + self.retry_pause(failures);
+                flush.pace.lock().pause(retry);
             }
-        };
-        flush.pace.lock().ended(waiting, begun, retry_after);
+        }
+        for tenure in tenures {
+            self.leave_flush(flush, tenure, begun);
+        }
+        flush.pace.lock().ended();
         flush.due.notify_one();
         flush.settled.notify_waiters();
         flush.checkpoint_due.notify_one();
@@ -258,15 +257,16 @@ impl Log {
         self.commit_shared(sealed).await
     }
 
-    /// What waits in a shard behind a flush that has ended: all of it if the flush did not happen.
-    fn leave_flush(&self, tenure: Tenure) -> Backlog {
+    /// What waits in a shard behind a flush that has ended is queued: all of it if the flush did not happen.
+    fn leave_flush(&self, flush: &SharedFlush, tenure: Tenure, begun: Monotonic) {
         let mut inner = self.shard_of(tenure.shard).lock();
         if !inner.is_led_under(tenure.epoch, tenure.incarnation) {
-            return Backlog::default();
+            return;
         }
         inner.in_flush = 0;
         inner.is_flushing = false;
-        inner.waiting_behind(0)
+        inner.queued = inner.waiting();
+        flush.pace.lock().left(inner.queued, begun);
     }
 
     /// Takes checkpoints as they become due. Ends at shutdown.

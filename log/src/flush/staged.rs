@@ -11,6 +11,7 @@ use streamhouse_protocol::ids::{Timestamp, TopicPartition};
 use streamhouse_storage::wal::WalPosition;
 
 use super::collect::ShardPart;
+use super::shared::SharedFlush;
 use crate::Log;
 use crate::append::stored::StoredBatch;
 use crate::shard::unrecorded::{Taken, Unrecorded};
@@ -26,23 +27,38 @@ struct Joining {
 impl Log {
     /// What is staged in shards that are in no flush, beginning at shard `first`, until `bytes_max` bytes of batches are
     /// taken. Says with which shard the next flush should begin, so that none waits for ever.
-    pub(crate) fn collect_staged(&self, first: usize, bytes_max: u64) -> (Vec<ShardPart>, usize) {
+    pub(crate) fn collect_staged(
+        &self,
+        flush: &SharedFlush,
+        first: usize,
+        bytes_max: u64,
+    ) -> (Vec<ShardPart>, usize) {
         let shards = self.shards();
         let mut parts = Vec::new();
         let mut left = bytes_max;
         for turn in 0..shards.len() {
             let index = (first + turn) % shards.len();
             if left == 0 {
-                return (parts, index);
+                return (in_order(parts), index);
             }
             let shard = &shards[index];
-            if let Some((part, bytes)) = shard.lock().collect_staged(shard.id, left) {
+            let mut inner = shard.lock();
+            let collected = inner.collect_staged(shard.id, left);
+            // Taken, or of a shard that stopped: it is flushed now or never.
+            flush.unqueued(std::mem::take(&mut inner.queued));
+            if let Some((part, bytes)) = collected {
                 parts.push(part);
                 left = left.saturating_sub(bytes);
             }
         }
-        (parts, first)
+        (in_order(parts), first)
     }
+}
+
+/// The sections of an object are in the order of their shards, wherever the flush began.
+fn in_order(mut parts: Vec<ShardPart>) -> Vec<ShardPart> {
+    parts.sort_unstable_by_key(|part| part.shard);
+    parts
 }
 
 impl Inner {

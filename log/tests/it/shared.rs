@@ -12,7 +12,7 @@ use streamhouse_runtime::{Clock, Tasks};
 use streamhouse_storage::objects::Fault;
 
 use crate::doubtful::Doubt;
-use crate::shared_world::Shared;
+use crate::shared_world::{Broker, Shared};
 use crate::world::{address, batch, numbered, sequenced, values};
 
 #[tokio::test]
@@ -407,11 +407,64 @@ async fn a_flush_waits_for_who_is_about_to_come_and_not_longer_than_the_interval
     drop(dawdler);
 }
 
+/// More than a flush takes: the next one begins with the shard where it ended, and goes on with the first ones.
+#[tokio::test]
+async fn flushes_begin_with_any_shard_and_their_objects_can_be_written() {
+    let one = batch(&["a"]);
+    for quarters in 1..24 {
+        let mut shared = Shared::new().await;
+        shared.settings.flush_bytes = one.len() as u64 * quarters / 4;
+        let broker = shared.leader().await;
+        let mut staged = Vec::new();
+        for turn in 0..60 {
+            let partition = turn * turn % 11;
+            staged.push(broker.stage(partition, &one).unwrap());
+        }
+        shared.pass(Duration::from_secs(3)).await;
+        for staged in staged {
+            let appended = staged.acknowledged().now_or_never();
+            appended.expect("it is flushed").unwrap();
+        }
+    }
+}
+
 /// Whoever stages has the shard and asks for the pace of flushes; a flush that asked in the other order stopped the broker.
 #[test]
 fn staging_and_flushing_at_once_never_wait_for_each_other() {
-    const STAGERS: i32 = 2;
     const BATCHES: usize = 3000;
+    let stage = |broker: &Broker, partition| {
+        for _ in 0..BATCHES {
+            drop(broker.stage(partition, &batch(&["a"])).unwrap());
+        }
+    };
+    assert!(all_end(2, stage), "they wait for each other");
+}
+
+/// Producers that send nothing more before they are answered: a flush that forgets what came while another one ended stops
+/// them all, and no time passes here that would begin one.
+#[test]
+fn what_comes_while_flushes_begin_and_end_is_flushed_without_anything_more_to_come() {
+    const ROUNDS: usize = 400;
+    const AT_ONCE: usize = 8;
+    let produce = |broker: &Broker, producer: i32| {
+        let waiting = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for round in 0..ROUNDS {
+            let partition = producer + i32::try_from(round % 3).unwrap();
+            let staged: Vec<_> = (0..AT_ONCE)
+                .map(|_| broker.stage(partition, &batch(&["a"])).unwrap())
+                .collect();
+            for staged in staged {
+                waiting.block_on(staged.acknowledged()).unwrap();
+            }
+        }
+    };
+    assert!(all_end(4, produce), "records are staged and never flushed");
+}
+
+/// Whether threads of their own come to the end of `work`, beside a broker that flushes whatever is there.
+fn all_end(threads: i32, work: fn(&Broker, i32)) -> bool {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()
@@ -421,20 +474,19 @@ fn staging_and_flushing_at_once_never_wait_for_each_other() {
         shared.settings.flush_bytes = 1;
         Arc::new(shared.leader().await)
     });
-    let (done, ended) = mpsc::sync_channel(2);
+    let (done, ended) = mpsc::sync_channel(4);
     let tasks = Tasks::new();
-    for partition in 0..STAGERS {
+    for thread in 0..threads {
         let (broker, done) = (Arc::clone(&broker), done.clone());
-        let stage = move || {
-            for _ in 0..BATCHES {
-                drop(broker.stage(partition, &batch(&["a"])).unwrap());
-            }
-            done.send(()).unwrap();
+        let run = move || {
+            work(&broker, thread);
+            // Nobody may be left to be told.
+            let _ = done.send(());
         };
-        drop(tasks.thread("stager", stage).unwrap());
+        drop(tasks.thread("producer", run).unwrap());
     }
-    let is_over = (0..STAGERS).all(|_| ended.recv_timeout(Duration::from_secs(60)).is_ok());
+    let all = (0..threads).all(|_| ended.recv_timeout(Duration::from_secs(60)).is_ok());
     // Who waits for ever would hold up the end of the runtime, too.
     runtime.shutdown_background();
-    assert!(is_over, "they wait for each other");
+    all
 }

@@ -20,12 +20,24 @@ fn bytes(bytes: u64) -> Backlog {
     Backlog { entries: 1, bytes }
 }
 
+/// A flush takes what was queued.
+fn begin(pace: &mut Pace, taken: Backlog, from: u64) {
+    pace.unqueued(taken);
+    pace.begun(0, at(from));
+}
+
+/// A flush that began at `from` ends, and `waiting` is queued behind it.
+fn end(pace: &mut Pace, waiting: Backlog, from: u64) {
+    pace.succeeded();
+    pace.left(waiting, at(from));
+    pace.ended();
+}
+
 /// Runs one flush of all that waits, from `from` to `to`.
 fn flush(pace: &mut Pace, from: u64, to: u64) {
     assert_eq!(pace.next(at(from), false), Step::Flush);
-    let taken = pace.waiting;
-    pace.begun(taken, 0, at(from));
-    pace.ended(Backlog::default(), at(from), None);
+    begin(pace, pace.waiting, from);
+    end(pace, Backlog::default(), from);
     assert_eq!(pace.next(at(to), false), Step::Idle);
 }
 
@@ -76,12 +88,27 @@ fn early_flushes_are_bounded_by_their_budget() {
 }
 
 #[test]
+fn bytes_pay_for_the_early_flush_that_takes_them() {
+    let mut pace = pace();
+    let paid = usize::try_from(SharedSettings::default().early_upload_bytes).unwrap() / 999 + 1;
+    for turn in 0..20 {
+        let now = turn * 10;
+        for _ in 0..paid {
+            pace.staged(bytes(999), at(now));
+            pace.unqueued(bytes(999));
+        }
+        pace.staged(bytes(1), at(now));
+        flush(&mut pace, now + 2, now + 3);
+    }
+}
+
+#[test]
 fn what_came_during_a_flush_is_counted_from_its_beginning() {
     let mut pace = pace();
     pace.staged(bytes(5), at(0));
     assert_eq!(pace.next(at(2), false), Step::Flush);
-    pace.begun(bytes(5), 0, at(2));
-    pace.ended(bytes(7), at(2), None);
+    begin(&mut pace, bytes(5), 2);
+    end(&mut pace, bytes(7), 2);
     assert_eq!(pace.next(at(100), true), Step::At(at(252)));
     assert_eq!(pace.next(at(252), true), Step::Flush);
 }
@@ -92,11 +119,11 @@ fn no_more_flushes_run_than_uploads_may() {
     for _ in 0..2 {
         pace.staged(bytes(1000), at(0));
         assert_eq!(pace.next(at(0), false), Step::Flush);
-        pace.begun(bytes(1000), 0, at(0));
+        begin(&mut pace, bytes(1000), 0);
     }
     pace.staged(bytes(1000), at(0));
     assert_eq!(pace.next(at(500), false), Step::Busy);
-    pace.ended(Backlog::default(), at(0), None);
+    end(&mut pace, Backlog::default(), 0);
     assert_eq!(pace.next(at(500), false), Step::Flush);
 }
 
@@ -104,9 +131,11 @@ fn no_more_flushes_run_than_uploads_may() {
 fn after_a_failure_nothing_begins_before_its_time() {
     let mut pace = pace();
     pace.staged(bytes(1000), at(0));
-    pace.begun(bytes(1000), 0, at(0));
+    begin(&mut pace, bytes(1000), 0);
     assert_eq!(pace.failed(), 1);
-    pace.ended(bytes(1000), at(0), Some(at(80)));
+    pace.pause(at(80));
+    pace.left(bytes(1000), at(0));
+    pace.ended();
     assert_eq!(pace.next(at(10), false), Step::At(at(80)));
     assert_eq!(pace.next(at(80), false), Step::Flush);
 }
@@ -115,6 +144,6 @@ fn after_a_failure_nothing_begins_before_its_time() {
 fn entries_that_nobody_can_flush_are_forgotten() {
     let mut pace = pace();
     pace.staged(bytes(1000), at(0));
-    pace.begun(Backlog::default(), 0, at(0));
+    pace.unqueued(bytes(1000));
     assert_eq!(pace.next(at(1000), false), Step::Idle);
 }
