@@ -312,7 +312,7 @@ def main():
     arguments.add_argument("--s3-server", help="the release build of the S3 server of the tests [default: cargo build --release]")
     arguments.add_argument("--latency-ms", type=int, default=LATENCY_MS, help="what each request to the store takes")
     arguments.add_argument("--megabytes", type=int, default=MEGABYTES, help="the offered load, in MB/s")
-    arguments.add_argument("--flush-intervals", nargs="+", default=["250ms", "150ms"], help="shared.flush_interval")
+    arguments.add_argument("--flush-intervals", nargs="+", default=["150ms", "250ms"], help="shared.flush_interval")
     arguments.add_argument("--kills", type=int, default=6, help="brokers that are killed")
     arguments.add_argument("--takeover-seconds", type=int, default=16, help="how long records are sent around a kill")
     arguments.add_argument("--idle-seconds", type=int, default=120, help="how long nobody asks for anything")

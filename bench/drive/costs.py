@@ -57,7 +57,8 @@ def per_gibibyte(counted, batch_bytes):
     found = {f"{operation}_per_gibibyte": count / gibibytes for operation, count in requests.items()}
     found["transactions_per_gibibyte"] = counted["postgres"].get("transactions", 0) / gibibytes
     told = sum(count for name, count in ours.items() if name.endswith("/requests"))
-    found["ours_by_theirs"] = told / sum(requests.values()) if requests else None
+    asked = sum(requests.values())
+    found["ours_by_theirs"] = told / asked if asked else None
     return found
 
 
