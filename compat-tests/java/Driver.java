@@ -58,6 +58,8 @@ public final class Driver {
     private final Admin admin;
     private final Map<String, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
     private final Set<TopicPartition> assigned = new HashSet<>();
+    /** Something was taken away and nothing given yet, not even an empty share: only the next poll goes on with it. */
+    private boolean isRebalancing;
     private final List<ConsumerRecord<byte[], byte[]>> waiting = new ArrayList<>();
     private KafkaConsumer<byte[], byte[]> member;
 
@@ -108,7 +110,8 @@ public final class Driver {
             case "seek" -> seek(topic, partition, request.get("position"));
             case "consume" -> consume(topic, partition, request.get("position"), count);
             case "consume_file" -> consumeFile(topic, request.get("file").asText(), count);
-            case "join" -> join(request.get("group").asText(), topic);
+            case "join" -> join(request.get("group").asText(), topic, "classic");
+            case "join_consumer" -> join(request.get("group").asText(), topic, "consumer");
             case "assigned" -> assigned(request.get("partitions").asInt());
             case "take" -> take(count);
             case "commit" -> commit();
@@ -206,12 +209,17 @@ public final class Driver {
     }
 
     private KafkaConsumer<byte[], byte[]> reader(String group) {
+        return reader(group, "classic");
+    }
+
+    private KafkaConsumer<byte[], byte[]> reader(String group, String protocol) {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", bootstrap);
         config.put("enable.auto.commit", false);
         config.put("auto.offset.reset", group == null ? "none" : "earliest");
         if (group != null) {
             config.put("group.id", group);
+            config.put("group.protocol", protocol);
         }
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
@@ -275,17 +283,19 @@ public final class Driver {
         }
     }
 
-    private ObjectNode join(String group, String topic) {
-        member = reader(group);
+    private ObjectNode join(String group, String topic, String protocol) {
+        member = reader(group, protocol);
         member.subscribe(List.of(topic), new ConsumerRebalanceListener() {
             @Override
             public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
                 assigned.addAll(partitions);
+                isRebalancing = false;
             }
 
             @Override
             public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
                 assigned.removeAll(partitions);
+                isRebalancing = true;
             }
         });
         return JSON.createObjectNode();
@@ -294,7 +304,7 @@ public final class Driver {
     private ObjectNode assigned(int partitions) {
         until(partitions + " partitions", () -> {
             poll();
-            return assigned.size() == partitions;
+            return assigned.size() == partitions && !isRebalancing;
         });
         return JSON.createObjectNode();
     }

@@ -180,6 +180,22 @@ class Driver:
         self.waiting = []
         return {}
 
+    def join_consumer(self, group, topic):
+        settings = {"group.id": group, "auto.offset.reset": "earliest", "group.protocol": "consumer"}
+        self.member = self.reader(settings)
+
+        # By this protocol a member hears what it gets and what it loses, never all that it has.
+        def given(_member, partitions):
+            self.assigned = self.assigned + partitions
+
+        def taken(_member, partitions):
+            lost = {(one.topic, one.partition) for one in partitions}
+            self.assigned = [one for one in self.assigned if (one.topic, one.partition) not in lost]
+
+        self.member.subscribe([topic], on_assign=given, on_revoke=taken, on_lost=taken)
+        self.waiting = []
+        return {}
+
     def poll(self):
         message = self.member.poll(0.1)
         if message is None:

@@ -126,6 +126,8 @@ pub(crate) enum Request {
     },
     /// Becomes a member of a group; offsets are committed by `Commit` and start at the beginning where none is.
     Join { group: String, topic: String },
+    /// The same by the protocol of KIP-848 (`group.protocol=consumer`).
+    JoinConsumer { group: String, topic: String },
     /// Waits until this member has exactly `partitions` partitions.
     Assigned { partitions: usize },
     /// Answers `records`: the next `count` that arrive at this member.

@@ -69,8 +69,8 @@ impl Client for Console {
         Ok(version)
     }
 
-    fn limitation(&self, _scenario: &str) -> Option<&'static str> {
-        None
+    fn limitation(&self, scenario: &str) -> Option<&'static str> {
+        super::joins_classic_only(scenario)
     }
 
     fn remark(&self, scenario: &str) -> Option<&'static str> {
@@ -166,6 +166,7 @@ impl Session for Commands {
             } => self.consume(topic, *partition, *position, *count),
             Request::ConsumeFile { topic, file, count } => self.consume_file(topic, file, *count),
             Request::Join { group, topic } => self.join(group, topic),
+            Request::JoinConsumer { .. } => bail!("it joins by the classic protocol only"),
             Request::Assigned { partitions } => self.wait_for_partitions(*partitions),
             Request::Take { count } => {
                 let member = self.member.as_mut().context("not in a group")?;

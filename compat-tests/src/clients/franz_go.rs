@@ -75,8 +75,8 @@ impl Client for FranzGo {
         Ok(version.trim_start_matches('v').to_owned())
     }
 
-    fn limitation(&self, _scenario: &str) -> Option<&'static str> {
-        None
+    fn limitation(&self, scenario: &str) -> Option<&'static str> {
+        super::joins_classic_only(scenario)
     }
 
     fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>> {

@@ -54,8 +54,8 @@ impl Client for KafkaJs {
         Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
     }
 
-    fn limitation(&self, _scenario: &str) -> Option<&'static str> {
-        None
+    fn limitation(&self, scenario: &str) -> Option<&'static str> {
+        super::joins_classic_only(scenario)
     }
 
     fn remark(&self, scenario: &str) -> Option<&'static str> {

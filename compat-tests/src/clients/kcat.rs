@@ -59,7 +59,7 @@ impl Client for Kcat {
                 Some("kcat asks for the topic to be created when it lists its metadata")
             }
             "kill-member" => Some("kcat ends when no broker answers"),
-            _ => None,
+            _ => super::joins_classic_only(scenario),
         }
     }
 
@@ -118,6 +118,7 @@ impl Session for Commands {
             } => self.consume(topic, *partition, *position, *count),
             Request::ConsumeFile { topic, file, count } => self.consume_file(topic, file, *count),
             Request::Join { group, topic } => self.join(group, topic),
+            Request::JoinConsumer { .. } => bail!("it joins by the classic protocol only"),
             Request::Assigned { partitions } => {
                 self.member()?.wait_for_partitions(*partitions)?;
                 Ok(Answer::default())

@@ -60,6 +60,12 @@ pub(crate) trait Session: Debug + Send {
     }
 }
 
+/// The limitation of clients that cannot join by `group.protocol=consumer`, or whose driver does not.
+fn joins_classic_only(scenario: &str) -> Option<&'static str> {
+    let is_consumer = scenario.starts_with("consumer-protocol");
+    is_consumer.then_some("joins groups by the classic protocol only")
+}
+
 /// Every client of the matrix.
 pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
     let cache = cache()?;

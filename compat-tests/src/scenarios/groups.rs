@@ -118,7 +118,7 @@ pub(super) fn spread(
 }
 
 /// Members must be asked at the same time: each takes part in the rebalance only while it polls.
-fn both_assigned(
+pub(super) fn both_assigned(
     first: &mut dyn Session,
     second: &mut dyn Session,
     partitions: usize,

@@ -1,5 +1,6 @@
 //! What users do with any client. Each scenario is written once and says only what the user asks and what must come back.
 
+mod consumer_protocol;
 mod crashes;
 mod groups;
 mod idempotence;
@@ -57,6 +58,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "kill-member",
         "a member that was running goes on after `kill -9`",
         crashes::member,
+    ),
+    killing(
+        "consumer-protocol-kill",
+        "members by `group.protocol=consumer` that were running go on after `kill -9`",
+        consumer_protocol::killed,
+    ),
+    scenario(
+        "consumer-protocol",
+        "three members by `group.protocol=consumer` (KIP-848) come and go, and resume at the committed offsets",
+        consumer_protocol::group,
     ),
     scenario(
         "group",
