@@ -31,7 +31,10 @@ class Answers:
         decoder = ResponseClassRegistry._response_class_registry.get(key)
         if decoder is None or version > decoder.max_version:
             self.by_schema.add((api, version))
-            return snake(self.schemas.decode(api, version, frame))
+            try:
+                return snake(self.schemas.decode(api, version, frame))
+            except Exception as error:
+                raise Undecodable(f"{type(error).__name__}: {error}: {frame.hex()}") from error
         # KIP-511: the header of an ApiVersions answer is never flexible, and an answer with an error is in version 0.
         flexible = decoder.flexible_version_q(version) and api != "ApiVersions"
         if flexible and frame[4:5] != b"\0":

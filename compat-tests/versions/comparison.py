@@ -25,6 +25,8 @@ PER_RUN = {
     "Fetch": ("session_id",),
     "JoinGroup": ("member_id", "leader", "members[*].member_id"),
     "DescribeGroups": ("groups[*].members[*].member_id",),
+    "ConsumerGroupHeartbeat": ("member_id",),
+    "ConsumerGroupDescribe": ("groups[*].members[*].member_id",),
     "LeaveGroup": ("members[*].member_id",),
     "DescribeLogDirs": ("folder.total_bytes", "folder.usable_bytes"),
     "ApiVersions": ("finalized_features_epoch",),

@@ -135,6 +135,8 @@ golden_apis! {
     AlterPartitionReassignments AlterPartitionReassignmentsRequest;
     ListConfigResources ListConfigResourcesRequest;
     DescribeTopicPartitions DescribeTopicPartitionsRequest;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest;
+    ConsumerGroupDescribe ConsumerGroupDescribeRequest;
 }
 
 /// Requests that are to be understood, that is all but the one with a version that does not exist.

@@ -22,6 +22,7 @@ VERSIONS = {
     "SaslAuthenticate": (0, 2), "CreatePartitions": (0, 3), "DeleteGroups": (0, 2), "IncrementalAlterConfigs": (0, 1),
     "ListPartitionReassignments": (0, 0), "OffsetDelete": (0, 0), "DescribeCluster": (0, 2), "ElectLeaders": (0, 2),
     "AlterPartitionReassignments": (0, 1), "ListConfigResources": (0, 1), "DescribeTopicPartitions": (0, 0),
+    "ConsumerGroupHeartbeat": (0, 1), "ConsumerGroupDescribe": (0, 1),
 }
 # Errors that only say "not yet".
 LATER = {5, 14, 15, 16}
@@ -272,6 +273,68 @@ def offsets(kafka, name, version):
         kafka.call("OffsetFetch", version, case, RequireStable=True, **values)
 
 
+def consumers(kafka, version, data_id):
+    """The life of a group of the consumer protocol (KIP-848). In version 0 the coordinator draws the ids of members."""
+    name, drawn = f"consumers-{version}", "" if version == 0 else "golden-1"
+    beat = lambda case, **said: kafka.call("ConsumerGroupHeartbeat", version, case, GroupId=name, **said)
+    joining = {"MemberId": drawn, "RebalanceTimeoutMs": 60000, "SubscribedTopicNames": ["data"], "TopicPartitions": []}
+    beat("no-group", MemberId="nobody", MemberEpoch=1)
+    beat("no-timeout", **(joining | {"RebalanceTimeoutMs": -1}))
+    beat("no-subscription", **(joining | {"SubscribedTopicNames": None}))
+    beat("unknown-assignor", **joining, ServerAssignor="mine")
+    if version >= 1:
+        beat("bad-regex", **joining, SubscribedTopicRegex="data(")
+    joined = beat("joined", **joining)
+    if joined is None:
+        return
+    me = {"MemberId": joined["MemberId"], "MemberEpoch": joined["MemberEpoch"]}
+    beat("nothing-new", **me)
+    beat("everything", **(joining | me | {"TopicPartitions": [{"TopicId": data_id, "Partitions": [0, 1]}]}))
+    beat("fenced", **(me | {"MemberEpoch": 77}))
+    beat("unknown-member", MemberId="nobody", MemberEpoch=1)
+    kafka.call("ConsumerGroupDescribe", version, "stable-and-missing", GroupIds=[name, "missing"], IncludeAuthorizedOperations=True)
+    kafka.call("DescribeGroups", 5 + version, "of-consumers", Groups=[name])
+    kafka.call("ListGroups", 5, "of-consumers", StatesFilter=[], TypesFilter=["consumer"])
+    kafka.call("JoinGroup", 9, "into-consumers", GroupId=name, SessionTimeoutMs=10000, RebalanceTimeoutMs=10000, MemberId="",
+               ProtocolType="connect", Protocols=[{"Name": "range", "Metadata": SUBSCRIPTION}])
+    consumers_offsets(kafka, name, me["MemberId"], me["MemberEpoch"])
+    kafka.call("DeleteGroups", 2, "of-consumers", GroupsNames=[name])
+    beat("left", **(me | {"MemberEpoch": -1}))
+    kafka.call("DeleteGroups", 2, "left-by-consumers", GroupsNames=[name])
+
+
+def consumers_offsets(kafka, name, member, epoch):
+    """Members of such a group commit and fetch by their epochs, since version 9."""
+    offset = {"PartitionIndex": 0, "CommittedOffset": 42, "CommittedLeaderEpoch": 0, "CommittedMetadata": "note"}
+    for case, v, group, who, at in [
+            ("by-epoch", 9, name, member, epoch), ("by-another-epoch", 9, name, member, 77), ("by-nobody", 9, name, "nobody", 1),
+            ("by-old-version", 8, name, member, epoch), ("without-group", 8, "missing", "nobody", 1),
+            ("without-group", 9, "missing", "nobody", 1)]:
+        kafka.call("OffsetCommit", v, case, GroupId=group, GenerationIdOrMemberEpoch=at, MemberId=who, RetentionTimeMs=-1,
+                   Topics=[{"Name": "data", "Partitions": [offset]}])
+        if v >= 9:
+            kafka.call("OffsetFetch", v, case, RequireStable=True, Groups=[
+                {"GroupId": group, "MemberId": who, "MemberEpoch": at, "Topics": [{"Name": "data", "PartitionIndexes": [0, 1]}]}])
+
+
+def static_consumers(kafka, version):
+    """A static member leaves for a while, comes back as another one, and the one before is fenced."""
+    name = f"static-consumers-{version}"
+    drawn = lambda member: "" if version == 0 else member
+    beat = lambda case, **said: kafka.call("ConsumerGroupHeartbeat", version, case, GroupId=name, InstanceId="instance", **said)
+    joining = {"RebalanceTimeoutMs": 60000, "SubscribedTopicNames": ["data"], "TopicPartitions": []}
+    joined = beat("static-joined", MemberId=drawn("golden-2"), **joining)
+    if joined is None:
+        return
+    beat("instance-in-use", MemberId="golden-3", **joining)
+    beat("left-for-a-while", MemberId=joined["MemberId"], MemberEpoch=-2)
+    kafka.call("ConsumerGroupDescribe", version, "static-member-away", GroupIds=[name])
+    returned = beat("static-returned", MemberId=drawn("golden-4"), **joining)
+    beat("instance-fenced", MemberId=joined["MemberId"], MemberEpoch=joined["MemberEpoch"])
+    beat("static-left", MemberId=returned["MemberId"], MemberEpoch=-1)
+    kafka.call("ConsumerGroupDescribe", version, "empty", GroupIds=[name])
+
+
 def deletions(kafka):
     for v in each("DeleteTopics"):
         if v < 6:
@@ -290,4 +353,7 @@ def hold(kafka):
     records(kafka, data_id, leader_epoch)
     for turn in range(10):
         group(kafka, turn)
+    for version in each("ConsumerGroupHeartbeat"):
+        consumers(kafka, version, data_id)
+        static_consumers(kafka, version)
     deletions(kafka)
