@@ -12,6 +12,7 @@ pub mod log;
 use std::borrow::Cow;
 
 use streamhouse_config::TopicConfigError;
+use streamhouse_coordinator::group::consumer::ConsumerHeartbeatError;
 use streamhouse_coordinator::group::{
     CommitError, CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsetsError,
     FetchError, HeartbeatError, JoinError, LeaveError, OffsetError, SyncError,
@@ -421,10 +422,32 @@ pub fn of_commit(error: &CommitError, api_version: i16) -> Refusal {
             ErrorCode::IllegalGeneration
         }
         CommitError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        CommitError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        CommitError::MemberEpochRequired => ErrorCode::UnsupportedVersion,
         CommitError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
         CommitError::FencedInstanceId => ErrorCode::FencedInstanceId,
     };
     Refusal::told(code, error)
+}
+
+impl From<&ConsumerHeartbeatError> for Refusal {
+    fn from(error: &ConsumerHeartbeatError) -> Self {
+        let code = match error {
+            ConsumerHeartbeatError::Coordinator(error) => return error.into(),
+            ConsumerHeartbeatError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            ConsumerHeartbeatError::UnsupportedAssignor(_) => ErrorCode::UnsupportedAssignor,
+            ConsumerHeartbeatError::InvalidRegularExpression(_) => {
+                ErrorCode::InvalidRegularExpression
+            }
+            ConsumerHeartbeatError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            ConsumerHeartbeatError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            ConsumerHeartbeatError::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
+            ConsumerHeartbeatError::UnreleasedInstanceId(_) => ErrorCode::UnreleasedInstanceId,
+            ConsumerHeartbeatError::FencedInstanceId => ErrorCode::FencedInstanceId,
+            ConsumerHeartbeatError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        };
+        Self::told(code, error)
+    }
 }
 
 impl From<&OffsetError> for Refusal {
@@ -470,8 +493,11 @@ impl From<&DeleteOffsetError> for Refusal {
 
 impl From<&FetchError> for Refusal {
     fn from(error: &FetchError) -> Self {
-        match error {
-            FetchError::Coordinator(error) => error.into(),
-        }
+        let code = match error {
+            FetchError::Coordinator(error) => return error.into(),
+            FetchError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            FetchError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        };
+        Self::told(code, error)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::coordinator::CoordinatorSettings;
 use crate::endpoint::{HostPort, Listener};
 use crate::load::source::Problem;
 use crate::settings::Settings;
@@ -42,14 +43,7 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
             "it is shorter than 1s, so objects would go while they are read; raise it".to_owned(),
         ));
     }
-    let group = &settings.coordinator;
-    if group.group_min_session_timeout > group.group_max_session_timeout {
-        problems.push(Problem::new(
-            "coordinator.group_min_session_timeout",
-            "it exceeds coordinator.group_max_session_timeout, so no member could join; lower it or raise the other"
-                .to_owned(),
-        ));
-    }
+    check_groups(&settings.coordinator, &mut problems);
     let membership = &settings.membership;
     if membership.heartbeat_interval > membership.lease / 2 {
         problems.push(Problem::new(
@@ -73,6 +67,48 @@ pub(crate) fn check(settings: &Settings) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+fn check_groups(group: &CoordinatorSettings, problems: &mut Vec<Problem>) {
+    if group.group_min_session_timeout > group.group_max_session_timeout {
+        problems.push(Problem::new(
+            "coordinator.group_min_session_timeout",
+            "it exceeds coordinator.group_max_session_timeout, so no member could join; lower it or raise the other"
+                .to_owned(),
+        ));
+    }
+    let bounded = [
+        (
+            "session_timeout",
+            group.group_consumer_session_timeout,
+            group.group_consumer_min_session_timeout..=group.group_consumer_max_session_timeout,
+        ),
+        (
+            "heartbeat_interval",
+            group.group_consumer_heartbeat_interval,
+            group.group_consumer_min_heartbeat_interval
+                ..=group.group_consumer_max_heartbeat_interval,
+        ),
+    ];
+    for (name, value, allowed) in bounded {
+        if !allowed.contains(&value) {
+            problems.push(Problem::new(
+                &format!("coordinator.group_consumer_{name}"),
+                format!(
+                    "it lies outside coordinator.group_consumer_min_{name} and coordinator.group_consumer_max_{name}; \
+                     change one of the three"
+                ),
+            ));
+        }
+    }
+    if group.group_consumer_heartbeat_interval >= group.group_consumer_session_timeout {
+        problems.push(Problem::new(
+            "coordinator.group_consumer_heartbeat_interval",
+            "it is not shorter than coordinator.group_consumer_session_timeout, so every session would end; lower it or \
+             raise the other"
+                .to_owned(),
+        ));
+    }
 }
 
 fn check_listeners(settings: &Settings, problems: &mut Vec<Problem>) {

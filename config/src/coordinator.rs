@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::consumer_group::ConsumerAssignor;
 use crate::section::section;
 use crate::size::ByteSize;
 
@@ -23,6 +24,44 @@ section! {
 
         /// The most members of one group. Further ones are answered GROUP_MAX_SIZE_REACHED.
         group_max_size: u32 = i32::MAX as u32, min 1, max i32::MAX as u32, since "0.1";
+
+        /// How long a member of a group of the consumer protocol (KIP-848) may be silent before its partitions go to
+        /// others.
+        group_consumer_session_timeout: Duration = Duration::from_secs(45),
+            min Duration::from_millis(1), since "0.1";
+
+        /// The smallest session timeout that a group of the consumer protocol may be given.
+        group_consumer_min_session_timeout: Duration = Duration::from_secs(45),
+            min Duration::from_millis(1), since "0.1";
+
+        /// The largest session timeout that a group of the consumer protocol may be given.
+        group_consumer_max_session_timeout: Duration = Duration::from_secs(60),
+            min Duration::from_millis(1), since "0.1";
+
+        /// How often members of a group of the consumer protocol are told to send heartbeats. They learn of changes
+        /// with the next one, so a rebalance takes a few of these.
+        group_consumer_heartbeat_interval: Duration = Duration::from_secs(5),
+            min Duration::from_millis(1), since "0.1";
+
+        /// The smallest heartbeat interval that a group of the consumer protocol may be given.
+        group_consumer_min_heartbeat_interval: Duration = Duration::from_secs(5),
+            min Duration::from_millis(1), since "0.1";
+
+        /// The largest heartbeat interval that a group of the consumer protocol may be given.
+        group_consumer_max_heartbeat_interval: Duration = Duration::from_secs(15),
+            min Duration::from_millis(1), since "0.1";
+
+        /// The most members of one group of the consumer protocol. Further ones are answered GROUP_MAX_SIZE_REACHED.
+        group_consumer_max_size: u32 = i32::MAX as u32, min 1, max i32::MAX as u32, since "0.1";
+
+        /// The assignors that members of the consumer protocol may ask for, the default first.
+        group_consumer_assignors: Vec<ConsumerAssignor> =
+            vec![ConsumerAssignor::Uniform, ConsumerAssignor::Range], since "0.1";
+
+        /// How long the topics that a subscribed regex matched are taken for granted while no topic changes: what a
+        /// consumer may see can change without one.
+        group_consumer_regex_refresh_interval: Duration = Duration::from_secs(600),
+            min Duration::from_secs(10), since "0.1";
 
         /// How long committed offsets of an empty group are kept after its last activity.
         offsets_retention: Duration = Duration::from_secs(7 * 86_400),

@@ -4,8 +4,8 @@
 //! that [`Loader::file`] reads a file. An empty file is a complete configuration.
 //!
 //! A walk through the files:
-//! - [`value`], [`size`], [`duration`], [`endpoint`], [`storage_url`], [`secret`]: what a setting may hold, and how it
-//!   is written.
+//! - [`value`], [`size`], [`duration`], [`endpoint`], [`storage_url`], [`consumer_group`], [`secret`]: what a setting may
+//!   hold, and how it is written.
 //! - [`section`] declares a section once; [`broker`], [`listener`], [`storage`], [`s3`], [`wal`], [`metadata`], [`log`],
 //!   [`shared`], [`coordinator`], [`membership`] and [`telemetry`] are the sections, one per room; [`settings`] is all of
 //!   them.
@@ -20,6 +20,7 @@ mod test_scale;
 
 pub mod broker;
 pub mod check;
+pub mod consumer_group;
 pub mod coordinator;
 pub mod dump;
 pub mod duration;
@@ -46,6 +47,7 @@ pub mod value;
 pub mod wal;
 
 pub use check::SMALL_PRODUCE_BYTES_MAX;
+pub use consumer_group::ConsumerAssignor;
 pub use endpoint::{BindHost, HostPort, Listener, ListenerProtocol};
 pub use load::provenance::{Explanation, Provenance};
 pub use load::source::{Assignment, Note, NoteLevel, Origin, Problem, Problems};

@@ -4,7 +4,7 @@
 //! anything down. [`service`] is the thin driver around them: it knows which shards this broker leads, wakes groups
 //! when a timer is due, and writes what must survive to the metadata store before the answer that reveals it.
 //!
-//! This crate never knows: Kafka's numeric error codes, API versions, topic names, and how facts are stored.
+//! This crate never knows: Kafka's numeric error codes, API versions, and how facts are stored.
 //!
 //! Reading order follows the `mod` lines: the rules, then the driver.
 

@@ -57,4 +57,9 @@ pub const BUGS: &[Bug] = &[
         "group",
         "coordinator/src/group/classic/stored.rs",
     ),
+    bug(
+        "partition_with_two_readers",
+        "consumer_group",
+        "coordinator/src/group/consumer/stored.rs",
+    ),
 ];

@@ -4,6 +4,7 @@ mod batches;
 mod checkpoint;
 mod compression;
 mod configs;
+mod consumer_group;
 mod frame;
 mod group;
 mod hostile_broker;
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     manifest::TARGET,
     checkpoint::TARGET,
     group::TARGET,
+    consumer_group::TARGET,
     names::TARGET,
     settings::TOML,
     settings::PROPERTIES,

@@ -34,7 +34,9 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    fn new(topics: Topics) -> Self {
+    /// A snapshot of what was read.
+    #[must_use]
+    pub fn new(topics: Topics) -> Self {
         let all: Vec<Topic> = topics.topics.into_iter().map(Arc::new).collect();
         Self {
             revision: topics.revision,

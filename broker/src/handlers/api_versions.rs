@@ -8,7 +8,9 @@
 use std::ops::RangeInclusive;
 
 use streamhouse_protocol::api_key::ApiKey;
-use streamhouse_protocol::messages::api_versions_response::ApiVersion;
+use streamhouse_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use streamhouse_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use streamhouse_protocol::response::encode_response;
 use streamhouse_protocol::rope::Rope;
@@ -20,6 +22,7 @@ use crate::reach::Cluster;
 use crate::security::{Operation, ResourceKind};
 
 use super::APIS;
+use super::words::text;
 
 /// The handler.
 #[derive(Debug)]
@@ -44,7 +47,10 @@ impl Handler for ApiVersions {
             || is_software_word(&request.client_software_name)
                 && is_software_word(&request.client_software_version);
         Reply::now(if is_valid {
-            ApiVersionsResponse::default().with_api_keys(advertised())
+            with_features(
+                cx.api_version,
+                ApiVersionsResponse::default().with_api_keys(advertised()),
+            )
         } else {
             ApiVersionsResponse::default().with_error_code(error_code::INVALID_REQUEST.code())
         })
@@ -60,6 +66,35 @@ pub(crate) fn unsupported_version(correlation_id: i32) -> Answer<Rope> {
         Ok(response) => Answer::respond(response),
         Err(error) => Answer::Close(CloseReason::Unencodable(error)),
     }
+}
+
+/// `group.version` says that groups may use the protocol of KIP-848. Java asks for level 1 before it does.
+const GROUP_VERSION: &str = "group.version";
+const GROUP_VERSION_LEVEL: i16 = 1;
+/// Counts changes of the finalised features: there has been none since they were first.
+const FEATURES_EPOCH: i64 = 0;
+
+/// Features are in the answer since version 3. One whose lowest level is 0 is shown as supported since version 4 only, as
+/// older clients do not know that level (KIP-584).
+fn with_features(version: i16, response: ApiVersionsResponse) -> ApiVersionsResponse {
+    if version < 3 {
+        return response;
+    }
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(text(GROUP_VERSION))
+        .with_min_version_level(GROUP_VERSION_LEVEL)
+        .with_max_version_level(GROUP_VERSION_LEVEL);
+    let supported = SupportedFeatureKey::default()
+        .with_name(text(GROUP_VERSION))
+        .with_min_version(0)
+        .with_max_version(GROUP_VERSION_LEVEL);
+    let response = response
+        .with_finalized_features_epoch(FEATURES_EPOCH)
+        .with_finalized_features(vec![finalized]);
+    if version < 4 {
+        return response;
+    }
+    response.with_supported_features(vec![supported])
 }
 
 fn advertised() -> Vec<ApiVersion> {

@@ -17,9 +17,6 @@ use crate::security::{Operation, ResourceKind};
 
 use super::words::text;
 
-/// Kafka's name of the protocol of JoinGroup and SyncGroup.
-const CLASSIC: &str = "classic";
-
 /// The handler.
 #[derive(Debug)]
 pub struct ListGroups;
@@ -51,7 +48,7 @@ impl Handler for ListGroups {
             let name = listed.group.as_str();
             (sees_all || reach.access.to_group(cx, Operation::Describe, name))
                 && passes(&request.states_filter, listed.state.name())
-                && passes(&request.types_filter, CLASSIC)
+                && passes(&request.types_filter, listed.group_type.name())
         });
         let groups = visible.map(|listed| {
             let mut group = ListedGroup::default()
@@ -61,7 +58,7 @@ impl Handler for ListGroups {
                 group = group.with_group_state(text(listed.state.name()));
             }
             if cx.api_version >= 5 {
-                group = group.with_group_type(text(CLASSIC));
+                group = group.with_group_type(text(listed.group_type.name()));
             }
             group
         });

@@ -5,6 +5,8 @@
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
@@ -81,6 +83,8 @@ pub static APIS: &[Api] = &[
     Api::of::<list_partition_reassignments::ListPartitionReassignments>(),
     Api::under_lease::<offset_delete::OffsetDelete>(),
     Api::under_lease::<describe_cluster::DescribeCluster>(),
+    Api::under_lease::<consumer_group_heartbeat::ConsumerGroupHeartbeat>(),
+    Api::under_lease::<consumer_group_describe::ConsumerGroupDescribe>(),
     Api::of::<list_config_resources::ListConfigResources>(),
     Api::under_lease::<describe_topic_partitions::DescribeTopicPartitions>(),
 ];

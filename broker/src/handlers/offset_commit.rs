@@ -2,7 +2,7 @@
 //!
 //! Kafka's rules we keep: READ on the group and on each topic; a partition that does not exist is
 //! UNKNOWN_TOPIC_OR_PARTITION while others are stored; a member must be of the current generation, generation -1 is for
-//! groups without members; versions 2 to 4 may say how long the offsets live. Where we differ: nowhere.
+//! groups without members; a member of a consumer group commits with its epoch, since version 9; versions 2 to 4 may say how long the offsets live. Where we differ: nowhere.
 
 use std::ops::RangeInclusive;
 
@@ -32,7 +32,7 @@ pub struct OffsetCommit;
 
 impl Handler for OffsetCommit {
     const KEY: ApiKey = ApiKey::OffsetCommit;
-    const VERSIONS: RangeInclusive<i16> = 2..=8;
+    const VERSIONS: RangeInclusive<i16> = 2..=9;
     const LANE: Lane = Lane::Ordered;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Read, ResourceKind::Group));
@@ -63,6 +63,7 @@ impl Handler for OffsetCommit {
             member: MemberId::from(request.member_id.as_str()),
             instance: shared_option(request.group_instance_id.as_ref()),
             generation: request.generation_id_or_member_epoch,
+            knows_member_epochs: cx.api_version >= 9,
             // -1 leaves it to the broker, and so do the versions that cannot say it.
             retention_ms: (request.retention_time_ms >= 0).then_some(request.retention_time_ms),
             offsets,

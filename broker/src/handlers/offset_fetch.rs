@@ -2,12 +2,12 @@
 //!
 //! Kafka's rules we keep: DESCRIBE on each group and on each topic; a partition without offset is -1 without error;
 //! since version 2 a null list means every partition with an offset that the asker may describe; version 8 asks for
-//! many groups; before version 2 the error of the group stands at each partition. Where we differ: nowhere.
+//! many groups; since version 9 a member of a consumer group must be of the epoch that it names; before version 2 the error of the group stands at each partition. Where we differ: nowhere.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use streamhouse_coordinator::group::{CommittedOffset, FetchOffsets};
+use streamhouse_coordinator::group::{CommittedOffset, FetchOffsets, MemberId};
 use streamhouse_metadata::{Catalogue, Topic};
 use streamhouse_protocol::StrBytes;
 use streamhouse_protocol::api_key::ApiKey;
@@ -32,7 +32,7 @@ pub struct OffsetFetch;
 
 impl Handler for OffsetFetch {
     const KEY: ApiKey = ApiKey::OffsetFetch;
-    const VERSIONS: RangeInclusive<i16> = 1..=8;
+    const VERSIONS: RangeInclusive<i16> = 1..=9;
     const LANE: Lane = Lane::Ordered;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Describe, ResourceKind::Group));
@@ -57,12 +57,37 @@ impl Handler for OffsetFetch {
                     .collect()
             });
             let answer = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
-            groups.push(match fetch(reach, cx, &group.group_id, asked).await {
+            let asker = Asker {
+                group: &group.group_id,
+                member: group.member_id.as_ref(),
+                epoch: group.member_epoch,
+            };
+            groups.push(match fetch(reach, cx, asker, asked).await {
                 Ok(topics) => answer.with_topics(topics.into_iter().map(grouped_topic).collect()),
                 Err(refusal) => answer.with_error_code(refusal.code()),
             });
         }
         Reply::now(OffsetFetchResponse::default().with_groups(groups))
+    }
+}
+
+/// Who asks for the offsets of which group.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    group: &'a messages::GroupId,
+    /// Since version 9, and only from members.
+    member: Option<&'a StrBytes>,
+    epoch: i32,
+}
+
+impl Asker<'_> {
+    fn fetch(self, partitions: Option<Vec<TopicPartition>>) -> FetchOffsets {
+        FetchOffsets {
+            group: GroupId::from(self.group.as_str()),
+            member: self.member.map(|member| MemberId::from(member.as_str())),
+            epoch: self.epoch,
+            partitions,
+        }
     }
 }
 
@@ -94,7 +119,12 @@ async fn one_group(
             .collect()
     });
     let response = OffsetFetchResponse::default();
-    match fetch(reach, cx, &request.group_id, asked.clone()).await {
+    let asker = Asker {
+        group: &request.group_id,
+        member: None,
+        epoch: -1,
+    };
+    match fetch(reach, cx, asker, asked.clone()).await {
         Ok(topics) => response.with_topics(topics.into_iter().map(single_topic).collect()),
         Err(refusal) if cx.api_version >= 2 => response.with_error_code(refusal.code()),
         Err(refusal) => {
@@ -127,17 +157,16 @@ fn without(indexes: &[i32], code: i16) -> Vec<FetchedPartition> {
 async fn fetch(
     reach: &GroupReach,
     cx: &RequestContext,
-    group: &messages::GroupId,
+    asker: Asker<'_>,
     asked: Asked,
 ) -> Result<Vec<FetchedTopic>, Refusal> {
-    if !reach.access.to_group(cx, Operation::Describe, group) {
+    if !reach.access.to_group(cx, Operation::Describe, asker.group) {
         return Err(error_code::GROUP_AUTHORIZATION_FAILED);
     }
-    let group = GroupId::from(group.as_str());
     let catalogue = reach.catalogue.current();
     match asked {
-        None => all(reach, cx, group, &catalogue).await,
-        Some(asked) => named(reach, cx, group, (&catalogue, asked)).await,
+        None => all(reach, cx, asker, &catalogue).await,
+        Some(asked) => named(reach, cx, asker, (&catalogue, asked)).await,
     }
 }
 
@@ -145,16 +174,10 @@ async fn fetch(
 async fn all(
     reach: &GroupReach,
     cx: &RequestContext,
-    group: GroupId,
+    asker: Asker<'_>,
     catalogue: &Catalogue,
 ) -> Result<Vec<FetchedTopic>, Refusal> {
-    let fetched = reach
-        .groups
-        .fetch_offsets(FetchOffsets {
-            group,
-            partitions: None,
-        })
-        .await;
+    let fetched = reach.groups.fetch_offsets(asker.fetch(None)).await;
     let mut topics: BTreeMap<&str, FetchedTopic> = BTreeMap::new();
     for line in fetched.map_err(|error| Refusal::from(&error))? {
         let Some(topic) = catalogue.by_id(line.partition.topic) else {
@@ -181,7 +204,7 @@ async fn all(
 async fn named(
     reach: &GroupReach,
     cx: &RequestContext,
-    group: GroupId,
+    asker: Asker<'_>,
     (catalogue, asked): (&Catalogue, Vec<(messages::TopicName, Vec<i32>)>),
 ) -> Result<Vec<FetchedTopic>, Refusal> {
     let find = |name: &str| -> Option<&Topic> { catalogue.by_name(&TopicName::new(name).ok()?) };
@@ -194,10 +217,7 @@ async fn named(
                 .extend(indexes.map(|&index| TopicPartition::new(topic.id, PartitionIndex(index))));
         }
     }
-    let fetch = FetchOffsets {
-        group,
-        partitions: Some(partitions),
-    };
+    let fetch = asker.fetch(Some(partitions));
     let fetched = reach.groups.fetch_offsets(fetch).await;
     let fetched: BTreeMap<TopicPartition, Option<CommittedOffset>> = fetched
         .map_err(|error| Refusal::from(&error))?

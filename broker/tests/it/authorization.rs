@@ -178,6 +178,10 @@ async fn group_codes(client: &mut Client) -> Vec<(i16, i16)> {
     codes.push((42, client.call(2, &request).await.results[0].error_code));
     let request = OffsetDeleteRequest::default().with_group_id(group());
     codes.push((47, client.call(0, &request).await.error_code));
+    let request = ConsumerGroupHeartbeatRequest::default().with_group_id(group());
+    codes.push((68, client.call(1, &request).await.error_code));
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group()]);
+    codes.push((69, client.call(1, &request).await.groups[0].error_code));
     codes
 }
 

@@ -41,6 +41,7 @@ async fn every_advertised_version_is_answered() {
         InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest
         AlterConfigsRequest DescribeLogDirsRequest CreatePartitionsRequest
         IncrementalAlterConfigsRequest ListPartitionReassignmentsRequest DescribeClusterRequest
+        ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest
         DeleteGroupsRequest OffsetDeleteRequest
         DescribeAclsRequest CreateAclsRequest DeleteAclsRequest ElectLeadersRequest
         AlterPartitionReassignmentsRequest ListConfigResourcesRequest

@@ -7,6 +7,7 @@ mod bench;
 mod brokers;
 mod cluster_admin;
 mod configs;
+mod consumer_groups;
 mod durability;
 mod every_api;
 mod fetch;

@@ -66,6 +66,20 @@ fn limits_that_could_never_be_met_name_both_settings() {
         &["group_min_session_timeout", "group_max_session_timeout"],
     );
     check_one(
+        &["group.consumer.session.timeout.ms=44000"],
+        &[
+            "group_consumer_session_timeout",
+            "group_consumer_min_session_timeout",
+        ],
+    );
+    check_one(
+        &[
+            "group.consumer.min.session.timeout.ms=4000",
+            "group.consumer.session.timeout.ms=5000",
+        ],
+        &["group_consumer_heartbeat_interval", "is not shorter"],
+    );
+    check_one(
         &["metadata.request_timeout=10s"],
         &["metadata.request_timeout", "metadata.statement_timeout"],
     );

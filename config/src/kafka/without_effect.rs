@@ -176,21 +176,20 @@ pub(crate) const WITHOUT_EFFECT: &[Group] = &[
         ],
     },
     Group {
-        why: "this release serves groups by the classic protocol only",
+        why: "a target assignment is made with the first heartbeat after a change",
         keys: &[
             some("group.consumer.assignment.interval.ms", Int, "1000"),
-            some("group.consumer.assignors", List, "uniform,range"),
-            some("group.consumer.heartbeat.interval.ms", Int, "5000"),
             some("group.consumer.max.assignment.interval.ms", Int, "15000"),
-            some("group.consumer.max.heartbeat.interval.ms", Int, "15000"),
-            some("group.consumer.max.session.timeout.ms", Int, "60000"),
-            some("group.consumer.max.size", Int, "2147483647"),
-            some("group.consumer.migration.policy", Text, "bidirectional"),
             some("group.consumer.min.assignment.interval.ms", Int, "0"),
-            some("group.consumer.min.heartbeat.interval.ms", Int, "5000"),
-            some("group.consumer.min.session.timeout.ms", Int, "45000"),
-            some("group.consumer.session.timeout.ms", Int, "45000"),
         ],
+    },
+    Group {
+        why: "a group changes between the classic and the consumer protocol only while it has no members",
+        keys: &[some(
+            "group.consumer.migration.policy",
+            Text,
+            "bidirectional",
+        )],
     },
     Group {
         why: "groups and offsets are rows of the metadata database, not records of an internal topic",

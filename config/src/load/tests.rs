@@ -223,6 +223,12 @@ fn every_key_that_sets_a_setting_arrives_there() {
             (_, "listener.security.protocol.map") => "PLAINTEXT:PLAINTEXT",
             (_, "broker.rack") => "r",
             (_, "auto.create.topics.enable" | "delete.topic.enable") => "false",
+            (_, "group.consumer.assignors") => "range",
+            (_, "group.consumer.session.timeout.ms") => "50000",
+            (_, "group.consumer.min.session.timeout.ms") => "44000",
+            (_, "group.consumer.max.session.timeout.ms") => "61000",
+            (_, "group.consumer.min.heartbeat.interval.ms") => "4000",
+            (_, "group.consumer.regex.refresh.interval.ms") => "17000",
             (Unit::Same, _) => "17",
             // At most half the lease.
             (_, "broker.heartbeat.interval.ms") => "1700",

@@ -229,6 +229,12 @@ pub enum CommitError {
     /// The generation is not the group's: join again.
     #[error("generation is not the group's; join again")]
     IllegalGeneration,
+    /// The member's epoch is another (KIP-848): commit again with the one of the last heartbeat.
+    #[error("member epoch is not the member's; commit again after the next heartbeat")]
+    StaleMemberEpoch,
+    /// A member of a consumer group (KIP-848) commits by a version that does not know member epochs.
+    #[error("members of a consumer group commit by version 9 or later")]
+    MemberEpochRequired,
     /// The generation's assignment is not known yet: sync, then commit.
     #[error("the group rebalances; sync and commit again")]
     RebalanceInProgress,
@@ -291,4 +297,10 @@ pub enum FetchError {
     /// See [`CoordinatorError`].
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
+    /// The member is not in the group (KIP-848): join again.
+    #[error("member id is not known to the group; join again")]
+    UnknownMemberId,
+    /// The member's epoch is another (KIP-848): ask again with the one of the last heartbeat.
+    #[error("member epoch is not the member's; ask again after the next heartbeat")]
+    StaleMemberEpoch,
 }

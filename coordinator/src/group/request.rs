@@ -212,8 +212,10 @@ pub struct CommitOffsets {
     pub member: MemberId,
     /// `group.instance.id` of a static member.
     pub instance: Option<Arc<str>>,
-    /// The member's generation; -1 from a simple consumer or an administrator.
+    /// The member's generation, or its epoch in a consumer group; -1 from a simple consumer or an administrator.
     pub generation: i32,
+    /// Whether the version of the request knows member epochs (since version 9).
+    pub knows_member_epochs: bool,
     /// How long the offsets live in an empty group, in milliseconds, if the request says so (versions 2 to 4).
     pub retention_ms: Option<i64>,
     /// What to commit. The answer has one line per line, in this order; of two lines for one partition the last wins.
@@ -240,6 +242,10 @@ pub struct CommittedOffset {
 pub struct FetchOffsets {
     /// The group.
     pub group: GroupId,
+    /// The member that asks, since version 9; a member of a consumer group must be one of its epoch.
+    pub member: Option<MemberId>,
+    /// The member's epoch; -1 where there is none.
+    pub epoch: i32,
     /// Which partitions; `None` for all that have an offset.
     pub partitions: Option<Vec<TopicPartition>>,
 }
@@ -292,6 +298,46 @@ pub struct DescribedGroup {
     pub members: Vec<DescribedMember>,
 }
 
+/// The protocol that a group follows, as ListGroups shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupType {
+    /// JoinGroup and SyncGroup.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
+}
+
+impl GroupType {
+    /// Kafka's name of it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// Where a group of either protocol stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// A classic group.
+    Classic(super::classic::State),
+    /// A consumer group.
+    Consumer(super::consumer::ConsumerGroupState),
+}
+
+impl GroupState {
+    /// The name that ListGroups shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic(state) => state.name(),
+            Self::Consumer(state) => state.name(),
+        }
+    }
+}
+
 /// A group as ListGroups shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedGroup {
@@ -299,6 +345,8 @@ pub struct ListedGroup {
     pub group: GroupId,
     /// The protocol type, empty where there is none.
     pub protocol_type: Arc<str>,
-    /// Kafka's name of the state.
-    pub state: super::classic::State,
+    /// Which protocol it follows.
+    pub group_type: GroupType,
+    /// Where it stands.
+    pub state: GroupState,
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use streamhouse_config::coordinator::CoordinatorSettings;
 
+use super::consumer::ConsumerGroupSettings;
+
 /// How groups behave. Durations are exact; counts and bytes are upper bounds, inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -16,6 +18,8 @@ pub struct GroupSettings {
     pub session_timeout_max: Duration,
     /// How many members a group may have (`group.max.size`).
     pub group_size_max: usize,
+    /// How groups of the consumer protocol (KIP-848) behave.
+    pub consumer: ConsumerGroupSettings,
     /// How many bytes of protocol metadata and assignments a group may hold, so that memory is bounded whatever
     /// `group.max.size` says. Kafka bounds these by the record size of its offsets topic.
     pub group_bytes_max: usize,
@@ -48,6 +52,7 @@ impl From<&CoordinatorSettings> for GroupSettings {
             session_timeout_min: section.group_min_session_timeout,
             session_timeout_max: section.group_max_session_timeout,
             group_size_max: usize::try_from(section.group_max_size).unwrap_or(usize::MAX),
+            consumer: section.into(),
             group_bytes_max: 16 * 1024 * 1024,
             bytes_max: 512 * 1024 * 1024,
             groups_per_shard_max: 20_000,

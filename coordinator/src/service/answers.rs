@@ -12,10 +12,10 @@ use super::shard::{Gate, OffsetChanges, Slot};
 use super::{Groups, Inner, Place};
 use crate::group::classic::{Effects, Join, Now, State, Sync, Ticket, check_join};
 use crate::group::{
-    CommitError, CommitOffsets, CommittedOffset, CoordinatorError, DescribedGroup, FetchError,
-    FetchOffsets, FetchedOffset, GROUP_ID_BYTES_MAX, GroupSettings, Heartbeat, HeartbeatError,
-    JoinAnswer, JoinError, JoinRequest, LeaveError, LeaveRequest, ListedGroup, OffsetError,
-    SyncAnswer, SyncError, SyncRequest,
+    AnyGroup, CommitError, CommitOffsets, CommittedOffset, CoordinatorError, DescribedGroup,
+    FetchError, FetchOffsets, FetchedOffset, GROUP_ID_BYTES_MAX, GroupSettings, Heartbeat,
+    HeartbeatError, JoinAnswer, JoinError, JoinRequest, LeaveError, LeaveRequest, ListedGroup,
+    OffsetError, SyncAnswer, SyncError, SyncRequest,
 };
 use streamhouse_runtime::planted;
 
@@ -47,11 +47,16 @@ impl Groups {
                     .get_mut(&id)
                     .ok_or(JoinError::UnknownMemberId)?
             };
+            if slot.group.is_dead() {
+                return Err(CoordinatorError::NotAvailable.into());
+            }
+            let group = slot.group.as_classic(context.now);
+            let group = group.ok_or(JoinError::InconsistentGroupProtocol)?;
             // As in Kafka, the id of a static member begins with its instance id.
             let named_after = request.instance.as_ref().unwrap_or(&request.client_id);
             let fresh_member = inner.fresh_member(named_after);
             slot.joins.insert(ticket, waiter);
-            let effects = slot.group.join(
+            let effects = group.join(
                 Join {
                     request,
                     ticket,
@@ -92,8 +97,9 @@ impl Groups {
             if !inner.has_room_for(bytes, assigned) {
                 return Err(CoordinatorError::Overloaded.into());
             }
+            let group = slot.group.classic().ok_or(SyncError::UnknownMemberId)?;
             slot.syncs.insert(ticket, waiter);
-            let effects = slot.group.sync(Sync { request, ticket }, inner.context());
+            let effects = group.sync(Sync { request, ticket }, inner.context());
             shard.settle(&id, effects);
             let shard = shard.grant.shard;
             inner.wake(&served, shard);
@@ -116,7 +122,9 @@ impl Groups {
             .groups
             .get_mut(&request.group)
             .ok_or(HeartbeatError::UnknownMemberId)?;
-        let result = slot.group.heartbeat(&request, inner.context());
+        let group = slot.group.classic();
+        let group = group.ok_or(HeartbeatError::UnknownMemberId)?;
+        let result = group.heartbeat(&request, inner.context());
         shard.settle(&request.group, Effects::default());
         let shard = shard.grant.shard;
         inner.wake(&served, shard);
@@ -135,13 +143,14 @@ impl Groups {
         let (result, gate) = {
             let mut served = inner.served.lock();
             let shard = inner.shard_for(&mut served, &request.group)?;
-            let Some(slot) = shard.groups.get_mut(&request.group) else {
+            let slot = shard.groups.get_mut(&request.group);
+            let Some(group) = slot.and_then(|slot| slot.group.classic()) else {
                 return Ok(vec![
                     Err(LeaveError::UnknownMemberId);
                     request.members.len()
                 ]);
             };
-            let (result, effects) = slot.group.leave(&request.members, inner.context());
+            let (result, effects) = group.leave(&request.members, inner.context());
             let must_wait = effects.store;
             shard.settle(&request.group, effects);
             let gate = shard
@@ -219,10 +228,11 @@ impl Groups {
         let mut served = inner.served.lock();
         let shard = inner.shard_for(&mut served, &request.group)?;
         let none = BTreeMap::new();
-        let offsets = shard
-            .groups
-            .get(&request.group)
-            .map_or(&none, |slot| &slot.offsets);
+        let slot = shard.groups.get(&request.group);
+        if let Some(slot) = slot {
+            slot.group.check_fetch(&request)?;
+        }
+        let offsets = slot.map_or(&none, |slot| &slot.offsets);
         let line = |partition: TopicPartition| FetchedOffset {
             partition,
             committed: offsets.get(&partition).cloned(),
@@ -233,15 +243,15 @@ impl Groups {
         })
     }
 
-    /// DescribeGroups for one group; `None` if there is no such group.
+    /// DescribeGroups for one group; `None` if there is no classic group of that id.
     pub async fn describe(&self, group: &GroupId) -> Result<Option<DescribedGroup>, FetchError> {
         let inner = &self.inner;
         let (described, gate) = {
             let mut served = inner.served.lock();
             let shard = inner.shard_for(&mut served, group)?;
-            match shard.groups.get(group) {
-                Some(slot) if slot.group.state() != State::Dead => {
-                    (Some(slot.group.describe()), slot.gate())
+            match shard.groups.get(group).map(|slot| (&slot.group, slot)) {
+                Some((AnyGroup::Classic(group), slot)) if group.state() != State::Dead => {
+                    (Some(group.describe()), slot.gate())
                 }
                 Some(_) | None => (None, None),
             }
@@ -263,17 +273,12 @@ impl Groups {
             let alive = shard
                 .groups
                 .iter()
-                .filter(|(_, slot)| slot.group.state() != State::Dead);
-            listed.extend(alive.map(|(id, slot)| {
-                ListedGroup {
-                    group: id.clone(),
-                    protocol_type: slot
-                        .group
-                        .protocol_type()
-                        .cloned()
-                        .unwrap_or_else(|| "".into()),
-                    state: slot.group.state(),
-                }
+                .filter(|(_, slot)| !slot.group.is_dead());
+            listed.extend(alive.map(|(id, slot)| ListedGroup {
+                group: id.clone(),
+                protocol_type: slot.group.protocol_type(),
+                group_type: slot.group.group_type(),
+                state: slot.group.state(),
             }));
         }
         Ok(listed)

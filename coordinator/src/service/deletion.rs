@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::shard::{Gate, OffsetChanges, Shard, Slot};
 use super::{Groups, Inner};
-use crate::group::classic::{Effects, State, Subscriptions};
+use crate::group::classic::{Effects, Subscriptions};
 use crate::group::{
     CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsets, DeleteOffsetsError,
 };
@@ -79,17 +79,16 @@ impl Inner {
             .groups
             .get(group)
             .ok_or(DeleteGroupError::GroupIdNotFound)?;
-        match slot.group.state() {
-            State::PreparingRebalance | State::CompletingRebalance | State::Stable => {
+        // If it is dead, this was asked before, or it was found to be out of use meanwhile.
+        if !slot.group.is_dead() {
+            if !slot.group.is_empty() {
                 return Err(DeleteGroupError::NonEmptyGroup);
             }
-            State::Empty if !slot.queued.is_empty() => return Ok(Removal::Waits),
-            State::Empty => {
-                info!(%group, offsets = slot.offsets.len(), "removing a group on request");
-                shard.bury(group);
+            if !slot.queued.is_empty() {
+                return Ok(Removal::Waits);
             }
-            // Asked again, or found to be out of use meanwhile.
-            State::Dead => {}
+            info!(%group, offsets = slot.offsets.len(), "removing a group on request");
+            shard.bury(group);
         }
         let gate = shard.groups.get(group).and_then(Slot::gate);
         let shard = shard.grant.shard;
@@ -122,7 +121,7 @@ impl Shard {
     ) -> Result<Begun, DeleteOffsetsError> {
         let slot = self.groups.get(&request.group);
         let slot = slot
-            .filter(|slot| slot.group.state() != State::Dead)
+            .filter(|slot| !slot.group.is_dead())
             .ok_or(DeleteOffsetsError::GroupIdNotFound)?;
         let subscriptions = slot.group.subscriptions();
         if subscriptions == Subscriptions::Foreign {

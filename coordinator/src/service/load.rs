@@ -7,7 +7,7 @@ use streamhouse_protocol::names::GroupId;
 use super::shard::{Shard, Slot};
 use super::{Grant, Groups, Inner, Place};
 use crate::group::classic::{Effects, StoredGroupError};
-use crate::group::{CommittedOffset, Group};
+use crate::group::{AnyGroup, CommittedOffset};
 
 /// Why the groups of a shard could not be loaded. The shard is not served; load it again, or let another broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +104,7 @@ impl Inner {
     fn restore(&self, grant: Grant, rows: ShardGroups) -> Result<Shard, LoadError> {
         let mut shard = Shard::new(grant, rows.seq);
         for row in rows.groups {
-            let group = Group::decode(&row.blob, self.context()).map_err(|source| {
+            let group = AnyGroup::decode(&row.blob, self.context()).map_err(|source| {
                 LoadError::Unreadable {
                     shard: grant.shard,
                     group: row.group.clone(),
@@ -115,7 +115,7 @@ impl Inner {
         }
         for row in rows.offsets {
             // A simple consumer's group is its offsets and has no row of its own.
-            let new = || Slot::new(Group::new(self.now()));
+            let new = || Slot::new(AnyGroup::new(self.now()));
             let slot = shard.groups.entry(row.group.clone()).or_insert_with(new);
             let partition = TopicPartition::new(row.topic, row.partition);
             slot.put_offset(partition, Some(committed(row)));

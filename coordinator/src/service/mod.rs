@@ -9,6 +9,7 @@
 //! shards can move, the caller checks the lease once more after an answer with an offset or an assignment was built.
 
 mod answers;
+mod consumer;
 mod deletion;
 mod drain;
 mod load;

@@ -5,7 +5,6 @@ use streamhouse_protocol::names::GroupId;
 
 use super::shard::Shard;
 use super::{Groups, Place};
-use crate::group::classic::State;
 
 /// A group with what it has committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Groups {
 impl Shard {
     fn progress(&self, progress: &mut Progress, lines: &mut usize, lines_max: usize) {
         for (id, slot) in &self.groups {
-            if slot.group.state() == State::Dead {
+            if slot.group.is_dead() {
                 continue;
             }
             let next = *lines + 1 + slot.offsets.len();

@@ -11,9 +11,9 @@ use streamhouse_runtime::Monotonic;
 use tokio::sync::{oneshot, watch};
 
 use super::Grant;
-use crate::group::classic::{Effects, Now, State, Ticket, join_bytes};
+use crate::group::classic::{Effects, Now, Ticket, join_bytes};
 use crate::group::{
-    CommittedOffset, CoordinatorError, Group, JoinAnswer, JoinError, JoinRequest, SyncAnswer,
+    AnyGroup, CommittedOffset, CoordinatorError, JoinAnswer, JoinError, JoinRequest, SyncAnswer,
     SyncError,
 };
 
@@ -62,7 +62,7 @@ pub(super) struct Shard {
 /// One group and its offsets.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) group: Group,
+    pub(super) group: AnyGroup,
     /// What is written, and nothing else.
     pub(super) offsets: BTreeMap<TopicPartition, CommittedOffset>,
     /// What they occupy.
@@ -144,7 +144,7 @@ impl Shard {
         Ok(self
             .groups
             .entry(id.clone())
-            .or_insert_with(|| Slot::new(Group::new(now))))
+            .or_insert_with(|| Slot::new(AnyGroup::new(now))))
     }
 
     /// How many bytes more the shard holds after this join, if it is let in.
@@ -242,7 +242,7 @@ impl Shard {
 }
 
 impl Slot {
-    pub(super) fn new(group: Group) -> Self {
+    pub(super) fn new(group: AnyGroup) -> Self {
         Self {
             group,
             offsets: BTreeMap::new(),
@@ -259,7 +259,7 @@ impl Slot {
     }
 
     /// A group that was read from the store, which thus has it.
-    pub(super) fn loaded(group: Group) -> Self {
+    pub(super) fn loaded(group: AnyGroup) -> Self {
         Self {
             version: 1,
             saved: watch::Sender::new(1),
@@ -326,7 +326,7 @@ impl Slot {
     /// Whether the store knows nothing of the group, and memory need not either.
     fn is_blank(&self) -> bool {
         self.version == 0
-            && self.group.generation() == 0
+            && self.group.number() == 0
             && self.group.is_vacant()
             && self.offsets.is_empty()
             && self.queued.is_empty()
@@ -334,7 +334,7 @@ impl Slot {
 
     /// Whether the group may be removed for good: nobody is in it and nothing of it is on its way.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.group.state() != State::Dead
+        !self.group.is_dead()
             && self.group.is_vacant()
             && self.queued.is_empty()
             && self.stored.is_none()

@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use super::shard::{InFlight, OffsetChanges, Retry, Shard};
 use super::{Grant, Inner, Place};
-use crate::group::classic::{Effects, State};
+use crate::group::classic::Effects;
 use crate::group::{CommittedOffset, CoordinatorError};
 
 /// How many changes of one shard go into one write, so that one busy shard does not hold up the others.
@@ -262,7 +262,7 @@ impl Shard {
             let Some(slot) = self.groups.get(&id) else {
                 continue;
             };
-            if slot.group.state() == State::Dead {
+            if slot.group.is_dead() {
                 let keys = slot.offsets.keys().map(|partition| key(&id, *partition));
                 changes.extend(keys.map(GroupChange::DeleteOffset));
                 changes.push(GroupChange::DeleteGroup(id.clone()));

@@ -220,6 +220,7 @@ impl Member {
             member: self.id.clone(),
             instance: None,
             generation,
+            knows_member_epochs: false,
             retention_ms: None,
             offsets: vec![OffsetCommit {
                 partition: at,
@@ -266,6 +267,8 @@ impl Member {
         let floor = sky.groups.lock().floor(self.group, at);
         let request = FetchOffsets {
             group: group_id(self.group),
+            member: None,
+            epoch: -1,
             partitions: Some(vec![at]),
         };
         let fetch = move |broker: Arc<Broker>| {

@@ -48,6 +48,7 @@ use streamhouse_runtime::Monotonic;
 
 pub use join::{Join, check_join, join_bytes};
 pub use stored::StoredGroupError;
+pub(in crate::group) use subscriptions::CONSUMER;
 pub use subscriptions::Subscriptions;
 pub use sync::Sync;
 
@@ -190,6 +191,15 @@ impl Group {
             empty_since: now.wall,
             bytes: 0,
             wake_at: None,
+        }
+    }
+
+    /// A group that nobody has joined, whose first generation follows `generation`: that of a consumer group before it.
+    #[must_use]
+    pub fn succeeding(generation: i32, now: Now) -> Self {
+        Self {
+            generation,
+            ..Self::new(now)
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{Group, State};
 
 /// The protocol type of Kafka's consumers.
-const CONSUMER: &str = "consumer";
+pub(in crate::group) const CONSUMER: &str = "consumer";
 
 /// What is known of the topics that a group reads.
 #[derive(Clone, Debug, PartialEq, Eq)]

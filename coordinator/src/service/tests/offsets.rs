@@ -14,6 +14,8 @@ async fn a_committed_offset_is_fetched_as_it_was() {
     assert_eq!(results, Ok(vec![Ok(()), Ok(())]));
     let request = FetchOffsets {
         group: GroupId::from("g"),
+        member: None,
+        epoch: -1,
         partitions: None,
     };
     let all = world.groups.fetch_offsets(request).await.unwrap();

@@ -236,6 +236,8 @@ async fn a_shard_that_is_not_led_here_answers_so() {
     assert_eq!(commit, Err(elsewhere.into()));
     let fetch = FetchOffsets {
         group: group.clone(),
+        member: None,
+        epoch: -1,
         partitions: None,
     };
     assert_eq!(
@@ -287,6 +289,8 @@ async fn a_shard_that_is_loading_says_so_and_never_says_that_there_is_no_offset(
     );
     let fetch = FetchOffsets {
         group,
+        member: None,
+        epoch: -1,
         partitions: Some(vec![partition(0)]),
     };
     assert_eq!(world.groups.fetch_offsets(fetch).await, Err(loading.into()));

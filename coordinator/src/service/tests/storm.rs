@@ -108,6 +108,8 @@ async fn stay(sky: &Sky, joined: &JoinAnswer, (seed, chance): (u64, &SeededChanc
 async fn commit(sky: &Sky, groups: &Groups, joined: &JoinAnswer, index: i32) {
     let request = FetchOffsets {
         group: GroupId::from("storm"),
+        member: None,
+        epoch: -1,
         partitions: Some(vec![partition(index)]),
     };
     if let Ok(fetched) = groups.fetch_offsets(request).await {

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod chaos;
+mod consumers;
 mod deleting;
 mod draining;
 mod failing;
@@ -302,6 +303,8 @@ impl World {
     async fn offset(&self, group: &str, index: i32) -> Option<i64> {
         let request = FetchOffsets {
             group: GroupId::from(group),
+            member: None,
+            epoch: -1,
             partitions: Some(vec![partition(index)]),
         };
         let fetched = self.groups.fetch_offsets(request).await.unwrap();
@@ -420,6 +423,7 @@ fn commits(group: &str, offsets: &[(i32, i64)]) -> CommitOffsets {
         member: MemberId::none(),
         instance: None,
         generation: -1,
+        knows_member_epochs: false,
         retention_ms: None,
         offsets: offsets
             .iter()

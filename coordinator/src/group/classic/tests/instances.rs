@@ -65,6 +65,7 @@ impl Bench {
             member: MemberId::from(member),
             instance: Some(shared(instance)),
             generation: self.group.generation(),
+            knows_member_epochs: false,
             retention_ms: None,
             offsets: Vec::new(),
         };

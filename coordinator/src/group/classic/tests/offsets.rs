@@ -11,6 +11,7 @@ fn commit(bench: &mut Bench, member: &str, generation: i32) -> Result<(), Commit
         member: MemberId::from(member),
         instance: None,
         generation,
+        knows_member_epochs: false,
         retention_ms: None,
         offsets: Vec::new(),
     };

@@ -1,0 +1,65 @@
+//! Who may commit and fetch offsets of a consumer group, and when they expire.
+
+use std::time::Duration;
+
+use streamhouse_protocol::ids::Timestamp;
+
+use super::super::error::{CommitError, CoordinatorError, FetchError};
+use super::super::request::{CommitOffsets, CommittedOffset, MemberId};
+use super::ConsumerGroup;
+
+impl ConsumerGroup {
+    /// Whether this OffsetCommit is allowed. A member commits with its epoch (version 9); without members an
+    /// administrator may.
+    pub fn check_commit(&self, request: &CommitOffsets) -> Result<(), CommitError> {
+        if self.is_dead {
+            return Err(CoordinatorError::NotAvailable.into());
+        }
+        if request.generation < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        let member = self
+            .members
+            .get(&request.member)
+            .ok_or(CommitError::UnknownMemberId)?;
+        if !request.knows_member_epochs {
+            return Err(CommitError::MemberEpochRequired);
+        }
+        if member.epoch != request.generation {
+            return Err(CommitError::StaleMemberEpoch);
+        }
+        Ok(())
+    }
+
+    /// Whether this OffsetFetch is allowed: it names no member, or one by its epoch.
+    pub fn check_fetch(&self, member: Option<&MemberId>, epoch: i32) -> Result<(), FetchError> {
+        if member.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        match member.and_then(|id| self.members.get(id)) {
+            None => Err(FetchError::UnknownMemberId),
+            Some(member) if member.epoch != epoch => Err(FetchError::StaleMemberEpoch),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether an offset of this group may go: nobody is in the group, and the retention has passed since it became empty,
+    /// or since the commit if that came later.
+    #[must_use]
+    pub fn is_expired(
+        &self,
+        offset: &CommittedOffset,
+        retention: Duration,
+        wall: Timestamp,
+    ) -> bool {
+        if !self.is_vacant() {
+            return false;
+        }
+        if let Some(expires_at) = offset.expires_at {
+            return expires_at <= wall;
+        }
+        let since = self.empty_since.0.max(offset.committed_at.0);
+        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        since.saturating_add(retention) <= wall.0
+    }
+}
