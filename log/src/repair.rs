@@ -19,7 +19,7 @@ use streamhouse_metadata::store::{
     ManifestCommit, MetadataStore, NewObject, ObjectId, ShardId, ShardRow, StoreError,
 };
 use streamhouse_protocol::ids::TopicId;
-use streamhouse_storage::objects::{ListError, ObjectKind, Objects};
+use streamhouse_storage::objects::{ListError, ObjectClass, ObjectKind, Objects};
 
 use crate::format::bytes::FormatError;
 use crate::format::manifest::{FlushId, Manifest};
@@ -169,7 +169,8 @@ async fn unknown_flushes(parts: &RepairParts) -> Result<Vec<FoundFlush>, RepairE
         after = Some(last.id);
     }
     let mut found = Vec::new();
-    let mut listing = parts.objects.list(None);
+    // Another class than that of the reads below: a listing that waits to be read on keeps its places among the requests.
+    let mut listing = parts.objects.list(None, ObjectClass::Garbage);
     while let Some(object) = listing.try_next().await? {
         let id = object.key.id();
         let id = ObjectId {

@@ -322,18 +322,21 @@ impl Objects {
     }
 
     /// Lists all objects, or those of one incarnation, in the order of their keys. Other files are left out. Holds a
-    /// few key shards (each a 256th of all objects) in memory at a time.
+    /// few key shards (each a 256th of all objects) in memory at a time. `class` says who waits for it: a takeover must not
+    /// be sent away for want of patience as the clean-up is. Between two reads of the stream requests of this class may be under
+    /// way, and none of them ends: whoever asks for more meanwhile asks as another class.
     #[must_use]
     pub fn list(
         &self,
         incarnation: Option<u128>,
+        class: ObjectClass,
     ) -> BoxStream<'static, Result<ListedObject, ListError>> {
         let objects = self.clone();
         stream::iter(0..=u8::MAX)
             .map(move |shard| {
                 let objects = objects.clone();
                 async move {
-                    match objects.list_shard(shard, incarnation).await {
+                    match objects.list_shard(shard, incarnation, class).await {
                         Ok(found) => found.into_iter().map(Ok).collect(),
                         Err(error) => vec![Err(error)],
                     }
@@ -348,6 +351,7 @@ impl Objects {
         &self,
         shard: u8,
         incarnation: Option<u128>,
+        class: ObjectClass,
     ) -> Result<Vec<ListedObject>, ListError> {
         let prefix = match incarnation {
             Some(incarnation) => format!("{shard:02x}/{incarnation:032x}"),
@@ -371,7 +375,7 @@ impl Objects {
             Ok(found)
         };
         let request = Request {
-            class: ObjectClass::Garbage,
+            class,
             operation: Operation::List,
             shard,
             bytes: LIST_BYTES,

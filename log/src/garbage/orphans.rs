@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use streamhouse_metadata::store::{Incarnation, Lsn, ShardId, StoreError, TombstoneOutcome};
-use streamhouse_storage::objects::{ListError, ListedObject, ObjectKind};
+use streamhouse_storage::objects::{ListError, ListedObject, ObjectClass, ObjectKind};
 
 use crate::Log;
 use crate::recovery::RecoverError;
@@ -116,7 +116,7 @@ impl Log {
         let mut given_up = 0;
         let known = objects_of(self.store(), life).await?;
         let mut unknown = Vec::new();
-        let mut listing = self.objects().list(Some(life.0));
+        let mut listing = self.objects().list(Some(life.0), ObjectClass::Garbage);
         while let Some(object) = listing.try_next().await? {
             if !known.contains(&listed_id(&object)) {
                 unknown.push(object);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use futures::TryStreamExt;
 use streamhouse_metadata::store::{Incarnation, MetadataStore, StoreError};
-use streamhouse_storage::objects::{MarkedLife, ObjectKind, Objects};
+use streamhouse_storage::objects::{MarkedLife, ObjectClass, ObjectKind, Objects};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::RecoverError;
@@ -94,7 +94,7 @@ async fn has_more(
 ) -> Result<bool, RecoverError> {
     // Listed first: what is committed meanwhile has a row.
     let listed: Vec<_> = objects
-        .list(Some(life.0))
+        .list(Some(life.0), ObjectClass::Checkpoint)
         .try_collect()
         .await
         .map_err(|source| RecoverError::NotListed { source })?;

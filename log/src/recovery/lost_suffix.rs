@@ -72,7 +72,7 @@ pub(crate) async fn find(
     for life in suspects {
         // Listed first: what is committed meanwhile has a row.
         let listed: Vec<ListedObject> = objects
-            .list(Some(life.0))
+            .list(Some(life.0), ObjectClass::Checkpoint)
             .try_collect()
             .await
             .map_err(|source| RecoverError::NotListed { source })?;

@@ -9,7 +9,7 @@ use streamhouse_protocol::ids::BrokerId;
 use streamhouse_storage::objects::{Fault, ObjectClass, ObjectKind};
 
 use crate::shared_world::Shared;
-use crate::world::{address, batch, numbered, values};
+use crate::world::{SHARDS, address, batch, numbered, values};
 
 /// Appends, keeps a replica, appends more, lets the replica take over, and kills the broker.
 async fn after_failover(more: &[&str]) -> Shared {
@@ -152,6 +152,20 @@ async fn an_object_store_that_does_not_answer_hides_no_loss() {
             "it serves after {answered} answers"
         );
     }
+}
+
+/// The simulation found brokers that took a shard over and could not load it: they list several lives one after the other, and
+/// once the store had asked for fewer requests, each next listing was sent away as if it were of the clean-up.
+#[tokio::test]
+async fn a_takeover_waits_its_turn_when_the_store_asks_for_fewer_listings() {
+    let shared = after_failover(&[]).await;
+    let heir = shared.broker().await;
+    shared.faults.script([Some(Fault::SlowDown)]);
+    for shard in (0..SHARDS).map(ShardId) {
+        let row = shared.grant(&heir, shard).await;
+        shared.turning(heir.log.lead(&row)).await.unwrap();
+    }
+    assert_eq!(heir.log.stopped_shards(), Vec::new());
 }
 
 #[tokio::test]

@@ -244,7 +244,11 @@ pub(crate) async fn check_nothing_leaks(world: &World) -> Result<(), String> {
         .filter(|row| matches!(&row.state, ObjectState::Live { shards } if !shards.is_empty()))
         .filter_map(|row| row.key)
         .collect();
-    let stored: Vec<_> = world.truth.list(None).collect::<Vec<_>>().await;
+    let stored: Vec<_> = world
+        .truth
+        .list(None, ObjectClass::Garbage)
+        .collect::<Vec<_>>()
+        .await;
     let stored: BTreeSet<String> = stored
         .into_iter()
         .map(|object| object.unwrap().key.to_string())

@@ -14,7 +14,7 @@ use streamhouse_metadata::memory::MemoryStore;
 use streamhouse_metadata::store::*;
 use streamhouse_runtime::{Chance, ManualClock, SeededChance, Tasks};
 use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
-use streamhouse_storage::objects::{FaultStore, Faults, Objects};
+use streamhouse_storage::objects::{FaultStore, Faults, ObjectClass, Objects};
 
 use crate::doubtful::DoubtfulStore;
 use crate::world::{CLUSTER, SHARDS, address, ambient, rules, set_up};
@@ -72,7 +72,12 @@ impl Shared {
     /// Objects that no row names.
     pub(crate) async fn unnamed(&self) -> Vec<String> {
         let rows = self.store.objects(None, 1000).await.unwrap();
-        let listed: Vec<_> = self.objects().list(None).try_collect().await.unwrap();
+        let listed: Vec<_> = self
+            .objects()
+            .list(None, ObjectClass::Garbage)
+            .try_collect()
+            .await
+            .unwrap();
         let keys = listed.iter().map(|object| object.key);
         let unnamed = keys.filter(|key| {
             let id = key.id();

@@ -12,11 +12,11 @@ pub enum ObjectClass {
     TailRead,
     /// A consumer that reads old data.
     CatchUpRead,
-    /// Writing or reading a checkpoint, and recovery.
+    /// Writing or reading a checkpoint, and recovery, with what it lists.
     Checkpoint,
     /// Making segments from L0 objects.
     Reorganisation,
-    /// Deleting, and the listing that looks for what to delete.
+    /// Deleting, and the listings that look for what to delete.
     Garbage,
 }
 

@@ -306,7 +306,11 @@ pub(super) async fn a_listing_of_an_incarnation_holds_only_its_objects(objects: 
                 .expect("stored");
         }
     }
-    let found: Vec<_> = objects.list(Some(2)).try_collect().await.expect("listed");
+    let found: Vec<_> = objects
+        .list(Some(2), CLASS)
+        .try_collect()
+        .await
+        .expect("listed");
     assert_eq!(found.len(), 20);
     assert!(found.iter().all(|object| object.key.id().incarnation == 2));
 }

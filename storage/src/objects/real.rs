@@ -44,7 +44,11 @@ async fn keep_the_laws(objects: &Objects) {
         matches!(again, Err(CreateError::Exists { .. })),
         "{again:?}"
     );
-    let listed: Vec<_> = objects.list(None).try_collect().await.expect("listed");
+    let listed: Vec<_> = objects
+        .list(None, CLASS)
+        .try_collect()
+        .await
+        .expect("listed");
     assert_eq!(listed.len(), 2);
     for number in [1, 2, 3] {
         objects.delete(&key(number)).await.expect("deleted");

@@ -169,7 +169,7 @@ pub(crate) fn pattern(len: usize, salt: u64) -> Bytes {
 
 pub(crate) async fn listed(objects: &Objects) -> Vec<ListedObject> {
     objects
-        .list(None)
+        .list(None, super::ObjectClass::Garbage)
         .try_collect()
         .await
         .expect("the listing works")
