@@ -38,6 +38,9 @@ pub enum FlushError {
     /// The outcome of a commit could not be resolved.
     #[error("the outcome of a commit could not be resolved: {0}")]
     Resolve(#[from] StoreError),
+    /// A commit was refused although the shard is granted to this broker: what was flushed is tried again.
+    #[error("a commit in shard {0} was refused although this broker leads it; it is tried again")]
+    NotFenced(u32),
     /// The database holds less than it acknowledged, or another broker leads the shard.
     #[error("shard {shard} stopped: {reason}")]
     Stopped {

@@ -4,6 +4,7 @@
 //! is run again only if none of them is there. Until its outcome is known a commit stays *in doubt*, and no other one is
 //! made: the numbers and offsets of its manifests may be facts already.
 
+use std::cmp::Ordering as Comparison;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -284,7 +285,8 @@ impl Log {
         let shard = self.shard_of(part.manifest.shard);
         let ours = part.commit.epoch;
         let reason = match self.why_refused(part).await {
-            Ok(Refused::Regressed(reason)) => reason,
+            Ok(Refused::Regressed(reason) | Refused::Contradicted(reason)) => reason,
+            Ok(Refused::Unfounded) => return FlushError::NotFenced(shard.id.0),
             Ok(Refused::Fenced(epoch)) => {
                 let reason = format!("another grant leads it: epoch {epoch} instead of {ours}");
                 if self.shared.is_some() {
@@ -303,23 +305,33 @@ impl Log {
     }
 
     async fn why_refused(&self, part: &SealedPart) -> Result<Refused, StoreError> {
-        let (shard, saw) = (part.commit.shard, part.commit.lsn);
+        let (shard, saw, ours) = (part.commit.shard, part.commit.lsn, part.commit.epoch);
         let Some(row) = self.store().read_shard(shard).await? else {
             let reason = "metadata_regression: the database has lost the shard's row";
             return Ok(Refused::Regressed(reason.to_owned()));
         };
         // Whoever was granted the shard after us may have written since: what he began with says what we had written.
         let grants = self.store().grants(shard).await?;
-        let mut later = grants
-            .iter()
-            .filter(|grant| grant.epoch > part.commit.epoch);
+        let mut later = grants.iter().filter(|grant| grant.epoch > ours);
         let found = later.next().map_or(row.next_lsn, |grant| grant.at_lsn);
         if found < saw {
             return Ok(Refused::Regressed(format!(
                 "metadata_regression: the database ends at manifest {found}, this broker saw {saw} committed"
             )));
         }
-        Ok(Refused::Fenced(row.epoch))
+        // Under our own grant nobody fenced us, and nobody else would load the shard if it were ceded. With `local` durability
+        // nothing is ceded: the shard stops in any case, and its WAL holds what is not recorded.
+        let is_granted = row.epoch == ours && row.incarnation == Some(part.commit.incarnation);
+        let is_ours = is_granted && self.shared.is_some();
+        Ok(match found.cmp(&saw) {
+            Comparison::Equal if is_ours => Refused::Unfounded,
+            Comparison::Greater if is_ours => Refused::Contradicted(format!(
+                "the database ends at manifest {found} under this broker's own grant, and manifest {saw} is not what this broker flushed"
+            )),
+            Comparison::Less | Comparison::Equal | Comparison::Greater => {
+                Refused::Fenced(row.epoch)
+            }
+        })
     }
 }
 
@@ -338,6 +350,10 @@ enum Refused {
     Fenced(LeaderEpoch),
     /// The database holds less than it acknowledged.
     Regressed(String),
+    /// For nothing that the database shows: it may be tried again.
+    Unfounded,
+    /// This life's own grant holds something else under the number.
+    Contradicted(String),
 }
 
 fn stop(shard: &Shard, inner: &mut Inner, reason: String) -> FlushError {

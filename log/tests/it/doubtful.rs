@@ -27,6 +27,8 @@ pub(crate) enum Doubt {
     AfterAndBlind,
     /// It happens after the first of the reads that ask for it.
     BetweenReads,
+    /// It is refused as if another broker led the shards.
+    Fenced,
     /// The store says that it happened, and forgets it: a database that loses what it acknowledged.
     Forgotten,
 }
@@ -142,6 +144,9 @@ impl ManifestShelf for DoubtfulStore {
         match doubt {
             None => return self.inner.commit(commit).await,
             Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
+            Some(Doubt::Fenced) => {
+                return Ok(vec![CommitOutcome::Refused; commit.manifests.len()]);
+            }
             Some(Doubt::Forgotten) => {
                 return Ok(vec![CommitOutcome::Committed; commit.manifests.len()]);
             }
@@ -202,7 +207,9 @@ impl ManifestShelf for DoubtfulStore {
         self.count();
         match self.next() {
             None => return self.inner.set_checkpoint(request).await,
-            Some(Doubt::Refused) => return Err(unavailable(Outcome::DidNotHappen).into()),
+            Some(Doubt::Refused | Doubt::Fenced) => {
+                return Err(unavailable(Outcome::DidNotHappen).into());
+            }
             Some(Doubt::Before | Doubt::Late | Doubt::BetweenReads) => {}
             Some(Doubt::Forgotten) => return Ok(()),
             Some(Doubt::After | Doubt::AfterAndBlind) => {

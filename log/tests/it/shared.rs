@@ -135,6 +135,52 @@ async fn a_commit_with_an_unknown_outcome_is_neither_lost_nor_doubled() {
     }
 }
 
+/// A database that refuses without a reason: nobody else would load the shard if its own leader let it go.
+#[tokio::test]
+async fn a_commit_that_is_refused_under_the_own_grant_is_tried_again() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let led = broker.log.led();
+    shared.append(&broker, 0, &batch(&["a"])).await;
+    shared.store.script([Doubt::Fenced, Doubt::Fenced]);
+    shared.append(&broker, 0, &batch(&["b"])).await;
+    assert_eq!(broker.log.led(), led);
+    assert_eq!(broker.log.stopped_shards(), Vec::new());
+    assert_eq!(values(&broker.log, 0, 0).await, numbered(&["a", "b"]));
+    let heir = shared.leader().await;
+    assert_eq!(values(&heir.log, 0, 0).await, numbered(&["a", "b"]));
+}
+
+/// What is there under the number cannot be explained, so the shard stops where everybody sees it.
+#[tokio::test]
+async fn a_commit_that_is_refused_for_something_else_under_the_own_grant_stops_the_shard() {
+    let shared = Shared::new().await;
+    let broker = shared.leader().await;
+    let ours = address(0).shard;
+    let row = shared.store.read_shard(ours).await.unwrap().unwrap();
+    shared.append(&broker, 0, &batch(&["a"])).await;
+    let other = shared.store.manifests(ours, Lsn(0), 1).await.unwrap();
+    let stranger = Commit {
+        object: None,
+        manifests: vec![ManifestCommit {
+            shard: ours,
+            epoch: row.epoch,
+            incarnation: broker.incarnation,
+            lsn: Lsn(1),
+            body: other[0].body.clone(),
+            wal_end: None,
+            released: Vec::new(),
+            clears_wal_dir: false,
+        }],
+    };
+    shared.store.commit(stranger).await.unwrap();
+    let lost = shared.try_append(&broker, 0, &batch(&["b"])).await;
+    assert!(lost.is_err());
+    let (stopped, reason) = broker.log.stopped_shards().remove(0);
+    assert_eq!(stopped, ours);
+    assert!(reason.contains("own grant"), "{reason}");
+}
+
 #[tokio::test]
 async fn an_upload_with_an_unknown_outcome_is_neither_lost_nor_doubled() {
     for fault in [Fault::SlowDown, Fault::FailBefore, Fault::FailAfter] {
