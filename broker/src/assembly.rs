@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamhouse_config::{Loaded, Settings};
+use streamhouse_config::Loaded;
 use streamhouse_log::Log;
 use streamhouse_log::recovery::Recovered;
 use streamhouse_metadata::MetadataStore;
@@ -20,10 +20,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::background::Background;
 use crate::dispatch::Dispatch;
 use crate::handlers::APIS;
+use crate::loggers::Loggers;
 use crate::membership::lease::Lease;
 use crate::network::{ConnectionQuota, Connections, Limits, Listener, RequestMemory};
 use crate::ops::{ConsumerLag, Metrics, Ops, Watched};
 use crate::reach::{Broker, Parts};
+use crate::running_settings::RunningSettings;
 
 mod accept_loss;
 mod home;
@@ -85,6 +87,7 @@ pub struct Ready {
 pub async fn serve(
     loaded: Loaded,
     mode: Mode,
+    loggers: Loggers,
     announce: &mut (dyn FnMut(&Ready) + Send),
 ) -> Result<(), StartError> {
     // Heard from the first moment on, so that a stop during the start is a graceful one too.
@@ -94,7 +97,7 @@ pub async fn serve(
     loop {
         let chapter = lives.chapter();
         let clock = Arc::clone(&chapter.ambient.clock);
-        let (running, ready) = match start(&chapter, mode, metrics.clone()).await {
+        let (running, ready) = match start(&chapter, mode, (metrics.clone(), &loggers)).await {
             Ok(started) => started,
             Err(error) if lives.is_first() => return Err(error),
             Err(error) => {
@@ -180,7 +183,7 @@ impl Running {
 async fn start(
     chapter: &Chapter,
     mode: Mode,
-    metrics: Option<Metrics>,
+    (metrics, loggers): (Option<Metrics>, &Loggers),
 ) -> Result<(Running, Ready), StartError> {
     let Chapter {
         ambient,
@@ -204,7 +207,7 @@ async fn start(
         cache: stores.cache.clone(),
         membership: place.membership.clone(),
     };
-    let parts = parts::parts(loaded, &home, ambient, &stores, &log, &place).await?;
+    let parts = parts::parts((loaded, loggers), &home, ambient, &stores, &log, &place).await?;
     let lag = ConsumerLag {
         groups: parts.groups.clone(),
         catalogue: Arc::clone(&parts.catalogue),
@@ -212,11 +215,12 @@ async fn start(
     };
     let ops = Ops::new(metrics, watched, lag, ambient.clone());
     place.lead(&log, &parts).await;
-    Background::new(parts.partitions.clone(), ambient.clone(), &settings.log).start();
+    let running = RunningSettings::new(settings.clone(), parts.topics.clone());
+    Background::new(parts.partitions.clone(), ambient.clone(), running.clone()).start();
     let ports = listeners.iter();
     let ports = ports.map(|listener| (listener.name().to_owned(), listener.address().port()));
     let ports = ports.collect();
-    let addresses = accept(settings, ambient, parts, (listeners, place.lease(ambient)));
+    let addresses = accept(running, ambient, parts, (listeners, place.lease(ambient)));
     ambient.tasks.spawn("metrics-upkeep", ops.clone().upkeep());
     let metrics_address = ops_socket.as_ref().map(|(_, address)| *address);
     if let Some((socket, _)) = ops_socket {
@@ -244,11 +248,12 @@ async fn start(
 }
 
 fn accept(
-    settings: &Settings,
+    running: RunningSettings,
     ambient: &Ambient,
     parts: Parts,
     (listeners, lease): (Vec<Listener>, Lease),
 ) -> Vec<SocketAddr> {
+    let settings = running.started_with();
     let limits = Limits::new(&settings.listener, settings.broker.shutdown_timeout);
     let dispatch = Dispatch::new(
         Arc::new(Broker::new(parts)),
@@ -263,6 +268,10 @@ fn accept(
         memory: RequestMemory::of(&settings.listener),
     };
     let quota = ConnectionQuota::new(Arc::clone(&ambient.clock), limits);
+    ambient.tasks.spawn(
+        "connection-limits",
+        running.limit_connections(quota.clone(), ambient.clone()),
+    );
     let addresses = listeners.iter().map(Listener::address).collect();
     for listener in listeners {
         ambient

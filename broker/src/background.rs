@@ -7,6 +7,7 @@
 //! | `orphans` (in the log) | a while after the start and after a takeover | gives up what dead lives stored and never committed |
 //! | `abandoned` (in the log) | the database did not answer | gives up what this life stored and could not commit |
 //! | `retention` | `log.retention.check.interval.ms` | trims old runs |
+//! | `connection-limits` | configs of brokers change | limits connections |
 //! | `producer-expiry` | `producer.id.expiration.check.interval.ms` | forgets idle producers |
 //! | `topic-drops` | a topic was deleted; after each retention pass | drops its partitions, settles its tombstone |
 //! | `garbage` | after each retention pass | deletes objects that nobody needs |
@@ -18,34 +19,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use streamhouse_config::log::LogSettings;
 use streamhouse_log::retention::Retention;
 use streamhouse_metadata::ShardId;
 use streamhouse_protocol::ids::TopicId;
 use streamhouse_runtime::Ambient;
 
 use crate::partitions::Partitions;
+use crate::running_settings::RunningSettings;
 
 /// What the background needs.
 #[derive(Clone, Debug)]
 pub struct Background {
     partitions: Partitions,
     ambient: Ambient,
+    settings: RunningSettings,
     retention_interval: Duration,
-    producer_expiry: Duration,
     producer_expiry_interval: Duration,
 }
 
 impl Background {
     /// Works on `partitions` as `settings` say.
     #[must_use]
-    pub fn new(partitions: Partitions, ambient: Ambient, settings: &LogSettings) -> Self {
+    pub fn new(partitions: Partitions, ambient: Ambient, settings: RunningSettings) -> Self {
+        let log = &settings.started_with().log;
         Self {
             partitions,
             ambient,
-            retention_interval: settings.retention_check_interval,
-            producer_expiry: settings.producer_id_expiration,
-            producer_expiry_interval: settings.producer_id_expiration_check_interval,
+            retention_interval: log.retention_check_interval,
+            producer_expiry_interval: log.producer_id_expiration_check_interval,
+            settings,
         }
     }
 
@@ -84,7 +86,8 @@ impl Background {
 
     async fn expire_producers(self) {
         while self.pause(self.producer_expiry_interval).await {
-            let idle_ms = i64::try_from(self.producer_expiry.as_millis()).unwrap_or(i64::MAX);
+            let idle = self.settings.current().log.producer_id_expiration;
+            let idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
             let evicted = self.partitions.log.evict_producers(idle_ms);
             if evicted > 0 {
                 tracing::debug!(producers = evicted, "forgot idle producers");

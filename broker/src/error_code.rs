@@ -12,6 +12,7 @@ pub mod log;
 use std::borrow::Cow;
 
 use streamhouse_config::TopicConfigError;
+use streamhouse_config::kafka::BrokerConfigError;
 use streamhouse_coordinator::group::consumer::ConsumerHeartbeatError;
 use streamhouse_coordinator::group::{
     CommitError, CoordinatorError, DeleteGroupError, DeleteOffsetError, DeleteOffsetsError,
@@ -20,7 +21,8 @@ use streamhouse_coordinator::group::{
 use streamhouse_metadata::{Class, Outcome, StoreError};
 use streamhouse_protocol::{ErrorCode, StrBytes};
 
-use crate::topics::{AddError, AlterTopicError, CreateError, DeleteError};
+use crate::loggers::LoggerError;
+use crate::topics::{AddError, AlterBrokerError, AlterTopicError, CreateError, DeleteError};
 
 /// No error.
 pub const NONE: i16 = 0;
@@ -295,14 +297,32 @@ impl From<&AlterTopicError> for Refusal {
     }
 }
 
-/// Broker configs that are asked to change while the broker runs.
-#[must_use]
-pub fn broker_configs_are_fixed<'a>(names: impl Iterator<Item = &'a str>) -> Refusal {
-    let names: Vec<&str> = names.collect();
-    Refusal::invalid_request(format!(
-        "Cannot update these configs dynamically: Set({}); set them in the broker's configuration and restart it",
-        names.join(", ")
-    ))
+impl From<&AlterBrokerError> for Refusal {
+    fn from(error: &AlterBrokerError) -> Self {
+        let code = match error {
+            AlterBrokerError::Config(
+                BrokerConfigError::Unknown { .. } | BrokerConfigError::NotAList { .. },
+            ) => ErrorCode::InvalidConfig,
+            AlterBrokerError::Duplicate
+            | AlterBrokerError::Config(
+                BrokerConfigError::Fixed { .. } | BrokerConfigError::Value { .. },
+            ) => ErrorCode::InvalidRequest,
+            AlterBrokerError::Store(error) => return error.into(),
+        };
+        Self::told(code, error)
+    }
+}
+
+impl From<&LoggerError> for Refusal {
+    fn from(error: &LoggerError) -> Self {
+        let code = match error {
+            LoggerError::Unknown { .. } | LoggerError::Level { .. } => ErrorCode::InvalidConfig,
+            LoggerError::Root => ErrorCode::InvalidRequest,
+            LoggerError::TooMany => ErrorCode::PolicyViolation,
+            LoggerError::Unchangeable { .. } => ErrorCode::UnknownServerError,
+        };
+        Self::told(code, error)
+    }
 }
 
 /// A block of producer ids could not be had: producers ask again (Kafka: `RPCProducerIdManager`).

@@ -30,6 +30,7 @@ pub mod fetch_memory;
 
 pub mod background;
 
+pub mod loggers;
 pub mod membership;
 
 pub mod data_dir;
@@ -42,6 +43,7 @@ pub mod producer_ids;
 
 pub mod error_code;
 
+pub mod running_settings;
 pub mod security;
 
 pub mod cli;

@@ -160,7 +160,7 @@ impl Partitions {
         }
         let rule = rule_of(&TopicConfigs::resolve(
             &topic.configs,
-            &self.topics.rules().defaults,
+            &self.topics.defaults(catalogue),
         ));
         if rules.len() >= RULES_MAX {
             rules.clear();

@@ -9,6 +9,7 @@ use streamhouse_coordinator::Groups;
 use streamhouse_metadata::{ShardId, TopicCatalogue};
 use streamhouse_protocol::ids::{BrokerId, LeaderEpoch};
 
+use crate::loggers::Loggers;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::security::Access;
@@ -43,6 +44,7 @@ impl Broker {
             catalogue,
             leaders,
             settings,
+            loggers,
             producer_ids,
             groups,
             partitions,
@@ -62,6 +64,7 @@ impl Broker {
                 topics,
                 broker: cluster.broker,
                 settings,
+                loggers,
                 access: access.clone(),
             },
             producers: Producers {
@@ -94,6 +97,8 @@ pub struct Parts {
     pub leaders: Arc<ShardLeaders>,
     /// The settings of this broker as DescribeConfigs shows them.
     pub settings: Arc<[ConfigEntry]>,
+    /// The loggers of this broker.
+    pub loggers: Loggers,
     /// Where producer ids come from.
     pub producer_ids: Arc<ProducerIds>,
     /// The group coordinator.
@@ -266,8 +271,10 @@ pub struct Configs {
     pub topics: Topics,
     /// The number of this broker.
     pub broker: BrokerId,
-    /// The settings of this broker, by name.
+    /// The settings that this broker started with, by name.
     pub settings: Arc<[ConfigEntry]>,
+    /// The loggers of this broker.
+    pub loggers: Loggers,
     /// Who may do what.
     pub access: Access,
 }

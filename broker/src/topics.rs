@@ -4,11 +4,13 @@
 //! catalogue, so that the next request sees it; the shard of each partition is fixed when the partition is made;
 //! nothing changes when an error says so.
 
+mod broker_configs;
 mod configs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use streamhouse_config::topic::check_overrides;
 use streamhouse_config::{TopicConfigError, TopicDefaults, TopicOverrides};
 use streamhouse_log::shard_for_partition;
@@ -16,13 +18,14 @@ use streamhouse_metadata::{
     AddPartitions, AddPartitionsError, Catalogue, CreateTopicError, DeleteTopicError,
     MetadataStore, NewTopic, Revision, ShardId, StoreError, Topic, TopicCatalogue,
 };
-use streamhouse_protocol::ids::{PartitionIndex, TopicId, TopicPartition};
+use streamhouse_protocol::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_protocol::names::{TopicName, TopicNameError};
 use streamhouse_runtime::Ambient;
 use tracing::{info, warn};
 
 use crate::reach::Brokers;
 
+pub use broker_configs::AlterBrokerError;
 pub use configs::{AlterTopicError, ConfigOperation};
 
 /// The most partitions that one request may create (Kafka: `ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
@@ -41,9 +44,14 @@ pub struct TopicRules {
     pub auto_create: bool,
     /// `delete.topic.enable`.
     pub may_delete: bool,
-    /// What applies to topics that do not say otherwise.
+    /// What applies to topics that do not say otherwise, as long as nothing else is set while the broker runs.
     pub defaults: TopicDefaults,
+    /// Whose settings these are.
+    pub broker: BrokerId,
 }
+
+/// What applied to topics at a revision.
+type DefaultsAt = (Revision, Arc<TopicDefaults>);
 
 /// The topics of the cluster. Clones share them.
 #[derive(Clone, Debug)]
@@ -57,6 +65,8 @@ pub struct Topics {
     /// Held by a change of configs from reading the old value until the new one is in the catalogue: appending to a
     /// list twice at once must not lose one of the two.
     altering: Arc<tokio::sync::Mutex<()>>,
+    /// What applies to topics at a revision: worked out once.
+    defaults: Arc<Mutex<Option<DefaultsAt>>>,
 }
 
 /// A topic that is asked for. Negative numbers ask for the defaults.
@@ -257,7 +267,7 @@ impl Topics {
         shards: u32,
     ) -> Self {
         let rules = Arc::new(rules);
-        let altering = Arc::default();
+        let (altering, defaults) = (Arc::default(), Arc::default());
         Self {
             store,
             catalogue,
@@ -266,6 +276,7 @@ impl Topics {
             brokers,
             shards: shards.max(1),
             altering,
+            defaults,
         }
     }
 
@@ -536,7 +547,7 @@ impl Topics {
                 return Err(CreateError::DuplicateConfig { name: name.clone() });
             }
         }
-        Ok(check_overrides(configs, &self.rules.defaults)?)
+        Ok(check_overrides(configs, &self.defaults(&self.current()))?)
     }
 
     /// Finds what the store would refuse, for a topic that is only checked.

@@ -165,9 +165,38 @@ fn kafka_keys(text: &mut String) {
          `process.roles` must contain `broker`.\n\n| Kafka key | Why |\n|---|---|\n",
     );
     for key in broker_keys() {
-        if let Role::WithoutEffect { why } = key.role {
+        if let Role::WithoutEffect { why } | Role::OnlyDynamic { why } = key.role {
             writeln!(text, "| `{}` | {why} |", key.name).expect(NEVER);
         }
+    }
+    changing_keys(text);
+}
+
+fn changing_keys(text: &mut String) {
+    text.push_str(
+        "\n### Keys that change while brokers run\n\n`kafka-configs.sh --entity-type brokers` sets them for one broker \
+         (`--entity-name`) or for all (`--entity-default`); every broker has them within a heartbeat, and they outlive \
+         restarts. What is set for one broker wins over what is set for all, which wins over files, variables and `--set`. \
+         All other keys are refused with Kafka's `Cannot update these configs dynamically`.\n\n\
+         | Kafka key | Effect |\n|---|---|\n",
+    );
+    for key in broker_keys().iter().filter(|key| key.is_dynamic) {
+        let effect = match key.role {
+            Role::Setting { path, .. } => format!("`{path}`"),
+            Role::TopicDefault {
+                topic_key,
+                without_effect: None,
+            } => {
+                format!("the default of `{topic_key}`")
+            }
+            Role::TopicDefault { topic_key, .. } => {
+                format!("the default of `{topic_key}`, which is kept without effect")
+            }
+            Role::WithoutEffect { .. } | Role::OnlyDynamic { .. } | Role::Refused { .. } => {
+                "none".to_owned()
+            }
+        };
+        writeln!(text, "| `{}` | {effect} |", key.name).expect(NEVER);
     }
 }
 

@@ -15,6 +15,7 @@ use super::home::Home;
 use super::place::Place;
 use super::stores::Stores;
 use super::{OBJECTS_FOLDER, StartError, WAL_FOLDER};
+use crate::loggers::Loggers;
 use crate::partitions::{FetchLimits, Partitions};
 use crate::producer_ids::ProducerIds;
 use crate::reach::{Cluster, LogDirs, Parts};
@@ -25,7 +26,7 @@ use crate::topics::{TopicRules, Topics};
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
 pub(super) async fn parts(
-    loaded: &Loaded,
+    (loaded, loggers): (&Loaded, &Loggers),
     home: &Home,
     ambient: &Ambient,
     stores: &Stores,
@@ -47,6 +48,7 @@ pub(super) async fn parts(
         auto_create: settings.broker.auto_create_topics_enable,
         may_delete: settings.broker.delete_topic_enable,
         defaults: settings.topic_defaults.clone(),
+        broker,
     };
     let store = Arc::clone(&stores.metadata);
     let topics = Topics::new(
@@ -70,6 +72,7 @@ pub(super) async fn parts(
         groups: load_groups(settings, ambient, stores, log).await?,
         leaders,
         settings: streamhouse_config::kafka::describe_broker(settings, &loaded.provenance).into(),
+        loggers: loggers.clone(),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(&stores.metadata))),
         cluster,
         topics,

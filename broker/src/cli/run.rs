@@ -176,7 +176,7 @@ fn folder_of(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 fn run(loaded: Loaded, mode: Mode, output: &mut Output) -> Result<(), Failure> {
-    logs::begin(&loaded.settings.telemetry)?;
+    let loggers = logs::begin(&loaded.settings.telemetry)?;
     for note in &loaded.notes {
         match note.level {
             NoteLevel::Note => tracing::info!("{}", note.text),
@@ -188,7 +188,7 @@ fn run(loaded: Loaded, mode: Mode, output: &mut Output) -> Result<(), Failure> {
         let shown = output.bytes(banner::text(ready, mode).as_bytes());
         printed = shown.and_then(|()| output.flush());
     };
-    let ended = tokio_runtime()?.block_on(assembly::serve(loaded, mode, &mut announce));
+    let ended = tokio_runtime()?.block_on(assembly::serve(loaded, mode, loggers, &mut announce));
     ended?;
     match printed {
         // Whoever started us closed our output after reading what it needed: the broker served all the same.

@@ -2,8 +2,8 @@
 //! clients.
 //!
 //! Kafka's rules we keep: what is not named gets its default back; ALTER_CONFIGS on the topic, or on the cluster for
-//! brokers; a resource or a key that stands twice, or a null value, is refused. Where we differ: broker configs cannot
-//! be changed while the broker runs, and say so.
+//! brokers; a resource or a key that stands twice, or a null value, is refused; levels of loggers are altered by
+//! IncrementalAlterConfigs only.
 
 use std::ops::RangeInclusive;
 
@@ -17,7 +17,8 @@ use crate::error_code::{self, Refusal};
 use crate::reach::Configs;
 use crate::security::{Operation, ResourceKind};
 
-use super::altered_resources::{null_value, topics_to_alter};
+use super::altered_resources::{null_value, resources_to_alter};
+use super::config_resource::{BROKER_LOGGER, ConfigResource};
 
 /// The handler.
 #[derive(Debug)]
@@ -38,11 +39,11 @@ impl Handler for AlterConfigs {
         cx: &RequestContext,
         request: AlterConfigsRequest,
     ) -> Reply<AlterConfigsResponse> {
-        let topics = topics_to_alter(configs, cx, &request.resources);
-        let mut responses = Vec::with_capacity(topics.len());
-        for (resource, topic) in topics {
-            let altered = match topic {
-                Ok(topic) => replace(configs, topic, resource, request.validate_only).await,
+        let resources = resources_to_alter(configs, cx, &request.resources);
+        let mut responses = Vec::with_capacity(resources.len());
+        for (resource, wanted) in resources {
+            let altered = match wanted {
+                Ok(wanted) => replace(configs, wanted, resource, request.validate_only).await,
                 Err(refusal) => Err(refusal),
             };
             let response = AlterConfigsResourceResponse::default()
@@ -57,7 +58,7 @@ impl Handler for AlterConfigs {
 
 async fn replace(
     configs: &Configs,
-    topic: &str,
+    wanted: ConfigResource<'_>,
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
@@ -67,8 +68,19 @@ async fn replace(
         let value = value.ok_or_else(|| null_value(&config.name))?;
         values.push((config.name.to_string(), value.to_string()));
     }
-    let replaced = configs
-        .topics
-        .replace_configs(topic, &values, validate_only);
-    replaced.await.map_err(|error| Refusal::from(&error))
+    let topics = &configs.topics;
+    match wanted {
+        ConfigResource::Topic(topic) => {
+            let replaced = topics.replace_configs(topic, &values, validate_only);
+            replaced.await.map_err(|error| Refusal::from(&error))
+        }
+        ConfigResource::Broker | ConfigResource::AllBrokers => {
+            let is_for_all = wanted == ConfigResource::AllBrokers;
+            let replaced = topics.replace_broker_configs(is_for_all, &values, validate_only);
+            replaced.await.map_err(|error| Refusal::from(&error))
+        }
+        ConfigResource::Loggers => Err(Refusal::invalid_request(format!(
+            "Unknown resource type {BROKER_LOGGER}"
+        ))),
+    }
 }

@@ -23,6 +23,8 @@ pub(super) enum ConfigResource<'a> {
     Broker,
     /// What holds for all brokers.
     AllBrokers,
+    /// The loggers of this broker.
+    Loggers,
 }
 
 impl<'a> ConfigResource<'a> {
@@ -33,24 +35,46 @@ impl<'a> ConfigResource<'a> {
         broker: BrokerId,
         (access, cx, operation): (&Access, &RequestContext, Operation),
     ) -> Result<Self, Refusal> {
+        let alters = operation == Operation::AlterConfigs;
         match kind {
             TOPIC if access.to_topic(cx, operation, name) => Ok(Self::Topic(name)),
             TOPIC => Err(error_code::TOPIC_AUTHORIZATION_FAILED),
             _ if !access.to_cluster(cx, operation) => Err(error_code::CLUSTER_AUTHORIZATION_FAILED),
             BROKER if name.is_empty() => Ok(Self::AllBrokers),
-            BROKER => match name.parse::<i32>() {
-                Ok(id) if id == broker.0 => Ok(Self::Broker),
-                Ok(id) => Err(Refusal::invalid_request(format!(
+            BROKER => match (id(name, alters)?, alters) {
+                (id, _) if id == broker.0 => Ok(Self::Broker),
+                (id, true) => Err(Refusal::invalid_request(format!(
+                    "Unexpected broker id, expected {broker}, but received {id}"
+                ))),
+                (id, false) => Err(Refusal::invalid_request(format!(
                     "Unexpected broker id, expected {broker} or empty string, but received {id}"
                 ))),
-                Err(_) => Err(Refusal::invalid_request(format!(
-                    "Broker id must be an integer, but it is: {}",
-                    name.as_str()
+            },
+            BROKER_LOGGER if name.is_empty() && !alters => {
+                Err(Refusal::invalid_request("Broker id must not be empty"))
+            }
+            BROKER_LOGGER => match (id(name, alters)?, alters) {
+                (id, _) if id == broker.0 => Ok(Self::Loggers),
+                (id, true) => Err(Refusal::invalid_request(format!(
+                    "Unexpected node id. Expected {broker}, but received {id}"
+                ))),
+                (id, false) => Err(Refusal::invalid_request(format!(
+                    "Unexpected broker id, expected {broker} but received {id}"
                 ))),
             },
-            other => Err(Refusal::invalid_request(format!(
-                "config resource type {other} has no configs here; use 2 (topic) or 4 (broker)"
+            other if alters => Err(Refusal::invalid_request(format!(
+                "Unknown resource type {other}"
             ))),
+            _ => Err(error_code::INVALID_REQUEST),
         }
     }
+}
+
+/// The number of a broker. Kafka says "node" where it alters and "broker" where it describes.
+fn id(name: &StrBytes, alters: bool) -> Result<i32, Refusal> {
+    name.parse().map_err(|_| {
+        let word = if alters { "Node" } else { "Broker" };
+        let name = name.as_str();
+        Refusal::invalid_request(format!("{word} id must be an integer, but it is: {name}"))
+    })
 }

@@ -158,7 +158,7 @@ fn shown(
             .with_replication_factor(-1)
             .with_configs(None);
     }
-    let configs = describe_topic(&created.configs, &topics.rules().defaults).into_iter();
+    let configs = describe_topic(&created.configs, &topics.defaults(&topics.current())).into_iter();
     let configs = configs.map(|entry| {
         CreatableTopicConfigs::default()
             .with_name(text(entry.name))

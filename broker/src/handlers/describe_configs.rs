@@ -1,13 +1,13 @@
-//! DescribeConfigs (key 32): the configs of topics and of this broker, with their sources.
+//! DescribeConfigs (key 32): the configs of topics, of this broker and of all, and the levels of its loggers, with their
+//! sources.
 //!
 //! Kafka's rules we keep: DESCRIBE_CONFIGS on the topic, or on the cluster for brokers; a null list of keys means all,
 //! keys that do not exist are left out; values of secrets are null; a broker answers for itself only. Where we differ:
-//! every broker config is read-only, because none is changed while the broker runs; brokers have no loggers, client
-//! metrics or group configs to show.
+//! fewer broker configs change while the broker runs, and the others are read-only; there are no client metrics to show.
 
 use std::ops::RangeInclusive;
 
-use streamhouse_config::kafka::ConfigEntry;
+use streamhouse_config::kafka::{ConfigEntry, ConfigSource, describe_all_brokers};
 use streamhouse_config::topic::describe_topic;
 use streamhouse_protocol::api_key::ApiKey;
 use streamhouse_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -19,6 +19,7 @@ use streamhouse_protocol::names::TopicName;
 
 use crate::api::{Handler, Lane, Reply, RequestContext};
 use crate::error_code::{self, Refusal};
+use crate::loggers::Loggers;
 use crate::reach::Configs;
 use crate::security::{Operation, ResourceKind};
 
@@ -53,11 +54,8 @@ impl Handler for DescribeConfigs {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
-            match entries(configs, cx, resource) {
-                Ok(entries) => {
-                    let wanted = entries.iter().filter(|entry| is_wanted(resource, entry));
-                    result.with_configs(wanted.map(|entry| detail.shown(entry)).collect())
-                }
+            match described(configs, cx, resource, &detail) {
+                Ok(shown) => result.with_configs(shown),
                 Err(refusal) => result
                     .with_error_code(refusal.code())
                     .with_error_message(refusal.message()),
@@ -67,37 +65,59 @@ impl Handler for DescribeConfigs {
     }
 }
 
-fn entries(
+fn described(
     configs: &Configs,
     cx: &RequestContext,
     resource: &DescribeConfigsResource,
-) -> Result<Vec<ConfigEntry>, Refusal> {
+    detail: &Detail,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let question = (&configs.access, cx, Operation::DescribeConfigs);
     let name = &resource.resource_name;
-    match ConfigResource::of(resource.resource_type, name, configs.broker, question)? {
+    let catalogue = configs.topics.current();
+    let defaults = configs.topics.defaults(&catalogue);
+    let dynamic = configs.topics.dynamic_configs(&catalogue);
+    let entries = match ConfigResource::of(resource.resource_type, name, configs.broker, question)?
+    {
         ConfigResource::Topic(name) => {
             TopicName::new(name).map_err(|error| Refusal::invalid_topic(&error))?;
             let topic = configs.topics.find(name);
             let topic = topic.ok_or(error_code::UNKNOWN_TOPIC_OR_PARTITION)?;
-            Ok(describe_topic(
-                &topic.configs,
-                &configs.topics.rules().defaults,
-            ))
+            describe_topic(&topic.configs, &defaults)
         }
-        ConfigResource::Broker => {
-            let fixed = |entry: &ConfigEntry| ConfigEntry {
-                is_read_only: true,
-                ..entry.clone()
-            };
-            Ok(configs.settings.iter().map(fixed).collect())
-        }
-        ConfigResource::AllBrokers => Ok(Vec::new()),
-    }
+        ConfigResource::Broker => dynamic.shown(&configs.settings, &defaults),
+        ConfigResource::AllBrokers => describe_all_brokers(dynamic.cluster),
+        ConfigResource::Loggers => return Ok(levels(&configs.loggers, resource)),
+    };
+    let wanted = entries
+        .iter()
+        .filter(|entry| is_wanted(resource, entry.name));
+    Ok(wanted.map(|entry| detail.shown(entry)).collect())
 }
 
-fn is_wanted(resource: &DescribeConfigsResource, entry: &ConfigEntry) -> bool {
+fn is_wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
     let keys = resource.configuration_keys.as_ref();
-    keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == entry.name))
+    keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
+}
+
+/// The loggers that the client asks for: those of the list, and modules that it names.
+fn levels(
+    loggers: &Loggers,
+    resource: &DescribeConfigsResource,
+) -> Vec<DescribeConfigsResourceResult> {
+    let mut levels = loggers.levels();
+    for name in resource.configuration_keys.iter().flatten() {
+        if let Ok(level) = loggers.level(name) {
+            levels.insert(name.to_string(), level);
+        }
+    }
+    levels.retain(|name, _| is_wanted(resource, name));
+    let shown = levels.into_iter().map(|(name, level)| {
+        DescribeConfigsResourceResult::default()
+            .with_name(text(name))
+            .with_value(Some(text(level.name())))
+            .with_config_source(ConfigSource::BrokerLogger.wire_id())
+    });
+    shown.collect()
 }
 
 /// How much of an entry the client wants to see.

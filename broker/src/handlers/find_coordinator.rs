@@ -3,7 +3,8 @@
 //! Kafka's rules we keep: DESCRIBE on the group; since version 4 many keys, each answered with its key; a coordinator
 //! that is still loading is named all the same; a group that nobody coordinates at the moment is COORDINATOR_NOT_AVAILABLE.
 //! Where we differ: transactions do not exist yet, so the coordinator of a
-//! transactional id is an error that ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]).
+//! transactional id is an error that ends the client at once ([`error_code::TRANSACTIONS_NOT_SERVED`]); versions 5 (KIP-890)
+//! and 6 (share groups) look the same, and there are no share groups, whose keys are INVALID_REQUEST.
 
 use std::ops::RangeInclusive;
 
@@ -32,7 +33,7 @@ pub struct FindCoordinator;
 
 impl Handler for FindCoordinator {
     const KEY: ApiKey = ApiKey::FindCoordinator;
-    const VERSIONS: RangeInclusive<i16> = 0..=4;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
     const LANE: Lane = Lane::Ordered;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Describe, ResourceKind::Group));

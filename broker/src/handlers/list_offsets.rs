@@ -2,8 +2,8 @@
 //!
 //! Kafka's rules we keep: DESCRIBE on each topic; a partition that is asked for twice is INVALID_REQUEST; times are
 //! looked up by record, and a time after the last record gives -1 without error; the latest offset is the last stable
-//! one for readers of committed records. Where we differ: nothing is tiered in Kafka's sense, so the earliest local
-//! offset is the log start.
+//! one for readers of committed records; where nothing is tiered, the latest tiered offset is -1 without error. Where we
+//! differ: nothing is tiered in Kafka's sense, so the earliest local offset is the log start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -32,10 +32,11 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
 
 impl Handler for ListOffsets {
     const KEY: ApiKey = ApiKey::ListOffsets;
-    const VERSIONS: RangeInclusive<i16> = 1..=8;
+    const VERSIONS: RangeInclusive<i16> = 1..=10;
     const LANE: Lane = Lane::Parked;
     const OPERATION: Option<(Operation, ResourceKind)> =
         Some((Operation::Describe, ResourceKind::Topic));
@@ -126,6 +127,7 @@ async fn find(
             partitions.log.max_timestamp(address, isolation).await
         }
         EARLIEST_LOCAL if cx.api_version >= 8 => corner(offsets.log_start),
+        LATEST_TIERED if cx.api_version >= 9 => Ok(None),
         time if time >= 0 => {
             partitions
                 .log

@@ -32,12 +32,16 @@ pub(super) enum ConnectionRefusal {
 #[derive(Clone)]
 pub struct ConnectionQuota {
     clock: Arc<dyn Clock>,
-    limits: Limits,
+    per_second_max: u32,
     /// Held for a few instructions only, never across an await.
     state: Arc<Mutex<State>>,
 }
 
 struct State {
+    /// How many there may be (`max.connections`).
+    total_max: usize,
+    /// How many of one address (`max.connections.per.ip`).
+    per_ip_max: usize,
     total: usize,
     /// Only addresses that have a connection.
     per_ip: BTreeMap<IpAddr, usize>,
@@ -58,13 +62,15 @@ impl ConnectionQuota {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, limits: Limits) -> Self {
         let state = State {
+            total_max: limits.connections_max,
+            per_ip_max: limits.connections_per_ip_max,
             total: 0,
             per_ip: BTreeMap::new(),
             next: clock.monotonic(),
         };
         Self {
             clock,
-            limits,
+            per_second_max: limits.connections_per_second_max.max(1),
             state: Arc::new(Mutex::new(state)),
         }
     }
@@ -73,6 +79,13 @@ impl ConnectionQuota {
     #[must_use]
     pub fn total(&self) -> usize {
         self.state.lock().total
+    }
+
+    /// Lets in so many connections in all, and of one address, from now on. Those that are there stay.
+    pub fn limit(&self, total: u32, per_ip: u32) {
+        let mut state = self.state.lock();
+        state.total_max = usize::try_from(total).unwrap_or(usize::MAX);
+        state.per_ip_max = usize::try_from(per_ip).unwrap_or(usize::MAX);
     }
 
     /// When the next connection may be accepted: at once while fewer than a second's worth came in the last second.
@@ -86,24 +99,20 @@ impl ConnectionQuota {
 
     /// Takes a place for a connection from `host`.
     pub(super) fn take(&self, host: IpAddr) -> Result<ConnectionPlace, ConnectionRefusal> {
-        let per_second = self.limits.connections_per_second_max.max(1);
         let now = self.clock.monotonic();
         let mut state = self.state.lock();
-        state.next = state.next.max(now) + Duration::from_secs(1) / per_second;
-        if state.total >= self.limits.connections_max {
-            return Err(ConnectionRefusal::Total {
-                max: self.limits.connections_max,
-            });
+        state.next = state.next.max(now) + Duration::from_secs(1) / self.per_second_max;
+        let (total_max, per_ip_max) = (state.total_max, state.per_ip_max);
+        if state.total >= total_max {
+            return Err(ConnectionRefusal::Total { max: total_max });
         }
         let of_host = state.per_ip.entry(host).or_insert(0);
-        if *of_host >= self.limits.connections_per_ip_max {
+        if *of_host >= per_ip_max {
             let is_unused = *of_host == 0;
             if is_unused {
                 state.per_ip.remove(&host);
             }
-            return Err(ConnectionRefusal::PerIp {
-                max: self.limits.connections_per_ip_max,
-            });
+            return Err(ConnectionRefusal::PerIp { max: per_ip_max });
         }
         *of_host += 1;
         state.total += 1;
@@ -171,7 +180,16 @@ mod tests {
             ConnectionRefusal::Total { max: 3 }
         );
         drop(first);
+        let first = quota.take(host(1)).unwrap();
+        quota.limit(9, 1);
+        assert_eq!(
+            quota.take(host(1)).unwrap_err(),
+            ConnectionRefusal::PerIp { max: 1 },
+            "the limit is a lower one now"
+        );
+        quota.limit(9, 3);
         assert!(quota.take(host(1)).is_ok());
+        drop(first);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum ConfigOperation {
 }
 
 impl ConfigOperation {
-    const fn as_alter(&self) -> AlterOp<'_> {
+    pub(super) const fn as_alter(&self) -> AlterOp<'_> {
         match self {
             Self::Set(value) => AlterOp::Set(value.as_str()),
             Self::Delete => AlterOp::Delete,
@@ -74,12 +74,13 @@ impl Topics {
             .as_ref()
             .map(|topic| topic.configs.clone())
             .unwrap_or_default();
+        let defaults = self.defaults(&self.current());
         for (name, operation) in operations {
             operation
                 .as_alter()
-                .apply(name, &mut overrides, &self.rules.defaults)?;
+                .apply(name, &mut overrides, &defaults)?;
         }
-        check_overrides(as_pairs(&overrides), &self.rules.defaults)?;
+        check_overrides(as_pairs(&overrides), &defaults)?;
         let target = target(name, topic.as_ref())?;
         let changes = operations
             .iter()
@@ -109,7 +110,7 @@ impl Topics {
         let pairs = configs
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        let overrides = check_overrides(pairs, &self.rules.defaults)?;
+        let overrides = check_overrides(pairs, &self.defaults(&self.current()))?;
         let target = target(name, self.find(name).as_ref())?;
         let changes = vec![ConfigChange::Replace(overrides)];
         self.set_configs(name, target, changes, validate_only).await

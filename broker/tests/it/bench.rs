@@ -10,6 +10,7 @@ use streamhouse_broker::api::Peer;
 use streamhouse_broker::background::Background;
 use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
+use streamhouse_broker::loggers::Loggers;
 use streamhouse_broker::membership::lease::Lease;
 use streamhouse_broker::network::{CloseReason, Connections, Limits, RequestMemory};
 use streamhouse_broker::ops::{ConsumerLag, Watched};
@@ -18,6 +19,7 @@ use streamhouse_broker::producer_ids::ProducerIds;
 use streamhouse_broker::reach::{
     Broker, Brokers, Cluster, Endpoint, KnownBroker, LogDirs, Parts, ShardLeader, ShardLeaders,
 };
+use streamhouse_broker::running_settings::RunningSettings;
 use streamhouse_broker::security::{Access, AllowAll, Authorizer, Principal};
 use streamhouse_broker::topics::{TopicRules, Topics};
 use streamhouse_config::kafka::describe_broker;
@@ -74,6 +76,7 @@ impl Default for Wanted {
                 auto_create: true,
                 may_delete: true,
                 defaults: TopicDefaults::default(),
+                broker: BrokerId(BROKER),
             },
             limits: Limits::default(),
             log: LogSettings::default(),
@@ -148,6 +151,7 @@ impl Bench {
             catalogue,
             leaders: Arc::clone(&leaders),
             settings: settings.into(),
+            loggers: Loggers::new("info", |_| Ok(())),
             producer_ids: Arc::new(ProducerIds::new(shared)),
             groups,
             partitions: partitions.clone(),
@@ -178,8 +182,9 @@ impl Bench {
     /// Starts what a broker does without being asked.
     pub(crate) fn work_in_background(&self) {
         let ambient = self.connections.ambient.clone();
-        let settings = Settings::default();
-        Background::new(self.partitions.clone(), ambient, &settings.log).start();
+        let topics = self.partitions.topics.clone();
+        let settings = RunningSettings::new(Settings::default(), topics);
+        Background::new(self.partitions.clone(), ambient, settings).start();
     }
 
     /// Runs `work` to its end while the clock turns: retries and pauses pass.

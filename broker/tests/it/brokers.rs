@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use streamhouse_broker::api::Peer;
 use streamhouse_broker::dispatch::Dispatch;
 use streamhouse_broker::handlers::APIS;
+use streamhouse_broker::loggers::Loggers;
 use streamhouse_broker::membership::history::Seen;
 use streamhouse_broker::membership::{JoinError, LifeOver, Membership, MembershipParts, Rooms};
 use streamhouse_broker::network::{Connections, Limits, RequestMemory};
@@ -20,7 +21,7 @@ use streamhouse_broker::partitions::{FetchLimits, Partitions};
 use streamhouse_broker::producer_ids::ProducerIds;
 use streamhouse_broker::reach::{Broker, Cluster, Endpoint, KnownBroker, LogDirs, Parts};
 use streamhouse_broker::security::{Access, AllowAll, Principal};
-use streamhouse_broker::topics::Topics;
+use streamhouse_broker::topics::{TopicRules, Topics};
 use streamhouse_config::kafka::describe_broker;
 use streamhouse_config::membership::MembershipSettings;
 use streamhouse_config::{Provenance, Settings};
@@ -405,7 +406,10 @@ fn parts(
         Arc::clone(store),
         Arc::clone(&catalogue),
         ambient.clone(),
-        Wanted::default().rules,
+        TopicRules {
+            broker,
+            ..Wanted::default().rules
+        },
         membership.brokers(),
         SHARDS,
     );
@@ -423,6 +427,7 @@ fn parts(
         catalogue,
         leaders: membership.leaders(),
         settings: describe_broker(&Settings::default(), &Provenance::default()).into(),
+        loggers: Loggers::new("info", |_| Ok(())),
         producer_ids: Arc::new(ProducerIds::new(Arc::clone(store))),
         groups,
         partitions,

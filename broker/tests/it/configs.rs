@@ -12,28 +12,28 @@ use streamhouse_protocol::messages::{
     alter_configs_request, incremental_alter_configs_request as incremental,
 };
 
-use crate::bench::{BROKER, Bench, Client};
+use crate::bench::{Bench, Client};
 use crate::topics::{create, create_with};
 
-const TOPIC: i8 = 2;
-const BROKER_TYPE: i8 = 4;
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER_TYPE: i8 = 4;
 
-fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn resource(kind: i8, name: &str) -> DescribeConfigsResource {
+pub(crate) fn resource(kind: i8, name: &str) -> DescribeConfigsResource {
     DescribeConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(text(name))
         .with_configuration_keys(None)
 }
 
-fn describe(resources: Vec<DescribeConfigsResource>) -> DescribeConfigsRequest {
+pub(crate) fn describe(resources: Vec<DescribeConfigsResource>) -> DescribeConfigsRequest {
     DescribeConfigsRequest::default().with_resources(resources)
 }
 
-async fn described(client: &mut Client, kind: i8, name: &str) -> DescribeConfigsResult {
+pub(crate) async fn described(client: &mut Client, kind: i8, name: &str) -> DescribeConfigsResult {
     let request = describe(vec![resource(kind, name)]).with_include_synonyms(true);
     let response = client.call(4, &request).await;
     response.results.into_iter().next().unwrap()
@@ -49,14 +49,14 @@ async fn entry(client: &mut Client, key: &str) -> DescribeConfigsResourceResult 
         .unwrap()
 }
 
-fn op(key: &str, operation: i8, value: Option<&str>) -> incremental::AlterableConfig {
+pub(crate) fn op(key: &str, operation: i8, value: Option<&str>) -> incremental::AlterableConfig {
     incremental::AlterableConfig::default()
         .with_name(text(key))
         .with_config_operation(operation)
         .with_value(value.map(text))
 }
 
-fn change(
+pub(crate) fn change(
     kind: i8,
     name: &str,
     configs: Vec<incremental::AlterableConfig>,
@@ -204,42 +204,6 @@ async fn resources_that_are_not_here_are_refused_one_by_one() {
             .unwrap()
             .contains("99")
     );
-}
-
-#[tokio::test]
-async fn this_broker_shows_its_settings_and_does_not_change_them() {
-    let bench = Bench::new().await;
-    let mut client = bench.connect();
-    let result = described(&mut client, BROKER_TYPE, &BROKER.to_string()).await;
-    assert_eq!(result.error_code, 0);
-    let names: Vec<&str> = result.configs.iter().map(|it| &*it.name).collect();
-    for wanted in [
-        "advertised.listeners",
-        "num.partitions",
-        "log.retention.ms",
-        "node.id",
-    ] {
-        assert!(names.contains(&wanted), "{wanted}");
-    }
-    assert!(
-        result.configs.iter().all(|config| config.read_only),
-        "none changes while it runs"
-    );
-    assert_eq!(
-        described(&mut client, BROKER_TYPE, "").await.configs.len(),
-        0
-    );
-    for name in ["", "7"] {
-        let request = change(
-            BROKER_TYPE,
-            name,
-            vec![op("log.retention.ms", 0, Some("5"))],
-        );
-        let response = client.call(1, &request).await;
-        assert_eq!(response.responses[0].error_code, 42);
-        let text = response.responses[0].error_message.as_ref().unwrap();
-        assert!(text.contains("log.retention.ms"), "{text}");
-    }
 }
 
 #[tokio::test]

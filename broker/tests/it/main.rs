@@ -4,6 +4,7 @@
 mod api_versions;
 mod authorization;
 mod bench;
+mod broker_configs;
 mod brokers;
 mod cluster_admin;
 mod configs;

@@ -62,7 +62,7 @@ fn static_value(key: &BrokerKey, settings: &Settings, provenance: &Provenance) -
                 .filter(|value| !value.is_empty())
         }
         Role::TopicDefault { .. } => settings.topic_defaults.get(key.name).map(str::to_owned),
-        Role::WithoutEffect { .. } | Role::Refused { .. } => provenance
+        Role::WithoutEffect { .. } | Role::OnlyDynamic { .. } | Role::Refused { .. } => provenance
             .winner(key.name)
             .map(|given| given.value.trim().to_owned()),
     }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::without_effect::WITHOUT_EFFECT;
+use super::dynamic::{DYNAMIC_SETTINGS, DYNAMIC_WITHOUT_EFFECT};
+use super::without_effect::{ONLY_DYNAMIC, WITHOUT_EFFECT};
 use crate::duration;
 use crate::kafka::ConfigType::{self, Boolean, Class, Int, List, Long, String as Text};
 use crate::settings::Settings;
@@ -92,6 +93,11 @@ pub enum Role {
         /// The reason, as a clause.
         why: &'static str,
     },
+    /// It exists only while brokers run: it is in no file and has no default. It is accepted and changes nothing.
+    OnlyDynamic {
+        /// The reason, as a clause.
+        why: &'static str,
+    },
     /// Any value but the default is refused, because ignoring it would be dangerous or surprising.
     Refused {
         /// The reason and the remedy, as a clause.
@@ -143,7 +149,9 @@ impl BrokerKey {
                     doc.unwrap_or_default()
                 )
             }
-            Role::WithoutEffect { why } => format!("Accepted without effect: {why}."),
+            Role::WithoutEffect { why } | Role::OnlyDynamic { why } => {
+                format!("Accepted without effect: {why}.")
+            }
             Role::Refused { why } => format!("Only the default is accepted: {why}."),
         }
     }
@@ -399,6 +407,7 @@ pub fn broker_keys() -> &'static [BrokerKey] {
         let mut keys = setting_keys();
         keys.extend(topic_default_keys());
         keys.extend(keys_without_effect());
+        keys.extend(only_dynamic_keys());
         keys.extend(refused_keys());
         keys.sort_by_key(|key| key.name);
         keys
@@ -432,7 +441,7 @@ fn setting_keys() -> Vec<BrokerKey> {
             name,
             kind,
             default: Some(unit.write(&default)).filter(|text| !text.is_empty()),
-            is_dynamic: false,
+            is_dynamic: DYNAMIC_SETTINGS.contains(&name),
             role: Role::Setting { path, unit },
         }
     });
@@ -465,8 +474,21 @@ fn keys_without_effect() -> Vec<BrokerKey> {
             name,
             kind,
             default: default.map(str::to_owned),
-            is_dynamic: false,
+            is_dynamic: DYNAMIC_WITHOUT_EFFECT.contains(&name),
             role: Role::WithoutEffect { why: group.why },
+        })
+    });
+    rows.collect()
+}
+
+fn only_dynamic_keys() -> Vec<BrokerKey> {
+    let rows = ONLY_DYNAMIC.iter().flat_map(|group| {
+        group.keys.iter().map(|&(name, kind, _)| BrokerKey {
+            name,
+            kind,
+            default: None,
+            is_dynamic: true,
+            role: Role::OnlyDynamic { why: group.why },
         })
     });
     rows.collect()

@@ -4,10 +4,15 @@
 //! The numbers of [`ConfigType`] and [`ConfigSource`] are Kafka's wire numbers (KIP-226, KIP-569): never renumber.
 
 pub mod describe;
+pub mod dynamic;
 pub mod keys;
 mod without_effect;
 
 pub use describe::describe_broker;
+pub use dynamic::{
+    BrokerConfigError, BrokerOverrides, DynamicConfigs, alter_broker_overrides,
+    check_broker_overrides, describe_all_brokers,
+};
 pub use keys::{BrokerKey, Role, Unit, broker_key, broker_keys};
 
 /// The type of a config value.
@@ -78,6 +83,10 @@ pub enum ConfigSource {
     DynamicDefaultBroker,
     /// Set in a file, the environment or on the command line of the broker.
     StaticBroker,
+    /// Set on a group.
+    Group,
+    /// The level of a broker's logger.
+    BrokerLogger,
     /// Not set.
     Default,
 }
@@ -92,6 +101,8 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::BrokerLogger => 6,
+            Self::Group => 8,
         }
     }
 }

@@ -497,3 +497,13 @@ pub(crate) const WITHOUT_EFFECT: &[Group] = &[
         ],
     },
 ];
+
+/// Keys of Kafka that exist only while brokers run (`QuotaConfig.brokerQuotaConfigs`).
+pub(crate) const ONLY_DYNAMIC: &[Group] = &[Group {
+    why: "records are not copied between brokers or folders, so there is no copying to slow down",
+    keys: &[
+        none("follower.replication.throttled.rate", Long),
+        none("leader.replication.throttled.rate", Long),
+        none("replica.alter.log.dirs.io.max.bytes.per.second", Long),
+    ],
+}];

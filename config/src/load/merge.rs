@@ -251,7 +251,9 @@ impl Merged {
                 }
             }
             Role::WithoutEffect { .. } if name == "process.roles" => self.check_roles(last),
-            Role::WithoutEffect { why } => self.say_without_effect(last, why),
+            Role::WithoutEffect { why } | Role::OnlyDynamic { why } => {
+                self.say_without_effect(last, why);
+            }
             Role::Refused { why } => {
                 let default = broker_key(name)
                     .and_then(|key| key.default.as_deref())

@@ -54,7 +54,12 @@ impl Provenance {
         let fields = Settings::fields();
         let path = match broker_key(name).map(|key| key.role) {
             Some(Role::Setting { path, .. }) => path,
-            Some(Role::TopicDefault { .. } | Role::WithoutEffect { .. } | Role::Refused { .. })
+            Some(
+                Role::TopicDefault { .. }
+                | Role::WithoutEffect { .. }
+                | Role::OnlyDynamic { .. }
+                | Role::Refused { .. },
+            )
             | None => name,
         };
         if let Some(field) = fields.iter().find(|field| field.path() == path) {

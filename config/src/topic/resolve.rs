@@ -15,6 +15,10 @@ use crate::kafka::{ConfigSource, ConfigSynonym};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicDefaults {
     set: BTreeMap<&'static str, String>,
+    /// What is set while brokers run, for all of them.
+    set_for_all: BTreeMap<&'static str, String>,
+    /// What is set while this broker runs, for it alone.
+    set_for_one: BTreeMap<&'static str, String>,
 }
 
 impl TopicDefaults {
@@ -23,37 +27,50 @@ impl TopicDefaults {
     /// # Errors
     /// [`TopicConfigError::Unknown`] when no topic config has that broker key, else what the rule says.
     pub fn set(&mut self, broker_key: &str, value: &str) -> Result<(), TopicConfigError> {
-        let mut rows = TOPIC_KEYS
-            .iter()
-            .flat_map(|key| key.synonyms.iter().map(move |synonym| (key, synonym)));
-        let Some((key, synonym)) = rows.find(|(_, synonym)| synonym.name == broker_key) else {
-            return Err(TopicConfigError::Unknown {
-                name: broker_key.to_owned(),
-            });
-        };
-        let value = synonym.rule(key).check(synonym.name, synonym.kind, value)?;
-        if key.name == "retention.ms" && value == "0" {
-            return Err(TopicConfigError::Value {
-                name: synonym.name,
-                value,
-                reason: "it must be unlimited (-1) or at least 1".into(),
-            });
-        }
-        self.set.insert(synonym.name, value);
+        let (name, value) = checked(broker_key, value)?;
+        self.set.insert(name, value);
         Ok(())
     }
 
-    /// The value of a broker key, when somebody set it.
+    /// Sets a broker key while the broker runs, for all brokers or for this one as `source` says. What the rules refuse
+    /// (another release stored it) counts as not set.
+    pub(crate) fn set_dynamically(&mut self, broker_key: &str, value: &str, source: ConfigSource) {
+        let Ok((name, value)) = checked(broker_key, value) else {
+            return;
+        };
+        let place = match source {
+            ConfigSource::DynamicBroker => &mut self.set_for_one,
+            ConfigSource::DynamicDefaultBroker => &mut self.set_for_all,
+            ConfigSource::StaticBroker
+            | ConfigSource::Topic
+            | ConfigSource::Group
+            | ConfigSource::BrokerLogger
+            | ConfigSource::Default => &mut self.set,
+        };
+        place.insert(name, value);
+    }
+
+    /// The value of a broker key, when its settings say one.
     #[must_use]
     pub fn get(&self, broker_key: &str) -> Option<&str> {
         self.set.get(broker_key).map(String::as_str)
+    }
+
+    /// The places that may set a broker key, the strongest first.
+    fn places(&self) -> [(&BTreeMap<&'static str, String>, ConfigSource); 3] {
+        [
+            (&self.set_for_one, ConfigSource::DynamicBroker),
+            (&self.set_for_all, ConfigSource::DynamicDefaultBroker),
+            (&self.set, ConfigSource::StaticBroker),
+        ]
     }
 
     /// What applies to topics that do not set `key`. Where Kafka has several units, the finest one that is set wins.
     #[must_use]
     pub fn value(&self, key: &TopicKey) -> String {
         for synonym in key.synonyms {
-            if let Some(value) = self.set.get(synonym.name) {
+            let mut set = self.places().into_iter();
+            if let Some(value) = set.find_map(|(place, _)| place.get(synonym.name)) {
                 return synonym.convert(value);
             }
         }
@@ -65,12 +82,21 @@ impl TopicDefaults {
     /// was set in hours is not listed.
     #[must_use]
     pub fn synonyms(&self, key: &TopicKey) -> Vec<ConfigSynonym> {
-        let Some(own) = key.synonyms.first() else {
-            return Vec::new();
-        };
-        let set = key.synonyms.iter().filter_map(|synonym| {
-            let value = self.set.get(synonym.name)?.clone();
-            Some((synonym.name, value, ConfigSource::StaticBroker))
+        match key.synonyms.first() {
+            Some(own) => self.synonyms_behind(key, own.name),
+            None => Vec::new(),
+        }
+    }
+
+    /// The broker keys that set `key` or would set it, from `first` on, the strongest first: place by place, and within
+    /// a place the finest unit first.
+    pub(crate) fn synonyms_behind(&self, key: &TopicKey, first: &str) -> Vec<ConfigSynonym> {
+        let set = self.places().into_iter().flat_map(|(place, source)| {
+            let set = key.synonyms.iter();
+            set.filter_map(move |synonym| {
+                let value = place.get(synonym.name)?.clone();
+                Some((synonym.name, value, source))
+            })
         });
         let unset = key.synonyms.iter().filter_map(|synonym| {
             Some((
@@ -80,7 +106,7 @@ impl TopicDefaults {
             ))
         });
         set.chain(unset)
-            .skip_while(|(name, ..)| *name != own.name)
+            .skip_while(|(name, ..)| *name != first)
             .map(|(name, value, source)| ConfigSynonym {
                 name,
                 value: Some(value),
@@ -88,6 +114,27 @@ impl TopicDefaults {
             })
             .collect()
     }
+}
+
+/// The broker key of that name, and its value as Kafka writes it.
+fn checked(broker_key: &str, value: &str) -> Result<(&'static str, String), TopicConfigError> {
+    let mut rows = TOPIC_KEYS
+        .iter()
+        .flat_map(|key| key.synonyms.iter().map(move |synonym| (key, synonym)));
+    let Some((key, synonym)) = rows.find(|(_, synonym)| synonym.name == broker_key) else {
+        return Err(TopicConfigError::Unknown {
+            name: broker_key.to_owned(),
+        });
+    };
+    let value = synonym.rule(key).check(synonym.name, synonym.kind, value)?;
+    if key.name == "retention.ms" && value == "0" {
+        return Err(TopicConfigError::Value {
+            name: synonym.name,
+            value,
+            reason: "it must be unlimited (-1) or at least 1".into(),
+        });
+    }
+    Ok((synonym.name, value))
 }
 
 /// What happens to old records. Both may hold; neither keeps everything.

@@ -35,6 +35,8 @@ fn every_config_is_described_as_kafka_does() {
         ConfigSource::DynamicBroker => "DYNAMIC_BROKER_CONFIG",
         ConfigSource::DynamicDefaultBroker => "DYNAMIC_DEFAULT_BROKER_CONFIG",
         ConfigSource::StaticBroker => "STATIC_BROKER_CONFIG",
+        ConfigSource::Group => "DYNAMIC_GROUP_CONFIG",
+        ConfigSource::BrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
         ConfigSource::Default => "DEFAULT_CONFIG",
     };
     let of_broker = defaults(&[("log.retention.hours", "1"), ("compression.type", "zstd")]);

@@ -51,11 +51,11 @@ fn what_a_first_broker_offers_can_be_coded() {
     let offered = [
         (ApiKey::Produce, 3..=9),
         (ApiKey::Fetch, 4..=12),
-        (ApiKey::ListOffsets, 1..=8),
+        (ApiKey::ListOffsets, 1..=10),
         (ApiKey::Metadata, 0..=12),
         (ApiKey::OffsetCommit, 2..=8),
         (ApiKey::OffsetFetch, 1..=8),
-        (ApiKey::FindCoordinator, 0..=4),
+        (ApiKey::FindCoordinator, 0..=6),
         (ApiKey::JoinGroup, 0..=9),
         (ApiKey::Heartbeat, 0..=4),
         (ApiKey::LeaveGroup, 0..=5),

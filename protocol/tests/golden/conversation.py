@@ -162,6 +162,50 @@ def configs(kafka):
              "HostFilter": None, "Operation": 1, "PermissionType": 1}])
 
 
+def broker_configs(kafka):
+    """What is set on brokers while they run, on one and on all, and the levels of loggers."""
+    one, every, logger = {"ResourceType": 4, "ResourceName": "1"}, {"ResourceType": 4, "ResourceName": ""}, {
+        "ResourceType": 8, "ResourceName": "1"}
+    op = lambda name, operation, value=None: {"Name": name, "ConfigOperation": operation, "Value": value}
+    SET, DELETE, APPEND, SUBTRACT = range(4)
+    refused = [
+        (one, op("node.id", SET, "3")), (one, op("log.roll.ms", SET, "soon")), (one, op("log.roll.ms", SET)),
+        (one, op("log.roll.ms", APPEND, "1")), (one, op("log.index.interval.bytes", SET, "-1")), (one, op("no.such", APPEND, "1")),
+        (one | {"ResourceName": "7"}, op("log.roll.ms", SET, "1")), (one | {"ResourceName": "x"}, op("log.roll.ms", SET, "1")),
+        (logger, op("no.such", SET, "INFO")), (logger, op("root", SET, "LOUD")), (logger, op("root", DELETE)),
+        (logger, op("root", APPEND, "INFO")), (logger | {"ResourceName": "7"}, op("root", SET, "INFO")),
+        (logger | {"ResourceName": ""}, op("root", SET, "INFO")), (logger | {"ResourceType": 1}, op("root", SET, "INFO"))]
+    for v in each("IncrementalAlterConfigs"):
+        alter = lambda case, *resources: kafka.call("IncrementalAlterConfigs", v, case, Resources=[
+            resource | {"Configs": list(configs)} for resource, *configs in resources])
+        for place, (resource, config) in enumerate(refused):
+            alter(f"refused-{place}", (resource, config))
+        alter("brokers-unset", (one, op("log.roll.ms", DELETE), op("node.id", DELETE), op("no.such", DELETE)), (every, op("log.roll.ms", DELETE)))
+        alter("brokers-set", (one, op("log.roll.ms", SET, "90000000"), op("num.io.threads", SET, "8")),
+              (every, op("log.roll.ms", SET, "95000000"), op("log.cleanup.policy", APPEND, "delete")))
+        alter("loggers-set", (logger, op("root", SET, "WARN")))
+    time.sleep(1)  # A broker hears of it a moment later.
+    for v in each("DescribeConfigs"):
+        describe = lambda case, resource, *keys: kafka.call("DescribeConfigs", v, case, IncludeSynonyms=True, Resources=[
+            resource | {"ConfigurationKeys": list(keys) or None}])
+        describe("one-broker", one, "log.roll.ms", "log.roll.hours", "log.cleanup.policy", "num.io.threads", "node.id", "no.such")
+        describe("all-brokers", every)
+        describe("topic-of-brokers", {"ResourceType": 2, "ResourceName": "data"}, "segment.ms", "cleanup.policy")
+        describe("logger", logger, "root", "no.such")
+        describe("another-broker", one | {"ResourceName": "7"})
+        describe("no-broker", one | {"ResourceName": "x"})
+        describe("another-logger", logger | {"ResourceName": "7"})
+        describe("no-logger", logger | {"ResourceName": ""})
+        describe("no-resource", one | {"ResourceType": 1})
+    for v in each("AlterConfigs"):
+        alter = lambda case, resource, *configs: kafka.call("AlterConfigs", v, case, Resources=[
+            resource | {"Configs": [{"Name": name, "Value": value} for name, value in configs]}])
+        alter("broker-replaced", one, ("num.io.threads", "8"))
+        alter("broker-refused", one, ("node.id", "1"))
+        alter("logger-refused", logger, ("root", "WARN"))
+        alter("broker-cleared", one)
+
+
 def placement(kafka):
     """What tools ask about leaders and replicas, of a broker that is alone."""
     for v in each("ElectLeaders"):
@@ -215,7 +259,7 @@ def records(kafka, data_id, leader_epoch):
             fetch("diverging", 1000, last_epoch=leader_epoch)
     for v in each("ListOffsets"):
         for case, timestamp in [("latest", -1), ("earliest", -2), ("time", 1_700_000_000_001)] + (
-                [("max-timestamp", -3)] if v >= 7 else []):
+                [("max-timestamp", -3)] if v >= 7 else []) + ([("latest-tiered", -5)] if v >= 9 else []):
             kafka.call("ListOffsets", v, case, ReplicaId=-1, IsolationLevel=1, TimeoutMs=10000, Topics=[
                 {"Name": name, "Partitions": [{"PartitionIndex": 0, "Timestamp": timestamp}]}
                 for name in ("data", "missing")])
@@ -349,6 +393,7 @@ def hold(kafka):
     cluster(kafka)
     data_id, leader_epoch = topics(kafka)
     configs(kafka)
+    broker_configs(kafka)
     placement(kafka)
     records(kafka, data_id, leader_epoch)
     for turn in range(10):

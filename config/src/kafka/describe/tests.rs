@@ -118,8 +118,16 @@ fn every_key_is_documented() {
 }
 
 #[test]
-fn only_defaults_of_topic_configs_can_change_while_running() {
-    assert!(!entry(&[], "log.retention.ms").is_read_only);
-    assert!(entry(&[], "log.retention.hours").is_read_only);
-    assert!(entry(&[], "num.partitions").is_read_only);
+fn what_a_running_broker_takes_over_is_not_read_only() {
+    for name in ["log.retention.ms", "max.connections", "num.io.threads"] {
+        assert!(!entry(&[], name).is_read_only, "{name}");
+    }
+    for name in [
+        "log.retention.hours",
+        "num.partitions",
+        "listeners",
+        "ssl.keystore.location",
+    ] {
+        assert!(entry(&[], name).is_read_only, "{name}");
+    }
 }
