@@ -8,11 +8,13 @@
 //! - every count and length is covered by the bytes that remain, counting the least that one element takes,
 //! - text is UTF-8 and no longer than Kafka allows, null stands only where it may,
 //! - tagged fields are as long as they say, and belong to the version,
-//! - what decoding will allocate is in proportion to the frame,
-//! - and nothing is left behind the last field.
+//! - and what decoding will allocate is in proportion to the frame.
+//!
+//! What is left behind the last field of a request is not looked at, as Apache Kafka does not look at it: librdkafka
+//! leaves three zeros behind a Metadata request for all topics.
 //!
 //! Responses are read by our own client, from whatever broker it was sent to: the same guard walks them along a table of
-//! their own.
+//! their own, and lets nothing be left behind.
 //!
 //! The guard allocates nothing while it walks; only a refusal builds a text. Nesting is bounded by the shapes, none
 //! of which contains itself. What it does not look at: what record batches hold, and what the numbers mean.
@@ -28,6 +30,7 @@ mod walk;
 use kafka_protocol::messages::ApiKey;
 
 pub(crate) use reader::Reader;
+use walk::Rest;
 
 /// Why a request or a response is refused: close the connection, as Kafka does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +98,7 @@ pub enum Problem {
     /// A tagged field that this version does not have.
     #[error("the tagged field is not part of this version")]
     TagOfAnotherVersion,
-    /// Bytes after the end of the request or of a tagged field.
+    /// Bytes after the end of a response or of a tagged field.
     #[error("{length} bytes follow its end")]
     Trailing {
         /// How many.
@@ -116,14 +119,14 @@ pub enum Problem {
 /// The path of an error that belongs to no field.
 const WHOLE: &str = "the body";
 
-/// Checks the body of a request, all that follows the header.
+/// Checks the body of a request, all that follows the header. More may follow it.
 ///
 /// # Errors
 /// [`GuardError`] if a field is not as the schema of `api_key` in `version` says. Nothing has been done; close the
 /// connection.
 pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
     let most = walk::REQUEST_BYTES_PER_WIRE_BYTE;
-    along(shapes::of(api_key), version, body, most)
+    along(shapes::of(api_key), version, body, most, Rest::Ignored)
 }
 
 /// Checks the body of a response, all that follows the header, before a client decodes it.
@@ -132,7 +135,7 @@ pub fn check(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> 
 /// [`GuardError`] if a field is not as the schema of `api_key` in `version` says: the broker sent something else.
 pub fn check_response(api_key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
     let most = walk::RESPONSE_BYTES_PER_WIRE_BYTE;
-    along(answers::of(api_key), version, body, most)
+    along(answers::of(api_key), version, body, most, Rest::Refused)
 }
 
 fn along(
@@ -140,6 +143,7 @@ fn along(
     version: i16,
     body: &[u8],
     decoded_per_wire_byte: usize,
+    rest: Rest,
 ) -> Result<(), GuardError> {
     let known = shape.filter(|shape| shape.versions.contains(version));
     let Some(shape) = known else {
@@ -148,7 +152,7 @@ fn along(
             version,
         ));
     };
-    walk::walk(shape, version, body, decoded_per_wire_byte).map_err(|stop| GuardError {
+    walk::walk(shape, version, body, decoded_per_wire_byte, rest).map_err(|stop| GuardError {
         api: shape.name,
         version,
         path: if stop.path.is_empty() {

@@ -48,6 +48,13 @@ impl From<Problem> for Stop {
     }
 }
 
+/// What becomes of bytes behind the last field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rest {
+    Ignored,
+    Refused,
+}
+
 /// One walk over one body.
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
@@ -58,12 +65,13 @@ pub(crate) struct Walk<'a> {
     decoded_bytes_max: usize,
 }
 
-/// Walks `body` along `shape` in `version`, to its last byte. Decoding may take `decoded_per_wire_byte`.
+/// Walks `body` along `shape` in `version`, to its last field. Decoding may take `decoded_per_wire_byte`.
 pub(crate) fn walk(
     shape: &Shape,
     version: i16,
     body: &[u8],
     decoded_per_wire_byte: usize,
+    rest: Rest,
 ) -> Result<(), Stop> {
     let mut walk = Walk {
         reader: Reader::new(body),
@@ -76,9 +84,9 @@ pub(crate) fn walk(
             .saturating_add(DECODED_BYTES_FREE),
     };
     walk.fields(shape.fields)?;
-    match walk.reader.remaining() {
-        0 => Ok(()),
-        length => Err(Problem::Trailing { length }.into()),
+    match (rest, walk.reader.remaining()) {
+        (Rest::Ignored, _) | (Rest::Refused, 0) => Ok(()),
+        (Rest::Refused, length) => Err(Problem::Trailing { length }.into()),
     }
 }
 
