@@ -7,7 +7,7 @@ mod bombs;
 mod crowd;
 mod honest;
 mod slow;
-#[path = "../disk/wire.rs"]
+#[path = "../wire/connection.rs"]
 mod wire;
 
 use std::path::Path;

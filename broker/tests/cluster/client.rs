@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
+use std::time::Duration;
 
 use streamhouse_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use streamhouse_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -9,6 +10,9 @@ use streamhouse_protocol::messages::{MetadataRequest, MetadataResponse, TopicNam
 use streamhouse_protocol::{Request, StrBytes};
 
 use crate::wire::Connection;
+
+/// How long a client waits for an answer before it looks for another broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 const METADATA: i16 = 9;
 const FIND_COORDINATOR: i16 = 2;
@@ -64,7 +68,7 @@ impl Client {
     ) -> Result<R::Response> {
         let mut connection = match self.connections.remove(&port) {
             Some(connection) => connection,
-            None => Connection::open(port)?,
+            None => Connection::open_within(port, REQUEST_TIMEOUT)?,
         };
         let answer = connection.ask(version, request)?;
         self.connections.insert(port, connection);

@@ -10,7 +10,7 @@ use crate::cluster::{BROKERS, Cluster};
 use crate::group::Groups;
 use crate::ledger::Written;
 use crate::load::{Load, PRODUCE, batch, produce};
-use crate::wait::{PATIENCE, lasts, now, since, until};
+use crate::wait::{lasts, now, since, until};
 use crate::wire::Connection;
 use crate::{say, scaled};
 
@@ -118,7 +118,6 @@ fn zombie(cluster: &Cluster, node: i32, length: Duration) {
     led_by(&mut client, "zombies", node);
     let broker = cluster.broker(node);
     let mut late = Connection::open(broker.port).unwrap();
-    late.wait_for(PATIENCE).unwrap();
     let before = life(cluster, node);
     broker.pause();
     let began = now();

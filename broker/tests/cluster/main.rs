@@ -14,6 +14,7 @@ mod group;
 mod ledger;
 mod load;
 mod wait;
+#[path = "../wire/connection.rs"]
 mod wire;
 
 mod agreement;

@@ -15,6 +15,7 @@ mod history;
 mod ledger;
 mod load;
 mod strace;
+#[path = "../wire/connection.rs"]
 mod wire;
 
 mod errors;

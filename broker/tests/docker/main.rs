@@ -7,6 +7,8 @@
 mod brokers;
 mod cluster;
 mod compose;
+#[path = "../wire/connection.rs"]
+mod connection;
 mod container;
 mod image;
 mod network;

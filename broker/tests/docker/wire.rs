@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use bytes::Bytes;
 use streamhouse_protocol::compression::{Compression, Limits};
 use streamhouse_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use streamhouse_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -12,24 +11,23 @@ use streamhouse_protocol::messages::produce_request::{PartitionProduceData, Topi
 use streamhouse_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest, TopicName};
 use streamhouse_protocol::record::Records;
 use streamhouse_protocol::record_batch::{RecordBatch, RecordBatchBuilder, RecordContent};
-use streamhouse_protocol::request::encode_request;
-use streamhouse_protocol::response::decode_response;
 use streamhouse_protocol::{Request, StrBytes};
+
+use crate::connection::Connection;
 
 /// A broker that does not answer is a failure, not a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection.
+/// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: TcpStream,
+    connection: Connection,
 }
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Self {
-        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket }
+        let connection = Connection::open(port).unwrap();
+        Self { connection }
     }
 
     /// Where the broker tells clients to connect to. Makes the topic if there is none.
@@ -92,14 +90,7 @@ impl Client {
     where
         R: Request,
     {
-        self.socket
-            .write_all(&encode_request(1, "container", version, request).unwrap())
-            .unwrap();
-        let mut size = [0; 4];
-        self.socket.read_exact(&mut size).unwrap();
-        let mut frame = vec![0; usize::try_from(u32::from_be_bytes(size)).unwrap()];
-        self.socket.read_exact(&mut frame).unwrap();
-        decode_response::<R>(version, Bytes::from(frame)).unwrap().1
+        self.connection.ask(version, request).unwrap()
     }
 }
 
