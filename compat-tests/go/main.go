@@ -3,96 +3,29 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"streamhouse/compat-tests/conversation"
 )
 
-const deadline = 60 * time.Second
-
-// hexed is bytes that may be null.
-type hexed struct{ bytes []byte }
-
-func (h hexed) MarshalJSON() ([]byte, error) {
-	if h.bytes == nil {
-		return []byte("null"), nil
-	}
-	return json.Marshal(hex.EncodeToString(h.bytes))
-}
-
-func (h *hexed) UnmarshalJSON(text []byte) error {
-	var digits *string
-	if err := json.Unmarshal(text, &digits); err != nil || digits == nil {
-		return err
-	}
-	decoded, err := hex.DecodeString(*digits)
-	// An empty value is not null.
-	h.bytes = append([]byte{}, decoded...)
-	return err
-}
-
-type header struct {
-	Name  string `json:"name"`
-	Value hexed  `json:"value"`
-}
-
-type record struct {
-	Partition *int32   `json:"partition"`
-	Offset    *int64   `json:"offset"`
-	Timestamp *int64   `json:"timestamp"`
-	StampedBy *string  `json:"stamped_by"`
-	Key       hexed    `json:"key"`
-	Value     hexed    `json:"value"`
-	Headers   []header `json:"headers"`
-}
-
-type producer struct {
-	Compression  string `json:"compression"`
-	Idempotent   bool   `json:"idempotent"`
-	BatchRecords int    `json:"batch_records"`
-	RequestBytes int32  `json:"request_bytes"`
-}
-
-type request struct {
-	Operation  string             `json:"operation"`
-	Topic      string             `json:"topic"`
-	Partitions int32              `json:"partitions"`
-	Configs    map[string]*string `json:"configs"`
-	Name       string             `json:"name"`
-	Records    []record           `json:"records"`
-	Producer   producer           `json:"producer"`
-	File       string             `json:"file"`
-	Partition  int32              `json:"partition"`
-	Position   json.RawMessage    `json:"position"`
-	Count      int                `json:"count"`
-	Group      string             `json:"group"`
-}
-
-type broker struct {
-	ID   int32  `json:"id"`
-	Host string `json:"host"`
-	Port int32  `json:"port"`
-}
-
-type answer struct {
-	Brokers    []broker `json:"brokers,omitempty"`
-	Partitions *int32   `json:"partitions,omitempty"`
-	Value      *string  `json:"value,omitempty"`
-	Offset     *int64   `json:"offset,omitempty"`
-	Count      *int     `json:"count,omitempty"`
-	Records    []record `json:"records,omitempty"`
-}
+type (
+	answer   = conversation.Answer
+	broker   = conversation.Broker
+	header   = conversation.Header
+	hexed    = conversation.Hexed
+	producer = conversation.Producer
+	record   = conversation.Record
+	request  = conversation.Request
+)
 
 type driver struct {
 	bootstrap []string
@@ -111,35 +44,16 @@ func main() {
 	}
 	admin := kadm.NewClient(client)
 	d := &driver{bootstrap, client, admin, map[producer]*kgo.Client{}, nil}
-	lines := bufio.NewScanner(os.Stdin)
-	lines.Buffer(nil, 64<<20)
-	for lines.Scan() {
-		var asked request
-		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
-			panic(err)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), deadline)
-		told, err := d.perform(ctx, asked)
-		cancel()
-		reply := map[string]any{"answer": told}
-		if err != nil {
-			reply = map[string]any{"refusal": refusal(err)}
-		}
-		text, err := json.Marshal(reply)
-		if err != nil {
-			panic(err)
-		}
-		fmt.Println(string(text))
-	}
+	conversation.Serve(d.perform, code)
 }
 
-func refusal(err error) map[string]any {
-	told := map[string]any{"text": err.Error(), "code": nil}
+// code is Kafka's, where this client tells one.
+func code(err error) *int16 {
 	var kafka *kerr.Error
 	if errors.As(err, &kafka) {
-		told["code"] = kafka.Code
+		return &kafka.Code
 	}
-	return told
+	return nil
 }
 
 func (d *driver) perform(ctx context.Context, asked request) (answer, error) {
@@ -154,6 +68,8 @@ func (d *driver) perform(ctx context.Context, asked request) (answer, error) {
 		return answer{}, err
 	case "topic_config":
 		return d.topicConfig(ctx, asked.Topic, asked.Name)
+	case "create_partitions", "alter_config", "delete_records", "groups", "delete_group":
+		return d.administer(ctx, asked)
 	case "produce":
 		return d.produce(ctx, asked)
 	case "produce_file":
@@ -166,11 +82,12 @@ func (d *driver) perform(ctx context.Context, asked request) (answer, error) {
 	case "consume_file":
 		return d.consumeFile(ctx, asked)
 	case "join":
-		joined, err := join(d.bootstrap, asked.Group, asked.Topic)
-		d.member = joined
-		return answer{}, err
+		return answer{}, d.join(asked)
+	case "join_consumer":
+		// The coordinator assigns for two of the client's balancers; the one that it has by default is not among them.
+		return answer{}, d.join(asked, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
 	case "assigned":
-		return answer{}, d.member.waitFor(ctx, int(asked.Partitions))
+		return answer{}, d.member.share.WaitFor(ctx, int(asked.Partitions))
 	case "take":
 		return d.member.take(ctx, asked.Count)
 	case "commit":
@@ -194,7 +111,7 @@ func (d *driver) metadata(ctx context.Context, topic string) (answer, error) {
 	partitions := int32(len(found.Partitions))
 	told := answer{Partitions: &partitions}
 	for _, b := range seen.Brokers {
-		told.Brokers = append(told.Brokers, broker{b.NodeID, b.Host, b.Port})
+		told.Brokers = append(told.Brokers, broker{ID: b.NodeID, Host: b.Host, Port: b.Port})
 	}
 	return told, nil
 }
@@ -251,7 +168,7 @@ func (d *driver) producer(settings producer) (*kgo.Client, error) {
 func (d *driver) produce(ctx context.Context, asked request) (answer, error) {
 	var records []*kgo.Record
 	for _, given := range asked.Records {
-		sent := &kgo.Record{Topic: asked.Topic, Key: given.Key.bytes, Value: given.Value.bytes, Partition: -1}
+		sent := &kgo.Record{Topic: asked.Topic, Key: given.Key.Bytes, Value: given.Value.Bytes, Partition: -1}
 		if given.Partition != nil {
 			sent.Partition = *given.Partition
 		}
@@ -259,7 +176,7 @@ func (d *driver) produce(ctx context.Context, asked request) (answer, error) {
 			sent.Timestamp = time.UnixMilli(*given.Timestamp)
 		}
 		for _, h := range given.Headers {
-			sent.Headers = append(sent.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value.bytes})
+			sent.Headers = append(sent.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value.Bytes})
 		}
 		records = append(records, sent)
 	}
@@ -267,7 +184,7 @@ func (d *driver) produce(ctx context.Context, asked request) (answer, error) {
 }
 
 func (d *driver) produceFile(ctx context.Context, asked request) (answer, error) {
-	values, err := readValues(asked.File)
+	values, err := conversation.ReadValues(asked.File)
 	if err != nil {
 		return answer{}, err
 	}
@@ -289,48 +206,39 @@ func (d *driver) send(ctx context.Context, settings producer, records []*kgo.Rec
 
 // place is where a position lies; a time after the last record is the end.
 func (d *driver) place(ctx context.Context, asked request) (int64, error) {
-	var name string
-	if json.Unmarshal(asked.Position, &name) == nil {
-		list := d.admin.ListStartOffsets
-		if name == "end" {
-			list = d.admin.ListEndOffsets
-		}
-		listed, err := list(ctx, asked.Topic)
-		return listed[asked.Topic][asked.Partition].Offset, errors.Join(err, listed.Error())
+	at := asked.At()
+	if at.Offset != nil {
+		return *at.Offset, nil
 	}
-	var position struct{ Offset, Time *int64 }
-	if err := json.Unmarshal(asked.Position, &position); err != nil {
-		return 0, err
+	var listed kadm.ListedOffsets
+	var err error
+	switch {
+	case at.Time != nil:
+		listed, err = d.admin.ListOffsetsAfterMilli(ctx, *at.Time, asked.Topic)
+	case at.Name == "end":
+		listed, err = d.admin.ListEndOffsets(ctx, asked.Topic)
+	default:
+		listed, err = d.admin.ListStartOffsets(ctx, asked.Topic)
 	}
-	if position.Offset != nil {
-		return *position.Offset, nil
-	}
-	listed, err := d.admin.ListOffsetsAfterMilli(ctx, *position.Time, asked.Topic)
 	return listed[asked.Topic][asked.Partition].Offset, errors.Join(err, listed.Error())
 }
 
 // offset is a position as this client's consumer is told it.
-func offset(position json.RawMessage) kgo.Offset {
-	var name string
-	if json.Unmarshal(position, &name) == nil {
-		if name == "end" {
-			return kgo.NewOffset().AtEnd()
-		}
-		return kgo.NewOffset().AtStart()
-	}
-	var at struct{ Offset, Time *int64 }
-	if err := json.Unmarshal(position, &at); err != nil {
-		panic(err)
-	}
-	if at.Offset != nil {
+func offset(at conversation.Place) kgo.Offset {
+	switch {
+	case at.Offset != nil:
 		return kgo.NewOffset().At(*at.Offset)
+	case at.Time != nil:
+		return kgo.NewOffset().AfterMilli(*at.Time)
+	case at.Name == "end":
+		return kgo.NewOffset().AtEnd()
 	}
-	return kgo.NewOffset().AfterMilli(*at.Time)
+	return kgo.NewOffset().AtStart()
 }
 
 func (d *driver) consume(ctx context.Context, asked request) (answer, error) {
 	var told answer
-	err := d.read(ctx, asked, offset(asked.Position), func(r *kgo.Record) error {
+	err := d.read(ctx, asked, offset(asked.At()), func(r *kgo.Record) error {
 		told.Records = append(told.Records, shown(r))
 		return nil
 	})
@@ -338,15 +246,10 @@ func (d *driver) consume(ctx context.Context, asked request) (answer, error) {
 }
 
 func (d *driver) consumeFile(ctx context.Context, asked request) (answer, error) {
-	file, err := os.Create(asked.File)
-	if err != nil {
-		return answer{}, err
-	}
-	values := bufio.NewWriter(file)
-	err = d.read(ctx, asked, kgo.NewOffset().AtStart(), func(r *kgo.Record) error {
-		return writeValue(values, r.Value)
+	err := conversation.WriteValues(asked.File, func(use func([]byte) error) error {
+		return d.read(ctx, asked, kgo.NewOffset().AtStart(), func(r *kgo.Record) error { return use(r.Value) })
 	})
-	return answer{Count: &asked.Count}, errors.Join(err, values.Flush(), file.Close())
+	return answer{Count: &asked.Count}, err
 }
 
 // read gives the next asked.Count records of a partition to use.
@@ -380,49 +283,27 @@ func (d *driver) read(ctx context.Context, asked request, from kgo.Offset, use f
 
 // member is a consumer of a group; the client rebalances on its own.
 type member struct {
-	client  *kgo.Client
-	waiting []*kgo.Record
-	mutex   sync.Mutex
-	share   int
-	changed chan struct{}
+	client *kgo.Client
+	share  conversation.Share
 }
 
-func join(bootstrap []string, group, topic string) (*member, error) {
-	m := &member{changed: make(chan struct{}, 1)}
+// join becomes a member.
+func (d *driver) join(asked request, more ...kgo.Opt) error {
+	m := &member{}
+	d.member = m
 	note := func(sign int) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
-			m.mutex.Lock()
-			m.share += sign * len(partitions[topic])
-			m.mutex.Unlock()
-			select {
-			case m.changed <- struct{}{}:
-			default:
-			}
+			m.share.Change(sign * len(partitions[asked.Topic]))
 		}
 	}
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(bootstrap...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	options := []kgo.Opt{
+		kgo.SeedBrokers(d.bootstrap...), kgo.ConsumerGroup(asked.Group), kgo.ConsumeTopics(asked.Topic),
+		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(note(1)), kgo.OnPartitionsRevoked(note(-1)), kgo.OnPartitionsLost(note(-1)),
-	)
-	m.client = client
-	return m, err
-}
-
-func (m *member) waitFor(ctx context.Context, partitions int) error {
-	for {
-		m.mutex.Lock()
-		share := m.share
-		m.mutex.Unlock()
-		if share == partitions {
-			return nil
-		}
-		select {
-		case <-m.changed:
-		case <-ctx.Done():
-			return fmt.Errorf("%d partitions instead of %d: %w", share, partitions, ctx.Err())
-		}
 	}
+	client, err := kgo.NewClient(append(options, more...)...)
+	m.client = client
+	return err
 }
 
 func (m *member) take(ctx context.Context, count int) (answer, error) {
@@ -446,10 +327,10 @@ func shown(r *kgo.Record) record {
 	}
 	told := record{
 		Partition: &r.Partition, Offset: &r.Offset, Timestamp: &timestamp, StampedBy: &stamped,
-		Key: hexed{r.Key}, Value: hexed{r.Value}, Headers: []header{},
+		Key: hexed{Bytes: r.Key}, Value: hexed{Bytes: r.Value}, Headers: []header{},
 	}
 	for _, h := range r.Headers {
-		told.Headers = append(told.Headers, header{h.Key, hexed{h.Value}})
+		told.Headers = append(told.Headers, header{Name: h.Key, Value: hexed{Bytes: h.Value}})
 	}
 	return told
 }

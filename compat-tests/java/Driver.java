@@ -25,7 +25,11 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.function.BooleanSupplier;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -105,6 +109,11 @@ public final class Driver {
             case "create_topic" -> createTopic(topic, request);
             case "delete_topic" -> deleteTopic(topic);
             case "topic_config" -> topicConfig(topic, request.get("name").asText());
+            case "create_partitions" -> createPartitions(topic, request.get("partitions").asInt());
+            case "alter_config" -> alterConfig(topic, request.get("name").asText(), request.get("value").asText());
+            case "delete_records" -> deleteRecords(topic, request.get("before").asLong());
+            case "groups" -> groups();
+            case "delete_group" -> deleteGroup(request.get("group").asText());
             case "produce" -> produce(topic, request);
             case "produce_file" -> produceFile(topic, request);
             case "seek" -> seek(topic, partition, request.get("position"));
@@ -147,6 +156,35 @@ public final class Driver {
         ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
         String value = admin.describeConfigs(List.of(resource)).all().get().get(resource).get(name).value();
         return JSON.createObjectNode().put("value", value);
+    }
+
+    private ObjectNode createPartitions(String topic, int partitions) throws Exception {
+        admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(partitions))).all().get();
+        return JSON.createObjectNode();
+    }
+
+    private ObjectNode alterConfig(String topic, String name, String value) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        AlterConfigOp set = new AlterConfigOp(new ConfigEntry(name, value), AlterConfigOp.OpType.SET);
+        admin.incrementalAlterConfigs(Map.of(resource, List.of(set))).all().get();
+        return JSON.createObjectNode();
+    }
+
+    private ObjectNode deleteRecords(String topic, long before) throws Exception {
+        admin.deleteRecords(Map.of(new TopicPartition(topic, 0), RecordsToDelete.beforeOffset(before))).all().get();
+        return JSON.createObjectNode();
+    }
+
+    private ObjectNode groups() throws Exception {
+        ObjectNode answer = JSON.createObjectNode();
+        ArrayNode groups = answer.putArray("groups");
+        admin.listGroups().all().get().forEach(group -> groups.add(group.groupId()));
+        return answer;
+    }
+
+    private ObjectNode deleteGroup(String group) throws Exception {
+        admin.deleteConsumerGroups(List.of(group)).all().get();
+        return JSON.createObjectNode();
     }
 
     private KafkaProducer<byte[], byte[]> producer(JsonNode settings) {

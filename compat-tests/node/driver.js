@@ -55,7 +55,7 @@ class Driver {
     // An unknown topic is asked for again and again otherwise.
     this.admin = new Kafka({ ...quiet, retry: { initialRetryTime: 50, retries: 3 } }).admin();
     this.producers = new Map();
-    this.groups = 0;
+    this.readers = 0;
   }
 
   async start() {
@@ -89,6 +89,33 @@ class Driver {
   async topic_config({ topic, name }) {
     const { resources } = await this.admin.describeConfigs({ resources: [{ type: 2, name: topic, configNames: [name] }] });
     return { value: resources[0].configEntries.find((entry) => entry.configName === name).configValue };
+  }
+
+  async create_partitions({ topic, partitions }) {
+    await this.admin.createPartitions({ topicPartitions: [{ topic, count: partitions }] });
+    return {};
+  }
+
+  async alter_config({ topic, name, value }) {
+    await this.admin.alterConfigs({ resources: [{ type: 2, name: topic, configEntries: [{ name, value }] }] });
+    return {};
+  }
+
+  async delete_records({ topic, before }) {
+    // This client knows the leaders of a topic once it was asked about it.
+    await this.admin.fetchTopicOffsets(topic);
+    await this.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(before) }] });
+    return {};
+  }
+
+  async groups() {
+    const { groups } = await this.admin.listGroups();
+    return { groups: groups.map(({ groupId }) => groupId) };
+  }
+
+  async delete_group({ group }) {
+    await this.admin.deleteGroups([group]);
+    return {};
   }
 
   async producer(settings) {
@@ -161,7 +188,7 @@ class Driver {
   // Gives the next records of a partition to `use`. This client reads as a member of a group only.
   async read(topic, partition, position, count, use) {
     const offset = await this.place(topic, partition, position);
-    const groupId = `reader-${process.pid}-${this.groups++}-${topic}`;
+    const groupId = `reader-${process.pid}-${this.readers++}-${topic}`;
     const reader = this.kafka.consumer({ groupId, maxBytesPerPartition: 4 << 20 });
     await reader.connect();
     await reader.subscribe({ topic, fromBeginning: true });
@@ -314,6 +341,7 @@ function refusal(error) {
     if (typeof cause.code === 'number') return { code: cause.code, text: String(error) };
     const first = cause.errors?.find((inner) => typeof inner.code === 'number');
     if (first) return { code: first.code, text: String(error) };
+    if (cause.groups?.length) return { code: cause.groups[0].errorCode, text: String(error) };
   }
   return { code: null, text: String(error) };
 }

@@ -4,26 +4,25 @@ The operations and answers are described in src/operation.rs.
 """
 
 import json
-import struct
 import sys
 import time
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+from conversation import DEADLINE, Refused, answer, hexed, next_request, read_values, refuse, unhex, write_value
 
-DEADLINE = 60.0
 NAMED = {"beginning": ck.OFFSET_BEGINNING, "end": ck.OFFSET_END}
 
 
-class Refused(Exception):
-    """The client says no."""
-
-    def __init__(self, code, text):
-        super().__init__(text)
-        self.code = code
-
-
-def refuse(error):
+def fail(error):
     raise Refused(error.code(), str(error))
 
 
@@ -54,6 +53,28 @@ class Driver:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         configs = self.admin.describe_configs([resource])[resource].result(DEADLINE)
         return {"value": configs[name].value}
+
+    def create_partitions(self, topic, partitions):
+        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(DEADLINE)
+        return {}
+
+    def alter_config(self, topic, name, value):
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(DEADLINE)
+        return {}
+
+    def delete_records(self, topic, before):
+        where = ck.TopicPartition(topic, 0, before)
+        self.admin.delete_records([where])[where].result(DEADLINE)
+        return {}
+
+    def groups(self):
+        return {"groups": [group.group_id for group in self.admin.list_consumer_groups().result(DEADLINE).valid]}
+
+    def delete_group(self, group):
+        self.admin.delete_consumer_groups([group])[group].result(DEADLINE)
+        return {}
 
     def producer(self, settings):
         name = json.dumps(settings, sort_keys=True)
@@ -99,17 +120,15 @@ class Driver:
             if error is not None:
                 failures.append(error)
 
-        with open(file, "rb") as source:
-            while length := source.read(4):
-                value = source.read(struct.unpack(">I", length)[0])
-                send(sender, topic, value, None, {"partition": 0, "on_delivery": told})
-                count += 1
+        for value in read_values(file):
+            send(sender, topic, value, None, {"partition": 0, "on_delivery": told})
+            count += 1
         return self.flushed(sender, failures, lambda: delivered, count)
 
     def flushed(self, sender, failures, delivered, count):
         sender.flush(DEADLINE)
         if failures:
-            refuse(failures[0])
+            fail(failures[0])
         if delivered() != count:
             raise Refused(None, f"{delivered()} of {count} records were answered")
         return {"count": count}
@@ -131,7 +150,7 @@ class Driver:
         asked = [ck.TopicPartition(topic, partition, position["time"])]
         found = reader.offsets_for_times(asked, timeout=DEADLINE)[0]
         if found.error is not None:
-            refuse(found.error)
+            fail(found.error)
         return found.offset
 
     def seek(self, topic, partition, position):
@@ -161,8 +180,7 @@ class Driver:
             reader.assign([ck.TopicPartition(topic, 0, ck.OFFSET_BEGINNING)])
             with open(file, "wb") as target:
                 for message in messages(reader, count):
-                    value = message.value()
-                    target.write(struct.pack(">I", len(value)) + value)
+                    write_value(target, message.value())
             return {"count": count}
         finally:
             reader.close()
@@ -202,7 +220,7 @@ class Driver:
             return
         if message.error() is not None:
             if not message.error().retriable():
-                refuse(message.error())
+                fail(message.error())
             return
         self.waiting.append(message)
 
@@ -253,7 +271,7 @@ def messages(reader, count):
                 count -= 1
                 yield message
             elif not message.error().retriable():
-                refuse(message.error())
+                fail(message.error())
 
 
 def shown(message):
@@ -271,27 +289,17 @@ def shown(message):
     }
 
 
-def hexed(value):
-    return None if value is None else value.hex()
-
-
-def unhex(value):
-    return None if value is None else bytes.fromhex(value)
-
-
 def main():
     driver = Driver(sys.argv[1])
-    for line in sys.stdin:
-        request = json.loads(line)
-        operation = request.pop("operation")
+    while (asked := next_request()) is not None:
+        operation, request = asked
         method = getattr(driver, "assigned_" if operation == "assigned" else operation)
         try:
-            reply = {"answer": method(**request)}
+            answer(method(**request))
         except Refused as refused:
-            reply = {"refusal": {"code": refused.code, "text": str(refused)}}
+            refuse(refused.code, str(refused))
         except ck.KafkaException as error:
-            reply = {"refusal": {"code": error.args[0].code(), "text": str(error)}}
-        print(json.dumps(reply), flush=True)
+            refuse(error.args[0].code(), str(error))
 
 
 main()

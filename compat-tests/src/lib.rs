@@ -2,7 +2,7 @@
 //!
 //! The matrix is *clients x scenarios*. A scenario is written once, in Rust, in terms of the operations of `operation`; a
 //! client performs them: `kcat` and Kafka's console tools are run as they are, the libraries through a small driver program
-//! each in their own language (`python/`, `java/`, `go/`, `node/`), which reads one operation per line and answers with one line.
+//! each in their own language (`python/`, `java/`, `go/`, `node/`, `node-confluent/`, `rust/`), which reads one operation per line and answers with one line.
 //! The broker is the binary beside the test, started and killed like a user's process; with `STREAMHOUSE_COMPAT_BOOTSTRAP`
 //! the same scenarios run against another server, which is how they are held against Apache Kafka first.
 //!

@@ -23,6 +23,12 @@ const AT_ONCE: usize = 2;
 /// `host:port` of a server to test instead of the binary.
 pub(crate) const BOOTSTRAP: &str = "STREAMHOUSE_COMPAT_BOOTSTRAP";
 
+/// Members by `group.protocol=consumer` hear of each other with their heartbeats, of which a rebalance takes a few.
+pub(crate) const HEARTBEATS: &[&str] = &[
+    "coordinator.group_consumer_min_heartbeat_interval=500ms",
+    "coordinator.group_consumer_heartbeat_interval=500ms",
+];
+
 /// What became of a cell.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -131,7 +137,7 @@ fn server() -> Result<(Server, Option<Broker>)> {
         return Ok((Server::Other { bootstrap }, None));
     }
     let binary = broker::binary()?;
-    let broker = Broker::start(&binary, &[])?;
+    let broker = Broker::start(&binary, HEARTBEATS)?;
     Ok((
         Server::Ours {
             binary,
@@ -253,6 +259,12 @@ fn tell(columns: &[Column], cells: &[Cell]) -> Result<()> {
 
 fn cell_name(client: &str, scenario: &str) -> String {
     format!("{client}/{scenario}")
+}
+
+/// How much more than in a default run is tried.
+pub(crate) fn scale() -> usize {
+    let scale = std::env::var("STREAMHOUSE_TEST_SCALE");
+    scale.map_or(1, |scale| scale.parse().unwrap_or(1)).max(1)
 }
 
 pub(crate) fn is_ci() -> bool {

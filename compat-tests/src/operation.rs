@@ -93,6 +93,20 @@ pub(crate) enum Request {
     DeleteTopic { topic: String },
     /// Answers `value`: one config of a topic.
     TopicConfig { topic: String, name: String },
+    /// Gives a topic this many partitions in all; refused with 37 where it has as many already.
+    CreatePartitions { topic: String, partitions: i32 },
+    /// Sets one config of a topic.
+    AlterConfig {
+        topic: String,
+        name: String,
+        value: String,
+    },
+    /// Deletes the records of partition 0 below an offset.
+    DeleteRecords { topic: String, before: i64 },
+    /// Answers `groups`: the names of all groups.
+    Groups,
+    /// Deletes a group; refused with 69 where there is none.
+    DeleteGroup { group: String },
     /// Sends records with acks=all and waits for all answers.
     Produce {
         topic: String,
@@ -148,6 +162,7 @@ pub(crate) struct Answer {
     pub(crate) offset: Option<i64>,
     pub(crate) count: Option<usize>,
     pub(crate) records: Vec<Record>,
+    pub(crate) groups: Vec<String>,
 }
 
 /// A broker as a client sees it.

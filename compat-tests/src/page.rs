@@ -1,13 +1,17 @@
 //! `docs/reference/compatibility.md`: which clients do what, written from what ran. A run of the whole matrix fails when the
-//! page says something else; with `STREAMHOUSE_BLESS=1` it writes the page.
+//! page says something else; with `STREAMHOUSE_BLESS=1` it writes the page. What clients cannot is known before anything runs,
+//! so that a test holds the page against it without a single client.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::matrix::{Cell, Column, Outcome, say};
 use crate::scenarios::SCENARIOS;
+
+#[cfg(test)]
+mod tests;
 
 const PAGE: &str = "docs/reference/compatibility.md";
 
@@ -27,11 +31,12 @@ pub(crate) fn keep(columns: &[Column], cells: &[Cell]) -> Result<()> {
         say(&format!("{PAGE} was not compared: cells were left out"));
         return Ok(());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the crate lies in the workspace")?;
-    let file = root.join(PAGE);
-    let text = text(columns, cells)?;
+    compare(&text(columns, cells)?)
+}
+
+/// Holds the page against what it should say, or writes it.
+fn compare(text: &str) -> Result<()> {
+    let file = file()?;
     if std::env::var("STREAMHOUSE_BLESS").is_ok_and(|value| value == "1") {
         return std::fs::write(&file, text).with_context(|| format!("cannot write {PAGE}"));
     }
@@ -40,6 +45,13 @@ pub(crate) fn keep(columns: &[Column], cells: &[Cell]) -> Result<()> {
         return Ok(());
     }
     bail!("{PAGE} is stale; write it: STREAMHOUSE_BLESS=1 cargo test -p streamhouse-compat-tests")
+}
+
+fn file() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the crate lies in the workspace")?;
+    Ok(root.join(PAGE))
 }
 
 fn text(columns: &[Column], cells: &[Cell]) -> Result<String> {

@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::clients::{Client, Session};
+use crate::data_set;
+use crate::matrix::scale;
 use crate::wire;
 
 /// The server under test.
@@ -114,6 +116,13 @@ impl<'a> Stage<'a> {
             &configs.collect::<BTreeMap<_, _>>(),
         )?;
         Ok(topic)
+    }
+
+    /// The data set, or as much of it as this client takes in a default run.
+    pub(crate) fn data_set(&self) -> Result<&'static [Vec<u8>]> {
+        let records = &data_set::get()?.records;
+        let part = self.client.data_set_part().div_ceil(scale());
+        Ok(&records[..records.len() / part])
     }
 
     /// A folder for files of this cell.

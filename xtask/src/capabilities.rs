@@ -26,8 +26,8 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         probe: || run::exists("kcat", &["-V"]),
     },
     Capability {
-        name: "confluent-kafka for Python",
-        used_by: "compat-tests: confluent-kafka, versions",
+        name: "confluent-kafka, kafka-python and aiokafka for Python",
+        used_by: "compat-tests: confluent-kafka, kafka-python, aiokafka, versions",
         remedy: "with Python 3: bash .ci/install-clients",
         probe: || is_installed("python"),
     },
@@ -38,8 +38,8 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         probe: || is_installed("java") && run::exists("javac", &["-version"]),
     },
     Capability {
-        name: "franz-go",
-        used_by: "compat-tests: franz-go",
+        name: "franz-go, sarama and kafka-go",
+        used_by: "compat-tests: franz-go, sarama, kafka-go",
         remedy: "with Go (1.26 or later): bash .ci/install-clients",
         probe: || is_installed("go") && run::exists("go", &["version"]),
     },
@@ -48,6 +48,18 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
         used_by: "compat-tests: kafkajs",
         remedy: "with Node.js (18 or later) and npm: bash .ci/install-clients",
         probe: || is_installed("node") && run::exists("node", &["--version"]),
+    },
+    Capability {
+        name: "confluent-kafka-javascript",
+        used_by: "compat-tests: confluent-js",
+        remedy: "with Node.js (18 or later), npm and a compiler for C++: bash .ci/install-clients",
+        probe: || is_installed("node-confluent") && run::exists("node", &["--version"]),
+    },
+    Capability {
+        name: "rdkafka",
+        used_by: "compat-tests: rdkafka",
+        remedy: "with a compiler for C: bash .ci/install-clients",
+        probe: || is_installed("rust"),
     },
     Capability {
         name: "PostgreSQL (13 or later)",

@@ -1,6 +1,7 @@
 //! The console tools of Apache Kafka (`kafka-topics`, `kafka-console-producer`, `kafka-consumer-groups` and so on): one process
 //! per operation, by the main classes that the scripts start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,7 @@ const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const CONSUMER_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const CONSOLE_PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSOLE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
@@ -27,12 +29,17 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// For a group to settle or commit, seen by asking again and again.
 const GROUP_DEADLINE_MS: i64 = 60_000;
 
+/// What the console producer and kafka-consumer-groups say when they end well, but did not do it.
+const TROUBLE: &[&str] = &["Error when sending", "could not be deleted due to"];
+
 /// What the tools say, and Kafka's code for it.
 const WORDS: &[(&str, i16)] = &[
     ("does not exist as expected", 3),
     ("UnknownTopicOrPartitionException", 3),
     ("RecordTooLargeException", 10),
     ("already exists", 36),
+    ("InvalidPartitionsException", 37),
+    ("GroupIdNotFoundException", 69),
 ];
 
 #[derive(Debug)]
@@ -69,13 +76,17 @@ impl Client for Console {
         Ok(version)
     }
 
-    fn limitation(&self, scenario: &str) -> Option<&'static str> {
-        super::joins_classic_only(scenario)
+    fn limitation(&self, _scenario: &str) -> Option<&'static str> {
+        None
     }
 
     fn remark(&self, scenario: &str) -> Option<&'static str> {
         match scenario {
-            "group" | "kill-group" | "kill-member" => Some(
+            "group"
+            | "kill-group"
+            | "kill-member"
+            | "consumer-protocol"
+            | "consumer-protocol-kill" => Some(
                 "the console consumer commits by time and when it ends; kafka-consumer-groups shows it",
             ),
             "seek" => Some(
@@ -123,20 +134,22 @@ impl Session for Commands {
                 topic,
                 partitions,
                 configs,
-            } => {
-                let partitions = partitions.to_string();
-                let mut arguments = vec!["--create", "--topic", topic, "--partitions", &partitions];
-                let configs: Vec<String> = configs
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
-                arguments.extend(configs.iter().flat_map(|config| ["--config", config]));
-                self.run(TOPICS, &arguments, &[]).map(|_| Answer::default())
-            }
-            Request::DeleteTopic { topic } => self
-                .run(TOPICS, &["--delete", "--topic", topic], &[])
-                .map(|_| Answer::default()),
+            } => self.create_topic(topic, *partitions, configs),
+            Request::DeleteTopic { topic } => self.done(TOPICS, &["--delete", "--topic", topic]),
             Request::TopicConfig { topic, name } => self.topic_config(topic, name),
+            Request::CreatePartitions { topic, partitions } => {
+                let partitions = partitions.to_string();
+                self.done(
+                    TOPICS,
+                    &["--alter", "--topic", topic, "--partitions", &partitions],
+                )
+            }
+            Request::AlterConfig { topic, name, value } => self.alter_config(topic, name, value),
+            Request::DeleteRecords { topic, before } => self.delete_records(topic, *before),
+            Request::Groups => self.groups(),
+            Request::DeleteGroup { group } => {
+                self.done(CONSUMER_GROUPS, &["--delete", "--group", group])
+            }
             Request::Produce {
                 topic,
                 records,
@@ -151,13 +164,10 @@ impl Session for Commands {
                 topic,
                 partition,
                 position,
-            } => {
-                let offset = Some(self.offset(topic, *partition, *position)?);
-                Ok(Answer {
-                    offset,
-                    ..Answer::default()
-                })
-            }
+            } => Ok(Answer {
+                offset: Some(self.offset(topic, *partition, *position)?),
+                ..Answer::default()
+            }),
             Request::Consume {
                 topic,
                 partition,
@@ -165,8 +175,8 @@ impl Session for Commands {
                 count,
             } => self.consume(topic, *partition, *position, *count),
             Request::ConsumeFile { topic, file, count } => self.consume_file(topic, file, *count),
-            Request::Join { group, topic } => self.join(group, topic),
-            Request::JoinConsumer { .. } => bail!("it joins by the classic protocol only"),
+            Request::Join { group, topic } => self.join(group, topic, "classic"),
+            Request::JoinConsumer { group, topic } => self.join(group, topic, "consumer"),
             Request::Assigned { partitions } => self.wait_for_partitions(*partitions),
             Request::Take { count } => {
                 let member = self.member.as_mut().context("not in a group")?;
@@ -203,15 +213,16 @@ impl Commands {
     fn run(&self, class: &str, arguments: &[&str], input: &[u8]) -> Result<Output> {
         let name = class.rsplit('.').next().unwrap_or(class);
         let output = process::output(name, self.tool(class).args(arguments), input, DEADLINE)?;
-        // The console producer ends well whatever became of its records.
-        if output.status.success() && !output.stderr.contains("Error when sending") {
-            return Ok(output);
-        }
         let said = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
             output.stderr
         );
+        // Some tools end well whatever became of what they were asked for.
+        let has_failed = TROUBLE.iter().any(|words| said.contains(words));
+        if output.status.success() && !has_failed {
+            return Ok(output);
+        }
         let code = WORDS
             .iter()
             .find(|(words, _)| said.contains(words))
@@ -251,6 +262,52 @@ impl Commands {
         Ok(Answer {
             brokers,
             partitions,
+            ..Answer::default()
+        })
+    }
+
+    fn create_topic(
+        &self,
+        topic: &str,
+        partitions: i32,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<Answer> {
+        let partitions = partitions.to_string();
+        let mut arguments = vec!["--create", "--topic", topic, "--partitions", &partitions];
+        let configs: Vec<String> = configs
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        arguments.extend(configs.iter().flat_map(|config| ["--config", config]));
+        self.done(TOPICS, &arguments)
+    }
+
+    /// Runs a tool of which nothing but its success is asked.
+    fn done(&self, class: &str, arguments: &[&str]) -> Result<Answer> {
+        self.run(class, arguments, &[]).map(|_| Answer::default())
+    }
+
+    fn alter_config(&self, topic: &str, name: &str, value: &str) -> Result<Answer> {
+        let config = format!("{name}={value}");
+        let entity = ["--entity-type", "topics", "--entity-name", topic];
+        let change = ["--alter", "--add-config", &config];
+        self.done(CONFIGS, &[&change[..], &entity].concat())
+    }
+
+    fn delete_records(&self, topic: &str, before: i64) -> Result<Answer> {
+        let file = self.log.with_file_name("delete-records.json");
+        let partition = serde_json::json!({ "topic": topic, "partition": 0, "offset": before });
+        let offsets = serde_json::json!({ "partitions": [partition], "version": 1 });
+        std::fs::write(&file, offsets.to_string())?;
+        let file = file.to_str().context("a folder with a name in Unicode")?;
+        self.done(DELETE_RECORDS, &["--offset-json-file", file])
+    }
+
+    fn groups(&self) -> Result<Answer> {
+        let listed = self.run(CONSUMER_GROUPS, &["--list"], &[])?;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        Ok(Answer {
+            groups: listed.lines().map(str::to_owned).collect(),
             ..Answer::default()
         })
     }
@@ -396,7 +453,7 @@ impl Commands {
         })
     }
 
-    fn join(&mut self, group: &str, topic: &str) -> Result<Answer> {
+    fn join(&mut self, group: &str, topic: &str, protocol: &str) -> Result<Answer> {
         let client_id = format!(
             "console-{}",
             self.log.parent().context("a folder")?.display()
@@ -406,6 +463,7 @@ impl Commands {
         command.args(["--topic", topic, "--group", group, "--from-beginning"]);
         command.args(["--command-property", "auto.commit.interval.ms=200"]);
         command.args(["--command-property", &format!("client.id={client_id}")]);
+        command.args(["--command-property", &format!("group.protocol={protocol}")]);
         command.args(text::formatter_properties('\n'));
         let process = Process::start("the console consumer", &mut command, &self.log)?;
         let process = GroupProcess::new(process, text::member_line);

@@ -54,7 +54,9 @@ impl Client for Kcat {
 
     fn limitation(&self, scenario: &str) -> Option<&'static str> {
         match scenario {
-            "create-topic" => Some("kcat has no command that creates, alters or deletes a topic"),
+            "create-topic" | "alter-topic" | "delete-records" | "delete-group" => Some(
+                "kcat has no command that creates, alters or deletes a topic, records or a group",
+            ),
             "unknown-topic" => {
                 Some("kcat asks for the topic to be created when it lists its metadata")
             }
@@ -135,7 +137,12 @@ impl Session for Commands {
             }
             Request::CreateTopic { .. }
             | Request::DeleteTopic { .. }
-            | Request::TopicConfig { .. } => {
+            | Request::TopicConfig { .. }
+            | Request::CreatePartitions { .. }
+            | Request::AlterConfig { .. }
+            | Request::DeleteRecords { .. }
+            | Request::Groups
+            | Request::DeleteGroup { .. } => {
                 bail!("kcat has no command for {request:?}")
             }
         }

@@ -3,13 +3,14 @@
 mod console;
 mod console_text;
 mod driver;
-mod franz_go;
+mod go;
 mod group_process;
 mod java;
-mod kafkajs;
 mod kcat;
+mod node;
 mod parts;
 mod python;
+mod rdkafka;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,11 @@ pub(crate) trait Client: Debug + Send + Sync {
         None
     }
 
+    /// Of so many records of the data set it is sent one in a default run.
+    fn data_set_part(&self) -> usize {
+        1
+    }
+
     /// Starts it; files of its own go into `folder`.
     fn open(&self, bootstrap: &str, folder: &Path) -> Result<Box<dyn Session>>;
 }
@@ -71,11 +77,17 @@ pub(crate) fn all() -> Result<Vec<Box<dyn Client>>> {
     let cache = cache()?;
     Ok(vec![
         Box::new(kcat::Kcat),
-        Box::new(python::Python::new(&cache)),
+        Box::new(python::Python::new(&cache, python::CONFLUENT_KAFKA)),
         Box::new(java::Java::new(&cache)),
         Box::new(console::Console::new(&cache)),
-        Box::new(franz_go::FranzGo::new(&cache)),
-        Box::new(kafkajs::KafkaJs::new(&cache)),
+        Box::new(go::GoClient::new(&cache, go::FRANZ_GO)),
+        Box::new(node::Node::new(&cache, node::KAFKAJS)),
+        Box::new(rdkafka::RdKafka::new(&cache)),
+        Box::new(node::Node::new(&cache, node::CONFLUENT_JAVASCRIPT)),
+        Box::new(go::GoClient::new(&cache, go::SARAMA)),
+        Box::new(go::GoClient::new(&cache, go::KAFKA_GO)),
+        Box::new(python::Python::new(&cache, python::KAFKA_PYTHON)),
+        Box::new(python::Python::new(&cache, python::AIOKAFKA)),
     ])
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::franz_go::FranzGo;
+use super::go::Go;
 use super::{cache, java, source};
 
 /// The programs, compiled.
@@ -29,7 +29,7 @@ impl Programs {
         java::version(&jars, "kafka-clients-").context("the Java clients are not installed")?;
         let folder = TempDir::new()?;
         java::compile(&jars, "java/History.java", folder.path())?;
-        let go = FranzGo::new(&cache);
+        let go = Go::new(&cache);
         go.build("./history", &folder.path().join("history"))?;
         Ok(Self { cache, folder })
     }

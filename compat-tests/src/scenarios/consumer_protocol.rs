@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use super::groups::{assigned, both_assigned, spread, take};
 use crate::broker::Broker;
 use crate::clients::Session;
+use crate::matrix::HEARTBEATS;
 use crate::operation::Request;
 use crate::stage::Stage;
 
@@ -52,7 +53,7 @@ pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
 
 /// Two members live through the death of the broker and go on with what they had.
 pub(super) fn killed(stage: &Stage<'_>) -> Result<()> {
-    let mut broker = stage.broker()?;
+    let mut broker = stage.broker_with(HEARTBEATS)?;
     let told = play_killed(stage, &mut broker);
     told.map_err(|error| {
         error.context(format!("the broker's last words:{}", broker.last_words()))

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::groups::{assigned, join, spread, take};
-use super::{ensure_holds, numbered, produce};
+use super::{ensure_holds, many, numbered, produce};
 use crate::broker::Broker;
 use crate::operation::{Producer, Request};
 use crate::stage::Stage;
@@ -23,13 +23,13 @@ fn play_records(stage: &Stage<'_>, broker: &mut Broker) -> Result<()> {
     let bootstrap = broker.bootstrap();
     let topic = stage.topic_at(&bootstrap, 1, &[])?;
     let mut session = stage.open_at(&bootstrap)?;
-    let sent = numbered("kept", 0..300);
+    let sent = numbered("kept", 0..many(300));
     let producer = Producer {
         idempotent: true,
         ..Producer::default()
     };
     // The same producer and the same consumer live through both deaths.
-    for part in sent.chunks(100) {
+    for part in sent.chunks(many(100)) {
         produce(session.as_mut(), &topic, part, &producer)?;
         broker.kill_and_restart()?;
     }

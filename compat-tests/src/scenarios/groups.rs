@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 
-use super::produce;
+use super::{many, produce};
 use crate::clients::Session;
 use crate::operation::{Producer, Record, Request};
 use crate::stage::Stage;
@@ -30,7 +30,8 @@ pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
     join(second.as_mut(), &group, &topic)?;
     both_assigned(first.as_mut(), second.as_mut(), PARTITIONS / 2)?;
 
-    let sent = spread(producer.as_mut(), &topic, 0..40)?;
+    let (first_part, both) = (i32::try_from(many(40))?, i32::try_from(many(60))?);
+    let sent = spread(producer.as_mut(), &topic, 0..first_part)?;
     let mut taken = take(first.as_mut(), sent / 2)?;
     taken.append(&mut take(second.as_mut(), sent / 2)?);
     ensure!(
@@ -44,7 +45,7 @@ pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
     assigned(first.as_mut(), PARTITIONS)?;
     first.perform(&Request::Leave)?;
 
-    let more = spread(producer.as_mut(), &topic, 40..60)?;
+    let more = spread(producer.as_mut(), &topic, first_part..both)?;
     let mut third = stage.open()?;
     join(third.as_mut(), &group, &topic)?;
     let rest = take(third.as_mut(), more)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{ensure_holds, numbered, produce};
+use super::{ensure_holds, many, numbered, produce};
 use crate::clients::Session;
 use crate::operation::{Producer, Record};
 use crate::proxy::Proxy;
@@ -18,7 +18,7 @@ const LOSSES: usize = 3;
 pub(super) fn plain(stage: &Stage<'_>) -> Result<()> {
     let mut session = stage.open()?;
     let topic = stage.topic(1, &[])?;
-    let records = numbered("once", 0..100);
+    let records = numbered("once", 0..many(100));
     send(session.as_mut(), &topic, &records)?;
     for batch in wire::batches(stage.bootstrap(), &topic, 0)? {
         ensure!(batch.producer_id >= 0, "a batch without a producer id");
@@ -30,8 +30,8 @@ pub(super) fn lost_answers(stage: &Stage<'_>) -> Result<()> {
     let topic = stage.topic(1, &[])?;
     let proxy = Proxy::start(stage.bootstrap(), LOSSES)?;
     let mut session = stage.open_at(&proxy.bootstrap())?;
-    let records = numbered("once", 0..100);
-    for part in records.chunks(50) {
+    let records = numbered("once", 0..many(100));
+    for part in records.chunks(many(50)) {
         send(session.as_mut(), &topic, part)?;
     }
     ensure!(

@@ -1,5 +1,6 @@
 //! What users do with any client. Each scenario is written once and says only what the user asks and what must come back.
 
+mod administration;
 mod consumer_protocol;
 mod crashes;
 mod groups;
@@ -12,6 +13,7 @@ mod topics;
 use anyhow::{Result, ensure};
 
 use crate::clients::Session;
+use crate::matrix::scale;
 use crate::operation::{Answer, Position, Producer, Record, Request};
 use crate::stage::Stage;
 
@@ -88,6 +90,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "create-topic",
         "a topic is created with configs, refused twice, deleted",
         topics::create,
+    ),
+    scenario(
+        "alter-topic",
+        "a topic gets more partitions, not fewer, and another config",
+        administration::alter_topic,
+    ),
+    scenario(
+        "delete-records",
+        "the first records of a partition are deleted",
+        administration::delete_records,
+    ),
+    scenario(
+        "delete-group",
+        "a group without members is listed and deleted, once",
+        administration::delete_group,
     ),
     scenario(
         "auto-create",
@@ -259,6 +276,11 @@ fn ensure_holds(session: &mut dyn Session, topic: &str, sent: &[Record]) -> Resu
         sent.len()
     );
     Ok(())
+}
+
+/// As many as in a default run, or more where more is asked for.
+fn many(count: usize) -> usize {
+    count * scale()
 }
 
 /// Numbered records for partition 0.

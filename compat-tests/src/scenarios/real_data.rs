@@ -76,7 +76,7 @@ fn play_from_objects(stage: &Stage<'_>, broker: &mut Broker) -> Result<()> {
     receive(stage, stage.open_at(&bootstrap)?.as_mut(), &topic)?;
     if let (Some(before), Some(after)) = (before, broker.bytes_read()) {
         // Neither the WAL nor memory had them: what the process read are objects.
-        let wanted: usize = data_set::get()?.records.iter().map(Vec::len).sum();
+        let wanted: usize = stage.data_set()?.iter().map(Vec::len).sum();
         let read = after - before;
         ensure!(
             read >= u64::try_from(wanted)?,
@@ -88,8 +88,8 @@ fn play_from_objects(stage: &Stage<'_>, broker: &mut Broker) -> Result<()> {
 
 fn send(stage: &Stage<'_>, session: &mut dyn Session, topic: &str) -> Result<()> {
     let file = stage.folder().join("data-set");
-    let data_set = data_set::get()?;
-    records_file::write(&file, data_set.records.iter().map(Vec::as_slice))?;
+    let records = stage.data_set()?;
+    records_file::write(&file, records.iter().map(Vec::as_slice))?;
     let producer = Producer {
         idempotent: true,
         ..Producer::default()
@@ -100,7 +100,7 @@ fn send(stage: &Stage<'_>, session: &mut dyn Session, topic: &str) -> Result<()>
         producer,
     })?;
     ensure!(
-        answer.count == Some(data_set.records.len()),
+        answer.count == Some(records.len()),
         "{:?} records were sent",
         answer.count
     );
@@ -109,7 +109,7 @@ fn send(stage: &Stage<'_>, session: &mut dyn Session, topic: &str) -> Result<()>
 
 fn receive(stage: &Stage<'_>, session: &mut dyn Session, topic: &str) -> Result<()> {
     let file = stage.folder().join("back");
-    let sent = &data_set::get()?.records;
+    let sent = stage.data_set()?;
     let (topic, count) = (topic.to_owned(), sent.len());
     session.perform(&Request::ConsumeFile {
         topic,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{consume, ensure_holds, numbered, produce};
+use super::{consume, ensure_holds, many, numbered, produce};
 use crate::clients::refusal_code;
 use crate::clock::wall_ms;
 use crate::operation::{
@@ -43,7 +43,7 @@ pub(super) fn zstd(stage: &Stage<'_>) -> Result<()> {
 fn compressed(stage: &Stage<'_>, compression: Compression) -> Result<()> {
     let mut session = stage.open()?;
     let topic = stage.topic(1, &[])?;
-    let records: Vec<Record> = (0..200)
+    let records: Vec<Record> = (0..many(200))
         .map(|number| Record::of(format!("{number} {}", "over and over ".repeat(20))).at(0))
         .collect();
     produce(
@@ -69,7 +69,7 @@ pub(super) fn keys(stage: &Stage<'_>) -> Result<()> {
     const PARTITIONS: i32 = 4;
     let mut session = stage.open()?;
     let topic = stage.topic(PARTITIONS, &[])?;
-    let records: Vec<Record> = (0..60)
+    let records: Vec<Record> = (0..many(60))
         .map(|number| Record::of(format!("value {number}")).keyed(format!("key {}", number % 10)))
         .collect();
     produce(session.as_mut(), &topic, &records, &Producer::default())?;

@@ -105,7 +105,7 @@ pub(super) fn auto_create(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// Asks about a topic that was created just now.
-fn soon(session: &mut dyn Session, request: &Request) -> Result<Answer> {
+pub(super) fn soon(session: &mut dyn Session, request: &Request) -> Result<Answer> {
     let end = wall_ms() + HEARD_OF_WITHIN_MS;
     loop {
         match session.perform(request) {
