@@ -11,7 +11,7 @@
 //! The walk: `matrix` runs the cells and tells what happened, `broker` starts and kills the process, `clients` and
 //! `scenarios` are the two sides of the matrix, `proxy` loses answers on purpose, `wire` is the harness's own hand at the port,
 //! `page` writes `docs/reference/compatibility.md`. Beside the matrix stands `versions`: every version of every API, compared with the
-//! answers of Apache Kafka by a program in Python; and `history`: several clients at once across
+//! answers of Apache Kafka by a program in Python; `tools`: what Kafka's command line tools say; and `history`: several clients at once across
 //! kills and stops, and a checker for what they saw.
 
 mod broker;
@@ -27,6 +27,7 @@ mod proxy;
 mod records_file;
 mod scenarios;
 mod stage;
+pub mod tools;
 pub mod versions;
 mod wire;
 

@@ -73,7 +73,7 @@ impl Client for Java {
 }
 
 /// Compiles one of the programs.
-pub(super) fn compile(jars: &Path, file: &str, classes: &Path) -> Result<()> {
+pub(crate) fn compile(jars: &Path, file: &str, classes: &Path) -> Result<()> {
     let mut command = Command::new("javac");
     command
         .arg("-cp")
@@ -90,7 +90,7 @@ pub(super) fn compile(jars: &Path, file: &str, classes: &Path) -> Result<()> {
 }
 
 /// The command that runs a compiled program.
-pub(super) fn program(jars: &Path, classes: &Path, class: &str) -> Result<Command> {
+pub(crate) fn program(jars: &Path, classes: &Path, class: &str) -> Result<Command> {
     let path = std::env::join_paths([classes.to_path_buf(), jars.join("*")])?;
     let mut command = Command::new("java");
     command.args(JVM).arg("-cp").arg(path).arg(class);
@@ -98,7 +98,7 @@ pub(super) fn program(jars: &Path, classes: &Path, class: &str) -> Result<Comman
 }
 
 /// The version in the name of a jar.
-pub(super) fn version(jars: &Path, artifact: &str) -> Result<String> {
+pub(crate) fn version(jars: &Path, artifact: &str) -> Result<String> {
     let listed =
         std::fs::read_dir(jars).with_context(|| format!("no jars in {}", jars.display()))?;
     for entry in listed {

@@ -5,7 +5,7 @@ mod console_text;
 mod driver;
 mod go;
 mod group_process;
-mod java;
+pub(crate) mod java;
 mod kcat;
 mod node;
 mod parts;
