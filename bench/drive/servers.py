@@ -65,6 +65,7 @@ class Server:
     def __init__(self):
         self.process = None
         self.folder = None
+        self.port = None
         self.address = None
         self.ready_seconds = None
 
@@ -72,11 +73,11 @@ class Server:
         """The command that serves on `port` from `self.folder`; it may prepare the folder."""
         raise NotImplementedError
 
-    def start(self, folder):
-        """Starts the broker and waits until it answers."""
+    def start(self, folder, port=None):
+        """Starts the broker, on a free port if none is named, and waits until it answers."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        port = machine.free_port()
+        port = self.port = port or machine.free_port()
         command = self.command(port)
         self.address = f"127.0.0.1:{port}"
         with open(self.folder / "log", "ab") as log:
