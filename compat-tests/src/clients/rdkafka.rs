@@ -73,7 +73,7 @@ impl Client for RdKafka {
     fn limitation(&self, scenario: &str) -> Option<&'static str> {
         let is_consumer = scenario.starts_with("consumer-protocol");
         is_consumer.then_some(
-            "a second member of rdkafka by `group.protocol=consumer` gets no partitions, while with the same librdkafka confluent-kafka's does",
+            "the driver of rdkafka joins groups by the classic protocol only; rdkafka itself can do both",
         )
     }
 
