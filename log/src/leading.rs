@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 use streamhouse_metadata::store::{Incarnation, Lsn, MetadataStore, ShardId, ShardRow, StoreError};
 use streamhouse_protocol::ids::{LeaderEpoch, TopicId};
-use streamhouse_runtime::Ambient;
+use streamhouse_runtime::{Ambient, planted};
 use streamhouse_storage::cache::BlockCache;
 use streamhouse_storage::objects::Objects;
 use tokio::sync::Notify;
@@ -154,7 +154,10 @@ impl Log {
         let deleted: BTreeSet<TopicId> = topics.tombstones.iter().map(|topic| topic.id).collect();
         let loaded = load_shard(self.store(), self.objects(), row).await;
         let mut granted = match loaded {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
+                if planted::bug("producers_forgotten_at_takeover") {
+                    loaded.recorded = loaded.recorded.without_producers();
+                }
                 let lost_lives = self.lives.lost(self.store(), self.objects()).await?;
                 let (store, objects) = (self.store(), self.objects());
                 let lost = lost_suffix::find(store, objects, row, lost_lives).await?;
@@ -255,7 +258,8 @@ impl Log {
     pub fn cede(&self, shard: ShardId, epoch: LeaderEpoch) {
         let Ok(slot) = self.shard(shard) else { return };
         let mut inner = slot.lock();
-        if inner.epoch > epoch || inner.standing == Standing::Elsewhere {
+        let is_over = inner.epoch > epoch || inner.standing == Standing::Elsewhere;
+        if is_over || planted::bug("ceded_shard_serves_on") {
             return;
         }
         self.let_go(&mut inner);
@@ -330,7 +334,7 @@ impl Log {
             let later = grants.into_iter().find(|grant| grant.epoch > epoch);
             later.map_or(row.next_lsn, |grant| grant.at_lsn)
         };
-        if found < next_lsn {
+        if found < next_lsn && !planted::bug("regression_unnoticed") {
             return Ok(Some(format!(
                 "the database ends at manifest {found}, this broker saw {next_lsn} committed"
             )));

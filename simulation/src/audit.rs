@@ -1,6 +1,8 @@
 //! What is looked at beside the answers: bounds, shards that stopped, everything there is to read, and the shelves of the
 //! database against the objects.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
 use streamhouse_log::format::checkpoint;
 use streamhouse_log::format::manifest::Manifest;
@@ -10,14 +12,14 @@ use streamhouse_metadata::store::{
     ShardShelf,
 };
 use streamhouse_runtime::Clock;
-use streamhouse_storage::objects::{self, ObjectKind};
+use streamhouse_storage::objects::{self, ObjectKey, ObjectKind};
 
 use crate::broker::Broker;
 use crate::clients::consumer::{Consumer, Progress};
 use crate::clients::member::is_let_go;
 use crate::clients::{PARTITION_NUMBERS, Sky, partition};
-use crate::cluster::Cluster;
 use crate::database::Database;
+use crate::host::Host;
 use crate::invariant::{Invariant, Violation};
 use crate::objects::Bucket;
 use crate::world::World;
@@ -40,11 +42,24 @@ pub(crate) fn check_bounds(world: &World, broker: &Broker) {
     }
 }
 
+/// I15 with `shared` durability: what waits and the tails stay within their limits.
+pub(crate) fn check_shared_bounds(world: &World, broker: &Broker) {
+    if let Some((bytes, bytes_max)) = broker.log.staged_bytes().filter(|(is, max)| is > max) {
+        let what = format!("{bytes} bytes are staged, there may be {bytes_max}");
+        world.breach(Invariant::Bounded, what);
+    }
+    let (tail, tail_max) = (broker.log.tail_bytes(), broker.tail_bytes_max());
+    if tail > tail_max + BATCH_BYTES_MAX {
+        let what = format!("the tails hold {tail} bytes, they may hold {tail_max}");
+        world.breach(Invariant::Bounded, what);
+    }
+}
+
 /// No shard stops, whatever fails: only what is damaged or lost for good may do that.
-pub(crate) fn check_shards(cluster: &Cluster, broker: &Broker, groups: usize) {
-    let world = cluster.world();
+pub(crate) fn check_shards(host: &Host, broker: &Broker, groups: usize) {
+    let world = host.world();
     let stopped = broker.log.stopped_shards().into_iter();
-    let mut stopped = stopped.filter(|(shard, reason)| !cluster.is_excused(*shard, reason));
+    let mut stopped = stopped.filter(|(shard, reason)| !host.is_excused(*shard, reason));
     if let Some((shard, reason)) = stopped.next() {
         // What the WAL holds does not follow the database: it cannot be served any more.
         let invariant = if reason.contains("metadata_regression") {
@@ -129,6 +144,39 @@ pub(crate) fn check_shelves(database: &Database, bucket: &Bucket) -> Result<(), 
                     )));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key is that of a mark which a life left.
+pub(crate) fn is_mark(key: &str) -> bool {
+    key.starts_with("lives/")
+}
+
+/// Objects that no row names are leaks; only dead lives may leave them, for the next sweep of orphans to find.
+pub(crate) fn check_leaks(
+    database: &Database,
+    bucket: &Bucket,
+    brokers: &[Arc<Broker>],
+) -> Result<(), Violation> {
+    let rows = now(database.truth.objects(None, usize::MAX));
+    let lives = brokers
+        .iter()
+        .filter_map(|broker| broker.membership.as_ref());
+    let lives: Vec<u128> = lives.map(|membership| membership.incarnation.0).collect();
+    // Marks of lives have no rows.
+    for key in bucket.keys().into_iter().filter(|key| !is_mark(key)) {
+        let Ok(parsed) = ObjectKey::parse(&key) else {
+            return Err(dangling(format!("{key} is no object of a broker")));
+        };
+        let id = parsed.id();
+        let is_known = rows.iter().any(|row| {
+            (row.id.incarnation, row.id.seq, row.id.attempt) == (id.incarnation, id.seq, id.attempt)
+        });
+        if !is_known && lives.contains(&id.incarnation) {
+            let what = format!("{key} was left by a broker that lives, and no row names it");
+            return Err(Violation::new(Invariant::NoLeak, what));
         }
     }
     Ok(())

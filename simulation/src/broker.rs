@@ -14,6 +14,7 @@ use streamhouse_coordinator::group::GroupSettings;
 use streamhouse_coordinator::service::{Grant, LoadError, Shelves};
 use streamhouse_log::append::validate::{AppendRules, Prepared};
 use streamhouse_log::append::{Acks, AppendError, Staged};
+use streamhouse_log::flush::shared::SharedSettings;
 use streamhouse_log::open::{LogParts, OpenError};
 use streamhouse_log::read::gather::Fetched;
 use streamhouse_log::read::waiters::Waiter;
@@ -29,6 +30,7 @@ use streamhouse_storage::cache::{BlockCache, BlockCacheSettings};
 use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
 use streamhouse_storage::wal::{WalIo, WalOpenError, WalSettings};
 
+use crate::cluster::membership::Membership;
 use crate::database::{Database, LifeStore};
 use crate::disk::SiteDisk;
 use crate::objects::Bucket;
@@ -59,6 +61,8 @@ pub(crate) struct Setup {
     /// The topic that is trimmed by retention.
     pub(crate) retained: TopicId,
     pub(crate) retention_bytes: u64,
+    /// How a broker of several flushes.
+    pub(crate) shared: SharedSettings,
 }
 
 impl Setup {
@@ -77,6 +81,15 @@ impl Setup {
             cache_bytes: (256 * 1024) << chance.below(5),
             retained,
             retention_bytes: 500 + chance.below(8_000),
+            shared: SharedSettings {
+                staging_bytes: (8 * 1024) << chance.below(6),
+                uploads: 1 + usize::try_from(chance.below(3)).unwrap_or(0),
+                early_uploads_per_second: [4.0, 40.0, 400.0]
+                    [usize::try_from(chance.below(3)).unwrap_or(0)],
+                early_uploads_burst: 20.0,
+                early_upload_bytes: 4_096 << chance.below(8),
+                hedged_share: [0.0, 0.05, 0.5][usize::try_from(chance.below(3)).unwrap_or(0)],
+            },
         }
     }
 }
@@ -86,11 +99,13 @@ pub(crate) struct Broker {
     pub(crate) life: Arc<Life>,
     pub(crate) log: Log,
     pub(crate) groups: Groups,
-    store: LifeStore,
-    world: World,
-    setup: Setup,
+    pub(crate) store: LifeStore,
+    pub(crate) world: World,
+    pub(crate) setup: Setup,
     /// Topics that requests may name.
-    topics: Mutex<BTreeSet<TopicId>>,
+    pub(crate) topics: Mutex<BTreeSet<TopicId>>,
+    /// Its place among others; none if it is alone.
+    pub(crate) membership: Option<Arc<Membership>>,
 }
 
 impl fmt::Debug for Broker {
@@ -165,7 +180,7 @@ fn rules() -> AppendRules {
     }
 }
 
-fn group_settings() -> GroupSettings {
+pub(crate) fn group_settings() -> GroupSettings {
     GroupSettings {
         initial_rebalance_delay: Duration::from_millis(3),
         session_timeout_min: Duration::from_millis(10),
@@ -192,7 +207,7 @@ impl Broker {
         disk: CrashIo,
     ) -> Result<Arc<Self>, StartError> {
         let world = ground.world.clone();
-        let ambient = world.ambient(life.process);
+        let ambient = world.ambient_of(&life);
         let store = ground.database.for_life(&life, &ground.bucket);
         let incarnation = Incarnation(world.chance.next_u128());
         let log = open_log(&ground, &life, disk, incarnation).await?;
@@ -211,6 +226,7 @@ impl Broker {
             world: world.clone(),
             setup: ground.setup,
             topics: Mutex::new(topics.topics.iter().map(|topic| topic.id).collect()),
+            membership: None,
         });
         life.opened();
         let process = life.process;
@@ -252,6 +268,12 @@ impl Broker {
         Box::pin(work)
     }
 
+    /// Whether an answer that only a leader can give may go out now.
+    pub(crate) fn may_state(&self) -> bool {
+        let membership = self.membership.as_ref();
+        membership.is_none_or(|membership| membership.may_state())
+    }
+
     pub(crate) fn tail_bytes_max(&self) -> usize {
         self.setup.log.tail_bytes
     }
@@ -272,7 +294,16 @@ impl Broker {
         }
         let prepared = Prepared::new(batch, batch.len(), &rules(), self.world.clock.wall_ms());
         let prepared = prepared.expect("clients of the simulation build sound batches");
-        self.log.stage(address(at), prepared, acks)
+        let staged = self.log.stage(address(at), prepared, acks);
+        match staged {
+            // Which sequence is due is for the leader to say: a producer takes these for final.
+            Err(AppendError::OutOfOrder { .. } | AppendError::Fenced { .. })
+                if !self.may_state() =>
+            {
+                Err(AppendError::NotLeader)
+            }
+            staged => staged,
+        }
     }
 
     pub(crate) async fn read(
@@ -362,7 +393,7 @@ impl Broker {
     }
 
     /// What the broker does without being asked.
-    async fn keep(self: Arc<Self>) {
+    pub(crate) async fn keep(self: Arc<Self>) {
         loop {
             let pause = self.world.chance.micros(100_000, 900_000);
             self.world.clock.sleep(pause).await;
@@ -388,14 +419,14 @@ async fn open_log(
     Ok(log)
 }
 
-fn log_parts(
+pub(crate) fn log_parts(
     ground: &Ground,
     life: &Arc<Life>,
     disk: CrashIo,
     incarnation: Incarnation,
 ) -> LogParts {
     let world = &ground.world;
-    let ambient = world.ambient(life.process);
+    let ambient = world.ambient_of(life);
     let objects = ground.bucket.for_life(world, life, &ground.database);
     let store = ground.database.for_life(life, &ground.bucket);
     let wal_io = SiteDisk::new(disk, world.clone(), Arc::clone(life));

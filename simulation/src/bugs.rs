@@ -4,12 +4,15 @@
 //! switched on.
 
 use crate::invariant::Invariant;
+use crate::scenario::Scenario;
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bug {
     /// Its name, as the code asks for it.
     pub name: &'static str,
+    /// In which kind of world it is hunted.
+    pub scenario: Scenario,
     /// What must turn red.
     pub breaks: Invariant,
     /// Where it is planted.
@@ -19,13 +22,96 @@ pub struct Bug {
 const fn bug(name: &'static str, breaks: Invariant, place: &'static str) -> Bug {
     Bug {
         name,
+        scenario: Scenario::Single,
         breaks,
         place,
     }
 }
 
+const fn of_cluster(name: &'static str, breaks: Invariant, place: &'static str) -> Bug {
+    Bug {
+        scenario: Scenario::Cluster,
+        ..bug(name, breaks, place)
+    }
+}
+
 /// All of them.
 pub const BUGS: &[Bug] = &[
+    of_cluster(
+        "commit_without_fence",
+        Invariant::Fencing,
+        "metadata/src/store/laws.rs",
+    ),
+    of_cluster(
+        "groups_without_fence",
+        Invariant::Fencing,
+        "metadata/src/memory/groups.rs",
+    ),
+    of_cluster(
+        "lease_not_checked",
+        Invariant::OneLeader,
+        "simulation/src/cluster/membership.rs",
+    ),
+    of_cluster(
+        "take_from_the_living",
+        Invariant::OneLeader,
+        "metadata/src/store/laws.rs",
+    ),
+    of_cluster(
+        "deleted_before_tombstone",
+        Invariant::NoZombieDelete,
+        "log/src/garbage.rs",
+    ),
+    of_cluster(
+        "unknown_commit_taken_as_success",
+        Invariant::Serves,
+        "log/src/flush/commit.rs",
+    ),
+    of_cluster(
+        "not_found_taken_as_did_not_happen",
+        Invariant::Serves,
+        "log/src/flush/commit.rs",
+    ),
+    of_cluster(
+        "fenced_shard_undoes_the_others",
+        Invariant::Serves,
+        "log/src/flush/commit.rs",
+    ),
+    of_cluster(
+        "ack_before_commit",
+        Invariant::Acknowledged,
+        "log/src/flush/shared.rs",
+    ),
+    of_cluster(
+        "producers_forgotten_at_takeover",
+        Invariant::Idempotence,
+        "log/src/leading.rs",
+    ),
+    of_cluster(
+        "flush_takes_what_came_later",
+        Invariant::Acknowledged,
+        "log/src/append/publish.rs",
+    ),
+    of_cluster(
+        "regression_unnoticed",
+        Invariant::Regression,
+        "log/src/leading.rs",
+    ),
+    of_cluster(
+        "ceded_shard_serves_on",
+        Invariant::OneLeader,
+        "log/src/leading.rs",
+    ),
+    of_cluster(
+        "loss_not_looked_for",
+        Invariant::Acknowledged,
+        "log/src/recovery/lost_suffix.rs",
+    ),
+    of_cluster(
+        "lost_commits_given_up",
+        Invariant::Acknowledged,
+        "log/src/garbage/orphans.rs",
+    ),
     bug(
         "ack_before_fsync",
         Invariant::Acknowledged,
@@ -186,7 +272,7 @@ pub const BUGS: &[Bug] = &[
 
 /// Worlds in which a bug must be found.
 #[cfg(feature = "planted-bugs")]
-const WORLDS: u64 = 160;
+const WORLDS: u64 = 320;
 
 /// Operations in each of them.
 #[cfg(feature = "planted-bugs")]
@@ -203,6 +289,7 @@ impl Bug {
         let mut others = std::collections::BTreeMap::<String, u64>::new();
         for from in (0..WORLDS).step_by(step) {
             let campaign = crate::Campaign {
+                scenario: self.scenario,
                 seeds: from..from + step as u64,
                 operations: OPERATIONS,
                 threads,
@@ -214,7 +301,8 @@ impl Bug {
                     continue;
                 };
                 if breach.violation.invariant == self.breaks {
-                    return Ok(format!("seed {:>3}: {}", failure.seed, breach.violation));
+                    let (scenario, seed) = (self.scenario, failure.seed);
+                    return Ok(format!("{scenario} seed {seed:>3}: {}", breach.violation));
                 }
                 *others
                     .entry(breach.violation.invariant.to_string())

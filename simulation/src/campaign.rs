@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::encounters::Encounter;
-use crate::plan::history;
-use crate::run::{Outcome, run};
+use crate::run::Outcome;
+use crate::scenario::Scenario;
 use crate::shrink::shrink;
 use crate::sites::Site;
 use crate::world::Counts;
@@ -16,6 +16,8 @@ use crate::world::Counts;
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
+    /// Which kind of worlds.
+    pub scenario: Scenario,
     /// The worlds.
     pub seeds: Range<u64>,
     /// Operations of clients in each.
@@ -31,6 +33,8 @@ pub struct Campaign {
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// The kind of worlds.
+    pub scenario: Scenario,
     /// Worlds that ended.
     pub worlds: u64,
     /// What happened in all of them.
@@ -42,6 +46,8 @@ pub struct Report {
 /// A world in which an invariant was broken.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// The kind of world.
+    pub scenario: Scenario,
     /// Its seed.
     pub seed: u64,
     /// Its operations.
@@ -58,7 +64,10 @@ impl Campaign {
     pub fn run(&self) -> Report {
         let next = AtomicU64::new(self.seeds.start);
         let is_over = AtomicBool::new(false);
-        let report = Mutex::new(Report::default());
+        let report = Mutex::new(Report {
+            scenario: self.scenario,
+            ..Report::default()
+        });
         let work = || {
             switch_on(self.bug);
             loop {
@@ -66,13 +75,15 @@ impl Campaign {
                 if seed >= self.seeds.end || is_over.load(Ordering::Relaxed) {
                     break;
                 }
-                let outcome = run(seed, &history(seed, self.operations), false);
+                let history = self.scenario.history(seed, self.operations);
+                let outcome = self.scenario.run(seed, &history, false);
                 let mut report = report.lock();
                 report.worlds += 1;
                 report.counts.add(&outcome.counts);
                 if outcome.breach.is_some() {
                     is_over.store(self.stops_at_failure, Ordering::Relaxed);
                     report.failures.push(Failure {
+                        scenario: self.scenario,
                         seed,
                         operations: self.operations,
                         bug: self.bug,
@@ -108,13 +119,13 @@ impl Report {
     /// Sites at which no broker died in any world.
     #[must_use]
     pub fn never_struck(&self) -> Vec<Site> {
-        self.counts.sites.never_struck()
+        self.counts.sites.never_struck(self.scenario)
     }
 
     /// What no world met.
     #[must_use]
     pub fn never_met(&self) -> Vec<Encounter> {
-        self.counts.encounters.never_met()
+        self.counts.encounters.never_met(self.scenario)
     }
 }
 
@@ -141,11 +152,18 @@ impl fmt::Display for Report {
             counts.generations,
         )?;
         writeln!(f, "{:>10} {:>8}  crash site", "passed", "struck")?;
-        for (site, passed, struck) in counts.sites.iter() {
+        let sites = Site::of(self.scenario);
+        let passed = counts
+            .sites
+            .iter()
+            .filter(|(site, ..)| sites.contains(site));
+        for (site, passed, struck) in passed {
             writeln!(f, "{passed:>10} {struck:>8}  {site}")?;
         }
         writeln!(f, "{:>10}  encounter", "met")?;
-        for (encounter, met) in counts.encounters.iter() {
+        let encounters = counts.encounters.iter();
+        let encounters = encounters.filter(|(one, _)| one.scenario() == self.scenario);
+        for (encounter, met) in encounters {
             writeln!(f, "{met:>10}  {encounter}")?;
         }
         Ok(())
@@ -153,26 +171,34 @@ impl fmt::Display for Report {
 }
 
 impl Failure {
+    /// What went wrong, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let (seed, operations) = (self.seed, self.operations);
+        self.outcome.breach.as_ref().map_or_else(
+            || format!("seed {seed}: nothing went wrong"),
+            |breach| {
+                let (operation, violation) = (breach.operation, &breach.violation);
+                format!("seed {seed}: at operation {operation} of {operations}: {violation}")
+            },
+        )
+    }
+
     /// What went wrong, how to repeat it, and a short history that shows it.
     #[must_use]
     pub fn explain(&self) -> String {
         switch_on(self.bug);
-        let operations = history(self.seed, self.operations);
-        let (short, outcome) = shrink(self.seed, &operations, self.outcome.clone());
-        let logged = run(self.seed, &short, true);
+        let operations = self.scenario.history(self.seed, self.operations);
+        let (short, outcome) = shrink(self.scenario, self.seed, &operations, self.outcome.clone());
+        let logged = self.scenario.run(self.seed, &short, true);
         switch_on(None);
-        let mut text = String::new();
-        if let Some(breach) = &self.outcome.breach {
-            text += &format!(
-                "seed {}: at operation {} of {}: {}\n",
-                self.seed, breach.operation, self.operations, breach.violation
-            );
-        }
+        let mut text = self.summary() + "\n";
         let bug = self.bug.map(|bug| format!(" --bug {bug}"));
         let features = self.bug.map(|_| " --features planted-bugs");
         text += &format!(
-            "to repeat it: cargo run -p streamhouse-simulation{} -- --seed {} --ops {}{}\n",
+            "to repeat it: cargo run -p streamhouse-simulation{} -- --scenario {} --seed {} --ops {}{}\n",
             features.unwrap_or_default(),
+            self.scenario,
             self.seed,
             self.operations,
             bug.unwrap_or_default(),

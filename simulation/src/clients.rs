@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod consumer;
+pub(crate) mod crowd;
 pub(crate) mod member;
 pub(crate) mod producer;
 
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use streamhouse_protocol::ids::{PartitionIndex, TopicId, TopicPartition};
 
-use crate::cluster::Cluster;
 use crate::model::Model;
 use crate::model::groups::GroupModel;
+use crate::network::Network;
 use crate::world::World;
 
 /// The topic that everything happens to.
@@ -28,14 +29,14 @@ pub(crate) const PARTITIONS: i32 = 3;
 /// What every client has.
 #[derive(Clone, Debug)]
 pub(crate) struct Sky {
-    pub(crate) cluster: Cluster,
+    pub(crate) net: Arc<dyn Network>,
     pub(crate) model: Arc<Mutex<Model>>,
     pub(crate) groups: Arc<Mutex<GroupModel>>,
 }
 
 impl Sky {
     pub(crate) fn world(&self) -> &World {
-        self.cluster.world()
+        self.net.world()
     }
 }
 

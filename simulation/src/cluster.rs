@@ -1,236 +1,150 @@
-//! The broker's host and the network: starts the broker again whenever it died, and carries requests to it.
-//!
-//! A request may be lost before it arrives, and its answer may be lost afterwards; the client cannot tell which. What
-//! the broker does for a request is a task of the broker's process and dies with it.
+//! Several brokers with `shared` durability over one database and one object store: their machines, which start them again
+//! whenever they died, and the way of clients to them.
 
-mod operator;
+pub(crate) mod disruption;
+mod failover;
+mod life;
+pub(crate) mod membership;
+pub(crate) mod plan;
+mod repair;
+pub(crate) mod run;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use streamhouse_log::recovery::loss::AcceptedLoss;
-use streamhouse_metadata::memory::MemoryStore;
-use streamhouse_metadata::store::ShardId;
-use streamhouse_runtime::{Chance, Clock, deadline};
-use streamhouse_storage::wal::crash::{CrashIo, CrashStyle};
-use tokio::sync::oneshot;
+use streamhouse_metadata::store::{ShardId, ShardShelf};
+use streamhouse_runtime::{Chance, Clock, Monotonic};
+use streamhouse_storage::wal::crash::CrashStyle;
 
-use crate::broker::{Broker, Ground, StartError};
-use crate::encounters::Encounter;
+use crate::audit::now;
+use crate::broker::{Broker, Ground, address};
+use crate::clients::member::group_id;
 use crate::executor::{Polled, ProcessId};
 use crate::invariant::Invariant;
+use crate::machine::Machine;
 use crate::model::Model;
+use crate::model::groups::GroupModel;
+use crate::network::{Network, Whom};
 use crate::world::{Life, World};
+use failover::Failover;
+use repair::Repair;
 
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Starts that fail one after the other while nothing is wrong.
-const FAILED_STARTS_MAX: u32 = 8;
+/// How many brokers there are.
+pub(crate) const BROKERS: usize = 3;
 
-fn is_aside(name: &str) -> bool {
-    name.starts_with("aside-") && name.ends_with(".wal")
-}
-
-/// Why a client has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
-    /// The connection was refused: the request did not happen.
-    Refused,
-    /// The request may have happened.
-    Unknown,
-}
-
-/// The broker, whichever life of it. Clones share it.
+/// All brokers. Clones are the same ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     pub(crate) ground: Ground,
     model: Arc<Mutex<Model>>,
+    groups: Arc<Mutex<GroupModel>>,
+    /// The machine of the database: its clock counts the leases.
+    database: Machine,
     inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    life: Arc<Life>,
-    disk: CrashIo,
-    running: Option<Arc<Broker>>,
-    failed_starts: u32,
-    /// The next power cut spoils a bit.
-    will_rot: bool,
-    /// The bit that is wrong: which file, and where.
-    rotten: Option<(String, usize)>,
-    /// The last life that served.
-    served: ProcessId,
-    /// Lives that go on while another one has taken their place.
-    zombies: Vec<Arc<Life>>,
-    /// A copy of the database.
-    copy: Option<Copy>,
-    /// The last start found records that had been set aside.
-    had_aside: bool,
-    /// Shards that stand still, and rightly so.
-    excused: BTreeSet<ShardId>,
-    /// The loss that the operator accepts before the broker starts again.
-    accepting: Option<AcceptedLoss>,
-    /// Shards whose loss was accepted and that have not started since.
-    accepted: BTreeSet<ShardId>,
+    seats: Vec<Seat>,
+    /// Lives so far.
+    lives: u64,
+    failover: Failover,
+    repair: Repair,
+    /// Until when leases may be over earlier than their holders count: the clock of the database jumped.
+    leases_uncertain_until: Option<Monotonic>,
+    /// Until when the database may lack a lease that it gave, since another server took over.
+    leases_lost_until: Option<Monotonic>,
 }
 
-/// A copy of the database, and the life that served or was starting when it was taken.
+/// A place for a broker: its number, its machine, and the life that is there.
 #[derive(Debug)]
-struct Copy {
-    facts: MemoryStore,
-    taken_in: ProcessId,
-}
-
-impl Inner {
-    /// The operator brings the damaged file of the log back.
-    fn bring_bit_back(&mut self) {
-        if let Some((file, bit)) = self.rotten.take() {
-            self.disk.flip_bit(&file, bit);
-        }
-    }
+struct Seat {
+    machine: Machine,
+    life: Arc<Life>,
+    running: Option<Arc<Broker>>,
+    /// Nobody starts it again for now.
+    is_off: bool,
 }
 
 impl Cluster {
-    pub(crate) fn new(ground: Ground, model: Arc<Mutex<Model>>) -> Self {
+    pub(crate) fn new(
+        ground: Ground,
+        database: Machine,
+        model: Arc<Mutex<Model>>,
+        groups: Arc<Mutex<GroupModel>>,
+    ) -> Self {
+        let mut seats = Vec::with_capacity(BROKERS);
+        for number in 1..=BROKERS as u64 {
+            let machine = Machine::default();
+            seats.push(Seat {
+                life: Arc::new(Life::on(ProcessId(number), machine.clone())),
+                machine,
+                running: None,
+                is_off: false,
+            });
+        }
         let inner = Inner {
-            life: Arc::new(Life::new(ProcessId(1))),
-            disk: CrashIo::new(),
-            running: None,
-            failed_starts: 0,
-            will_rot: false,
-            rotten: None,
-            served: ProcessId(0),
-            zombies: Vec::new(),
-            copy: None,
-            had_aside: false,
-            excused: BTreeSet::new(),
-            accepting: None,
-            accepted: BTreeSet::new(),
+            seats,
+            lives: BROKERS as u64,
+            failover: Failover::default(),
+            repair: Repair::default(),
+            leases_uncertain_until: None,
+            leases_lost_until: None,
         };
         let cluster = Self {
             ground,
             model,
+            groups,
+            database,
             inner: Arc::new(Mutex::new(inner)),
         };
-        cluster.start(Duration::ZERO);
+        for seat in 0..BROKERS {
+            cluster.start(seat, Duration::ZERO);
+        }
         cluster
     }
 
-    pub(crate) fn world(&self) -> &World {
-        &self.ground.world
+    pub(crate) fn life(&self, seat: usize) -> Arc<Life> {
+        Arc::clone(&self.inner.lock().seats[seat].life)
     }
 
-    pub(crate) fn life(&self) -> Arc<Life> {
-        Arc::clone(&self.inner.lock().life)
+    pub(crate) fn machine(&self, seat: usize) -> Machine {
+        self.inner.lock().seats[seat].machine.clone()
     }
 
-    pub(crate) fn disk(&self) -> CrashIo {
-        self.inner.lock().disk.clone()
+    pub(crate) fn machines(&self) -> Vec<Machine> {
+        (0..BROKERS).map(|seat| self.machine(seat)).collect()
     }
 
-    /// The broker, if it serves.
-    pub(crate) fn running(&self) -> Option<Arc<Broker>> {
-        self.inner.lock().running.clone()
+    /// The broker of a seat, if it serves.
+    pub(crate) fn broker(&self, seat: usize) -> Option<Arc<Broker>> {
+        self.inner.lock().seats[seat].running.clone()
     }
 
-    /// Starts the broker after a pause, in the life that was prepared for it.
-    fn start(&self, pause: Duration) {
-        let (life, disk, accepting) = {
-            let mut inner = self.inner.lock();
-            let mut names = inner.disk.names().into_iter();
-            inner.had_aside = names.any(|name| is_aside(&name));
-            (Arc::clone(&inner.life), inner.disk.clone(), inner.accepting)
-        };
-        let cluster = self.clone();
+    /// All that serve.
+    pub(crate) fn brokers(&self) -> Vec<Arc<Broker>> {
+        (0..BROKERS).filter_map(|seat| self.broker(seat)).collect()
+    }
+
+    fn start(&self, seat: usize, pause: Duration) {
+        let (cluster, life) = (self.clone(), self.life(seat));
         let process = life.process;
         let starting = async move {
-            cluster.world().clock.sleep(pause).await;
-            let ground = cluster.ground.clone();
-            if let Some(loss) = accepting {
-                let done = Broker::accept_loss(ground, &life, disk, loss).await;
-                return cluster.accepted(&life, done);
+            let world = cluster.world().clone();
+            world.clock.sleep(pause).await;
+            let number = i32::try_from(seat).unwrap_or(0) + 1;
+            let broker = life::start(cluster.ground.clone(), Arc::clone(&life), number).await;
+            if life.is_dead() {
+                return;
             }
-            let started = Broker::start(ground, Arc::clone(&life), disk).await;
-            cluster.started(&life, started);
+            world.tell(|| format!("broker {} serves in seat {seat}", life.process.0));
+            world.count(|counts| counts.starts += 1);
+            cluster.inner.lock().seats[seat].running = Some(broker);
         };
         self.world()
             .executor
-            .spawn(process, "start", starting.boxed());
-    }
-
-    fn started(&self, life: &Arc<Life>, started: Result<Arc<Broker>, StartError>) {
-        if life.is_dead() {
-            return;
-        }
-        let world = self.world();
-        if let Ok(broker) = &started
-            && !self.judge_start(broker)
-        {
-            return life.die(CrashStyle::Kill);
-        }
-        let mut inner = self.inner.lock();
-        match started {
-            Ok(broker) => {
-                world.tell(|| format!("broker {} serves", life.process.0));
-                world.count(|counts| counts.starts += 1);
-                inner.failed_starts = 0;
-                inner.served = life.process;
-                // The bit lies where no record is.
-                inner.rotten = None;
-                inner.running = Some(broker);
-            }
-            Err(StartError::Damaged(reason)) if inner.rotten.is_some() => {
-                // As it should be: the damage was noticed. The operator brings the file back.
-                world.tell(|| format!("damage was noticed: {reason}"));
-                world.met(Encounter::WalDamaged);
-                inner.bring_bit_back();
-                life.die(CrashStyle::Kill);
-            }
-            Err(StartError::OlderDatabase(reason)) if self.ground.database.is_older() => {
-                // As it should be. The operator finds the newest one.
-                world.tell(|| format!("the older database was noticed: {reason}"));
-                world.met(Encounter::OlderDatabase);
-                self.ground.database.bring_newest_back();
-                life.die(CrashStyle::Kill);
-            }
-            Err(StartError::OlderDatabase(reason))
-                if self.ground.database.forgotten().is_some() =>
-            {
-                // The objects tell of what the database forgot. There is no newer one.
-                world.tell(|| format!("what is gone was noticed: {reason}"));
-                inner.accepting = Some(AcceptedLoss::Database);
-                life.die(CrashStyle::Kill);
-            }
-            Err(
-                StartError::Regression(reason)
-                | StartError::Damaged(reason)
-                | StartError::OlderDatabase(reason),
-            ) => {
-                let what = format!("the broker does not start again: {reason}");
-                world.breach(Invariant::Acknowledged, what);
-                life.die(CrashStyle::Kill);
-            }
-            Err(StartError::Transient(reason)) => {
-                world.tell(|| format!("broker {} did not start: {reason}", life.process.0));
-                inner.failed_starts += 1;
-                if inner.failed_starts > FAILED_STARTS_MAX {
-                    // Faults that last for ever show nothing more.
-                    self.ground.bucket.set_ill(0);
-                    self.ground.bucket.set_down(false);
-                    inner.disk.set_room(None);
-                    world.set_weather(crate::world::Weather::default());
-                }
-                if inner.failed_starts > 2 * FAILED_STARTS_MAX {
-                    let what = format!("the broker does not start, though nothing fails: {reason}");
-                    world.breach(Invariant::Serves, what);
-                }
-                life.die(CrashStyle::Kill);
-            }
-        }
+            .spawn(process, "start", Box::pin(starting));
     }
 
     /// Lets the world go on for `duration`.
@@ -250,144 +164,132 @@ impl Cluster {
     fn after_poll(&self, polled: Polled) {
         let world = self.world();
         world.note(polled.process.0 ^ (polled.name.len() as u64) << 32);
-        let life = self.life();
-        if polled.process == life.process {
-            world.polled(&life);
-        }
-        if let Some(style) = life.death() {
-            self.bury(&life, style);
+        self.look_after_command();
+        for seat in 0..BROKERS {
+            let life = self.life(seat);
+            if polled.process == life.process {
+                world.polled(&life);
+            }
+            if life.death().is_some() {
+                self.bury(seat);
+            }
         }
     }
 
-    /// Ends a dead process, leaves what a crash of this style may leave, and starts the next one.
-    fn bury(&self, life: &Life, style: CrashStyle) {
+    /// Ends a dead process, and starts the next one of its seat.
+    fn bury(&self, seat: usize) {
         let world = self.world();
+        let life = self.life(seat);
         // Other threads may have sent answers while the one that died was inside its call.
         for _ in 0..world.chance.below(6) {
             if world.executor.step_of(life.process).is_none() {
                 break;
             }
         }
-        let broker = self.inner.lock().running.take();
+        let broker = self.inner.lock().seats[seat].running.take();
         drop(broker);
         world.executor.kill(life.process);
-        let disk = self.disk();
-        disk.clear_fault();
-        let disk = match style {
-            CrashStyle::Kill => disk,
-            CrashStyle::Forget | CrashStyle::Torn | CrashStyle::Sectors => {
-                self.model.lock().power_cut(life.process);
-                let history = disk.history();
-                history.crash_at(history.len(), style, &*world.chance)
-            }
-        };
-        self.rot(&disk);
-        {
+        self.ground.database.forget_process(life.process);
+        self.gone(life.process);
+        let is_off = {
             let mut inner = self.inner.lock();
-            inner.disk = disk;
-            inner.life = Arc::new(Life::new(ProcessId(life.process.0 + 1)));
-        }
-        let pause = match world.chance.below(8) {
-            0 => world.chance.micros(5_000, 60_000),
-            _ => world.chance.micros(100, 5_000),
+            inner.lives += 1;
+            let process = ProcessId(inner.lives);
+            let place = &mut inner.seats[seat];
+            place.life = Arc::new(Life::on(process, place.machine.clone()));
+            place.is_off
         };
-        self.start(pause);
-    }
-
-    /// The next power cut leaves a wrong bit behind.
-    pub(crate) fn let_rot(&self) {
-        self.inner.lock().will_rot = true;
-    }
-
-    /// Spoils a bit of a file of the log that has a successor, so that all of its records are durable.
-    fn rot(&self, disk: &CrashIo) {
-        let mut inner = self.inner.lock();
-        if !std::mem::take(&mut inner.will_rot) || inner.rotten.is_some() {
-            return;
+        let pause = match world.chance.below(4) {
+            0 => world.chance.micros(500_000, 4_000_000),
+            _ => world.chance.micros(1_000, 400_000),
+        };
+        if !is_off {
+            self.start(seat, pause);
         }
-        let mut files = disk.names();
-        files.retain(|name| !name.starts_with("spare-") && name.ends_with(".wal"));
-        files.sort_unstable();
-        let asides = files.iter().filter(|name| is_aside(name)).cloned();
-        let asides: Vec<String> = asides.collect();
-        files.retain(|name| !is_aside(name));
-        files.pop();
-        files.extend(asides);
-        let chance = &self.world().chance;
-        if files.is_empty() {
-            return;
-        }
-        let file = files.swap_remove(chance.place(files.len()));
-        let bit = chance.place(disk.contents(&file).len() * 8);
-        self.world()
-            .tell(|| format!("bit {bit} of {file} is wrong"));
-        disk.flip_bit(&file, bit);
-        inner.rotten = Some((file, bit));
     }
 
-    /// Kills the broker now.
-    pub(crate) fn kill(&self, style: CrashStyle) {
-        let life = self.life();
-        life.die(style);
+    /// Kills the broker of a seat now.
+    pub(crate) fn kill(&self, seat: usize) {
+        self.life(seat).die(CrashStyle::Kill);
         self.world().count(|counts| counts.crashes += 1);
-        self.bury(&life, style);
+        self.bury(seat);
     }
 
-    /// Sends a request; `serve` is what the broker does for it.
-    pub(crate) async fn call<T, F>(&self, serve: F) -> Result<(T, ProcessId), NoAnswer>
-    where
-        T: Send + 'static,
-        F: FnOnce(Arc<Broker>) -> BoxFuture<'static, T> + Send + 'static,
-    {
-        let (tell, heard) = oneshot::channel();
-        let world = self.world().clone();
-        let sender = world.clone();
-        self.send(move |broker| {
-            async move {
-                let life = Arc::clone(&broker.life);
-                let process = life.process;
-                let answer = serve(broker).await;
-                if !life.is_zombie() && !sender.chance.hits(sender.weather().network_per_mille) {
-                    // A client that gave up does not hear it.
-                    let _ = tell.send((answer, process));
-                }
-            }
-            .boxed()
-        })
-        .await?;
-        self.hear(heard).await
+    /// The clock of the database jumps: leases end earlier or later than their holders count.
+    pub(crate) fn jump_database(&self, by_ms: i64) {
+        self.database.jump_wall(by_ms);
+        let until = self.world().clock.monotonic() + 2 * membership::LEASE;
+        self.inner.lock().leases_uncertain_until = Some(until);
     }
 
-    /// Sends a request whose answers come on channels of their own.
-    pub(crate) async fn send<F>(&self, serve: F) -> Result<(), NoAnswer>
-    where
-        F: FnOnce(Arc<Broker>) -> BoxFuture<'static, ()> + Send + 'static,
-    {
-        let world = self.world();
-        world.dawdle().await;
-        let Some(broker) = self.running() else {
-            return Err(NoAnswer::Refused);
+    fn are_leases_certain(&self) -> bool {
+        let until = self.inner.lock().leases_uncertain_until;
+        until.is_none_or(|until| self.world().clock.monotonic() >= until)
+    }
+
+    /// Whether the database knows every lease that it gave.
+    fn are_leases_known(&self) -> bool {
+        let until = self.inner.lock().leases_lost_until;
+        until.is_none_or(|until| self.world().clock.monotonic() >= until)
+    }
+
+    /// Whether the leader of a shard answers for it.
+    pub(crate) fn serves(&self, shard: ShardId) -> bool {
+        let leader = self.leader(shard);
+        let membership = leader.and_then(|leader| leader.membership.clone());
+        membership.is_some_and(|membership| membership.serves(shard))
+    }
+
+    /// The broker that the database says leads a shard.
+    fn leader(&self, shard: ShardId) -> Option<Arc<Broker>> {
+        let row = now(self.ground.database.truth.read_shard(shard))?;
+        let leads = |broker: &Arc<Broker>| {
+            let membership = broker.membership.as_ref();
+            membership.map(|membership| membership.incarnation) == row.incarnation
         };
-        if broker.life.is_dead() {
-            return Err(NoAnswer::Refused);
-        }
-        if world.chance.hits(world.weather().network_per_mille) {
-            return Err(NoAnswer::Unknown);
-        }
-        let process = broker.life.process;
-        world.executor.spawn(process, "request", serve(broker));
-        Ok(())
+        self.brokers().into_iter().find(leads)
+    }
+}
+
+impl Network for Cluster {
+    fn world(&self) -> &World {
+        &self.ground.world
     }
 
-    /// Waits for an answer.
-    pub(crate) async fn hear<T>(&self, heard: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
-        let world = self.world();
-        let until = world.clock.monotonic() + PATIENCE;
-        let answer = match deadline(&world.clock, until, heard).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(_)) | None => Err(NoAnswer::Unknown),
+    fn find(&self, whom: Whom) -> Option<Arc<Broker>> {
+        let brokers = self.brokers();
+        let any = brokers.get(self.world().chance.place(brokers.len()))?;
+        let shard = match whom {
+            Whom::Leader(at) => address(at).shard,
+            Whom::Coordinator(group) => any.groups.coordinator_of(&group_id(group)).shard,
+            Whom::Anyone => return Some(Arc::clone(any)),
         };
-        world.dawdle().await;
-        answer
+        if self.world().chance.below(8) == 0 {
+            // What the client knows is old.
+            return Some(Arc::clone(any));
+        }
+        self.leader(shard)
+    }
+
+    fn has_rot(&self) -> bool {
+        false
+    }
+
+    fn leads(&self, broker: &Broker, shard: ShardId) -> bool {
+        let row = now(self.ground.database.truth.read_shard(shard));
+        let leader = row.and_then(|row| row.incarnation);
+        let membership = broker.membership.as_ref();
+        membership.is_some_and(|membership| leader == Some(membership.incarnation))
+    }
+
+    fn stated(&self, broker: &Broker, shard: ShardId) {
+        if !self.are_leases_certain() || self.is_unsettled() {
+            return;
+        }
+        let what = format!(
+            "broker {} answers for shard {shard} with a lease, and leads it neither when it is asked nor when it answers",
+            broker.life.process.0
+        );
+        self.world().breach(Invariant::OneLeader, what);
     }
 }

@@ -5,35 +5,40 @@
 //! that really happened, late or not, and judges it: fencing, commits with one effect, objects that exist.
 
 mod mishaps;
+mod servers;
+mod shelves;
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use streamhouse_metadata::memory::MemoryStore;
 use streamhouse_metadata::store::*;
-use streamhouse_protocol::ids::TopicId;
-use streamhouse_runtime::{Chance, Clock};
+
+use streamhouse_runtime::{Ambient, Chance, Clock};
 
 use crate::encounters::Encounter;
 use crate::executor::CLIENTS;
 use crate::ledger::Ledger;
+use crate::machine::{Machine, Reach};
 use crate::objects::Bucket;
 use crate::sites::{Moment, Site};
 use crate::world::{Life, World};
 
+pub(crate) use servers::{Lost, Replica};
+
 use mishaps::Mishaps;
+use servers::Servers;
 
 /// What really is in the database, and who watches it.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pub(crate) truth: MemoryStore,
     pub(crate) world: World,
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
     mishaps: Arc<Mutex<Mishaps>>,
+    servers: Arc<Mutex<Servers>>,
 }
 
 /// How a call goes wrong.
@@ -50,12 +55,17 @@ enum Doubt {
 }
 
 impl Database {
-    pub(crate) fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World, machine: &Machine) -> Self {
+        let ambient = Ambient {
+            clock: Arc::new(machine.clock(&world.clock)),
+            ..world.ambient(CLIENTS)
+        };
         Self {
-            truth: MemoryStore::new(world.ambient(CLIENTS)),
+            truth: MemoryStore::new(ambient),
             world: world.clone(),
             ledger: Ledger::new(world.clone()),
             mishaps: Arc::default(),
+            servers: Arc::default(),
         }
     }
 
@@ -70,6 +80,7 @@ impl Database {
 
     /// Somebody deletes the bytes of an object.
     pub(crate) fn bytes_deleted(&self, key: &str) {
+        self.note_deletion();
         let rows = self.truth.objects(None, usize::MAX).now_or_never();
         if let Some(Ok(rows)) = rows {
             self.ledger.bytes_deleted(key, &rows);
@@ -80,8 +91,10 @@ impl Database {
         &self,
         commit: Commit,
         bucket: &Bucket,
+        known_before: &[ShardId],
     ) -> Result<Vec<CommitOutcome>, CommitError> {
         let outcomes = self.truth.commit(commit.clone()).await?;
+        self.judge_committer(known_before, &commit, &outcomes);
         self.ledger.committed(&commit, &outcomes, bucket);
         Ok(outcomes)
     }
@@ -147,7 +160,7 @@ impl LifeStore {
     /// Begins a call; false if the process died before.
     async fn begins(&self, site: Site) -> bool {
         self.world().dawdle().await;
-        self.world().cross(&self.life, site, Moment::Before)
+        self.world().pass(&self.life, site, Moment::Before).await
     }
 
     /// Begins a write that may be on its way already when the process dies: then it happens without it.
@@ -161,7 +174,7 @@ impl LifeStore {
     }
 
     async fn leave(&self, site: Site) {
-        if !self.world().cross(&self.life, site, Moment::After) {
+        if !self.world().pass(&self.life, site, Moment::After).await {
             return std::future::pending().await;
         }
         self.world().dawdle().await;
@@ -170,6 +183,14 @@ impl LifeStore {
     /// What goes wrong with a write; nothing, mostly.
     fn doubt(&self, operation: &'static str) -> Option<Doubt> {
         let world = self.world();
+        match self.reach() {
+            Reach::Refused => return Some(Doubt::Refused),
+            Reach::Silent => return Some(Doubt::Before),
+            // What waits for its replica is not there for anybody.
+            Reach::Fine | Reach::NoAnswers if self.is_on_old() => return Some(Doubt::Before),
+            Reach::NoAnswers => return Some(Doubt::After),
+            Reach::Fine => {}
+        }
         if !world.chance.hits(world.weather().database_per_mille) {
             return None;
         }
@@ -183,7 +204,19 @@ impl LifeStore {
     /// Whether a read fails.
     fn is_blind(&self) -> bool {
         let world = self.world();
-        world.chance.hits(world.weather().database_per_mille / 2)
+        self.reach() != Reach::Fine || world.chance.hits(world.weather().database_per_mille / 2)
+    }
+
+    /// Who hears nothing waits until it gives up.
+    async fn wait_in_vain(&self) {
+        let waits = match self.reach() {
+            Reach::Silent | Reach::NoAnswers => true,
+            Reach::Fine | Reach::Refused => self.is_on_old(),
+        };
+        if waits {
+            let pause = self.world().chance.micros(20_000, 300_000);
+            self.world().clock.sleep(pause).await;
+        }
     }
 
     async fn read<T>(
@@ -195,12 +228,19 @@ impl LifeStore {
         self.enter(site).await;
         let answer = if self.is_blind() {
             self.world().tell(|| format!("  {operation}: blind"));
+            self.wait_in_vain().await;
             Err(unavailable(operation, Outcome::DidNotHappen))
         } else {
             read.await
         };
         self.leave(site).await;
         answer
+    }
+
+    /// A read that locks rows ends with a commit, and an old primary's never return.
+    async fn locks_in_vain<T>(&self, site: Site, operation: &'static str) -> Result<T, StoreError> {
+        let never = std::future::ready(Err(unavailable(operation, Outcome::MayHaveHappened)));
+        self.write(site, operation, never).await
     }
 
     async fn write<T, E: From<StoreError>>(
@@ -214,11 +254,13 @@ impl LifeStore {
             None => write.await,
             Some(Doubt::Refused) => Err(unavailable(operation, Outcome::DidNotHappen).into()),
             Some(Doubt::Before | Doubt::Late) => {
+                self.wait_in_vain().await;
                 Err(unavailable(operation, Outcome::MayHaveHappened).into())
             }
             Some(Doubt::After) => {
                 // Nobody hears what became of it.
                 let _ = write.await;
+                self.wait_in_vain().await;
                 Err(unavailable(operation, Outcome::MayHaveHappened).into())
             }
         };
@@ -234,9 +276,13 @@ impl LifeStore {
             1 => world.chance.micros(2_000, 100_000),
             _ => world.chance.micros(100_000, 3_000_000),
         };
+        let (truth, timeline) = (self.database.truth.clone(), self.server().timeline());
         let late = async move {
             world.clock.sleep(pause).await;
-            write.await;
+            // What an old primary has not done when another one takes over is not done.
+            if truth.timeline() == timeline {
+                write.await;
+            }
         };
         self.world()
             .executor
@@ -247,9 +293,13 @@ impl LifeStore {
 #[async_trait]
 impl ManifestShelf for LifeStore {
     async fn commit(&self, commit: Commit) -> Result<Vec<CommitOutcome>, CommitError> {
-        let (database, bucket, on_the_wire) =
-            (self.database.clone(), self.bucket.clone(), commit.clone());
-        let late = async move { drop(database.commit(on_the_wire, &bucket).await) };
+        let (database, bucket) = (self.database.clone(), self.bucket.clone());
+        let known = self.database.known_before(self.life.process, &commit);
+        let (known_too, on_the_wire) = (known.clone(), commit.clone());
+        let happens = async move { database.commit(on_the_wire, &bucket, &known_too).await };
+        let (database, bucket) = (self.database.clone(), self.bucket.clone());
+        let on_the_wire = commit.clone();
+        let late = async move { drop(database.commit(on_the_wire, &bucket, &known).await) };
         self.send(Site::Commit, late).await;
         let unknown = || unavailable("commit manifests", Outcome::MayHaveHappened).into();
         let answer = match self.doubt("commit") {
@@ -258,7 +308,10 @@ impl ManifestShelf for LifeStore {
                 Ok(vec![CommitOutcome::Committed; commit.manifests.len()])
             }
             None => {
-                let done = self.database.commit(commit, &self.bucket).await;
+                let done = happens.await;
+                if let Ok(outcomes) = &done {
+                    self.met_by_commit(&commit, outcomes);
+                }
                 let is_refused = |done: &Vec<_>| done.contains(&CommitOutcome::Refused);
                 self.zombie(done.as_ref().is_ok_and(is_refused), Encounter::ZombieCommit);
                 done
@@ -268,18 +321,29 @@ impl ManifestShelf for LifeStore {
             }
             Some(Doubt::Before) => Err(unknown()),
             Some(Doubt::After) => {
-                let _ = self.database.commit(commit, &self.bucket).await;
+                let _ = happens.await;
                 Err(unknown())
             }
             Some(Doubt::Late) => {
-                let (database, bucket) = (self.database.clone(), self.bucket.clone());
+                let world = self.world().clone();
                 self.happen_late(async move {
-                    let _ = database.commit(commit, &bucket).await;
+                    world.met(match happens.await {
+                        Ok(outcomes) if outcomes.contains(&CommitOutcome::Committed) => {
+                            Encounter::LateCommitHappened
+                        }
+                        Ok(_) | Err(_) => Encounter::LateCommitRefused,
+                    });
                 });
                 Err(unknown())
             }
         };
+        if answer.is_err() {
+            self.wait_in_vain().await;
+        }
         self.leave(Site::Commit).await;
+        if let Ok(outcomes) = &answer {
+            self.told_outcomes(&commit, outcomes);
+        }
         answer
     }
 
@@ -290,7 +354,7 @@ impl ManifestShelf for LifeStore {
         limit: usize,
     ) -> Result<Vec<ManifestRow>, StoreError> {
         let site = self.pick(Site::ReadBack, Site::RecoveryManifests);
-        let read = self.database.truth.manifests(shard, from, limit);
+        let read = async { self.server().manifests(shard, from, limit).await };
         let mut rows = self.read(site, "read manifests", read).await?;
         let damaged = self.database.mishaps.lock().damaged;
         let damaged = rows
@@ -303,8 +367,13 @@ impl ManifestShelf for LifeStore {
     }
 
     async fn resolve(&self, names: Vec<CommitName>) -> Result<Vec<Resolved>, StoreError> {
-        let read = self.database.truth.resolve(names);
-        self.read(Site::ReadBack, "resolve commits", read).await
+        if self.is_on_old() {
+            return self.locks_in_vain(Site::ReadBack, "resolve commits").await;
+        }
+        let read = async { self.server().resolve(names.clone()).await };
+        let resolved = self.read(Site::ReadBack, "resolve commits", read).await?;
+        self.told_resolved(&names, &resolved);
+        Ok(resolved)
     }
 
     async fn set_checkpoint(&self, request: SetCheckpoint) -> Result<(), CheckpointError> {
@@ -325,7 +394,7 @@ impl ManifestShelf for LifeStore {
 #[async_trait]
 impl MetadataStore for LifeStore {
     fn timeline(&self) -> u32 {
-        self.database.truth.timeline()
+        self.server().timeline()
     }
 
     fn watch_changes(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -333,211 +402,4 @@ impl MetadataStore for LifeStore {
     }
 
     async fn close(&self) {}
-}
-
-#[async_trait]
-impl ClusterShelf for LifeStore {
-    async fn initialise(&self, cluster: NewCluster) -> Result<Cluster, InitialiseError> {
-        self.database.truth.initialise(cluster).await
-    }
-    async fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
-        self.database.truth.cluster().await
-    }
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        let read = self.database.truth.revision();
-        self.read(Site::FlushRevision, "read the revision", read)
-            .await
-    }
-    async fn revisions_since(&self, after: u64, limit: usize) -> Result<Vec<Revision>, StoreError> {
-        self.database.truth.revisions_since(after, limit).await
-    }
-    async fn check_revision(&self, seen: Revision) -> Result<RevisionCheck, StoreError> {
-        self.database.truth.check_revision(seen).await
-    }
-    async fn allocate_producer_ids(&self, count: u32) -> Result<Range<i64>, StoreError> {
-        self.database.truth.allocate_producer_ids(count).await
-    }
-}
-
-#[async_trait]
-impl ShardShelf for LifeStore {
-    async fn shards(&self) -> Result<Vec<ShardRow>, StoreError> {
-        let read = self.database.truth.shards();
-        self.read(Site::RecoveryShards, "read the shards", read)
-            .await
-    }
-    async fn read_shard(&self, shard: ShardId) -> Result<Option<ShardRow>, StoreError> {
-        let read = self.database.truth.read_shard(shard);
-        self.read(Site::GroupsReadShard, "read a shard", read).await
-    }
-    async fn grant(&self, request: GrantRequest) -> Result<Vec<GrantOutcome>, StoreError> {
-        let grant = async {
-            let outcomes = self.database.truth.grant(request).await?;
-            self.database.ledger.granted(&outcomes);
-            Ok(outcomes)
-        };
-        self.write(Site::RecoveryGrant, "grant shards", grant).await
-    }
-    async fn grants(&self, shard: ShardId) -> Result<Vec<GrantRow>, StoreError> {
-        let read = self.database.truth.grants(shard);
-        self.read(Site::OrphansGrants, "read grants", read).await
-    }
-}
-
-#[async_trait]
-impl ObjectShelf for LifeStore {
-    async fn unreferenced(&self, limit: usize) -> Result<Vec<ObjectId>, StoreError> {
-        self.zombie(true, Encounter::ZombieSweep);
-        let read = self.database.truth.unreferenced(limit);
-        self.read(Site::SweepUnreferenced, "list unneeded objects", read)
-            .await
-    }
-    async fn tombstone(
-        &self,
-        ids: &[ObjectId],
-        at_ms: i64,
-    ) -> Result<Vec<TombstoneOutcome>, StoreError> {
-        let write = self.database.truth.tombstone(ids, at_ms);
-        self.write(Site::SweepTombstone, "tombstone objects", write)
-            .await
-    }
-    async fn tombstones_before(
-        &self,
-        before_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<ObjectRow>, StoreError> {
-        let read = self.database.truth.tombstones_before(before_ms, limit);
-        self.read(Site::SweepDue, "list tombstones", read).await
-    }
-    async fn is_tombstone(&self, id: ObjectId) -> Result<bool, StoreError> {
-        let read = self.database.truth.is_tombstone(id);
-        self.read(Site::SweepConfirm, "read a tombstone", read)
-            .await
-    }
-    async fn forget(&self, ids: &[ObjectId]) -> Result<Vec<ForgetOutcome>, StoreError> {
-        self.world()
-            .count(|counts| counts.deleted += ids.len() as u64);
-        let write = self.database.truth.forget(ids);
-        self.write(Site::SweepForget, "forget objects", write).await
-    }
-    async fn objects(
-        &self,
-        after: Option<ObjectId>,
-        limit: usize,
-    ) -> Result<Vec<ObjectRow>, StoreError> {
-        let read = self.database.truth.objects(after, limit);
-        self.read(Site::OrphansKnown, "list objects", read).await
-    }
-}
-
-#[async_trait]
-impl TopicShelf for LifeStore {
-    async fn topics(&self) -> Result<Topics, StoreError> {
-        let site = self.pick(Site::TopicRead, Site::RecoveryTopics);
-        let read = self.database.truth.topics();
-        self.read(site, "read the topics", read).await
-    }
-    async fn create_topic(&self, topic: NewTopic) -> Result<Revision, CreateTopicError> {
-        let write = self.database.truth.create_topic(topic);
-        self.write(Site::TopicCreate, "create a topic", write).await
-    }
-    async fn add_partitions(&self, request: AddPartitions) -> Result<Revision, AddPartitionsError> {
-        self.database.truth.add_partitions(request).await
-    }
-    async fn set_configs(
-        &self,
-        target: ConfigTarget,
-        changes: Vec<ConfigChange>,
-    ) -> Result<Revision, SetConfigsError> {
-        self.database.truth.set_configs(target, changes).await
-    }
-    async fn delete_topic(&self, topic: TopicId) -> Result<Revision, DeleteTopicError> {
-        let write = self.database.truth.delete_topic(topic);
-        self.write(Site::TopicDelete, "delete a topic", write).await
-    }
-    async fn drop_recorded(&self, drop: RecordedDrop) -> Result<Revision, StoreError> {
-        let write = self.database.truth.drop_recorded(drop);
-        self.write(Site::TopicDropRecorded, "record a drop", write)
-            .await
-    }
-}
-
-#[async_trait]
-impl GroupShelf for LifeStore {
-    async fn load_groups(&self, shard: ShardId) -> Result<ShardGroups, StoreError> {
-        let read = self.database.truth.load_groups(shard);
-        self.read(Site::RecoveryGroups, "load groups", read).await
-    }
-    async fn coordination_seq(&self, shard: ShardId) -> Result<Option<u64>, StoreError> {
-        let read = self.database.truth.coordination_seq(shard);
-        self.read(Site::FlushSeq, "read a coordination row", read)
-            .await
-    }
-    async fn coordination(
-        &self,
-        shards: &[ShardId],
-    ) -> Result<Vec<Option<Coordination>>, StoreError> {
-        let read = self.database.truth.coordination(shards);
-        self.read(Site::GroupsReadShard, "read coordination rows", read)
-            .await
-    }
-    async fn write_groups(
-        &self,
-        writes: Vec<CoordinationWrite>,
-    ) -> Result<Vec<CoordinationOutcome>, StoreError> {
-        let (database, on_the_wire) = (self.database.clone(), writes.clone());
-        let late = async move { drop(database.write_groups(on_the_wire).await) };
-        self.send(Site::GroupsWrite, late).await;
-        let unknown = || unavailable("write groups", Outcome::MayHaveHappened);
-        let answer = match self.doubt("write groups") {
-            None => {
-                let done = self.database.write_groups(writes).await;
-                let is_refused = |done: &Vec<_>| done.contains(&CoordinationOutcome::Refused);
-                self.zombie(done.as_ref().is_ok_and(is_refused), Encounter::ZombieGroups);
-                done
-            }
-            Some(Doubt::Refused) => Err(unavailable("write groups", Outcome::DidNotHappen)),
-            Some(Doubt::Before) => Err(unknown()),
-            Some(Doubt::After) => {
-                let _ = self.database.write_groups(writes).await;
-                Err(unknown())
-            }
-            Some(Doubt::Late) => {
-                let database = self.database.clone();
-                self.happen_late(async move {
-                    let _ = database.write_groups(writes).await;
-                });
-                Err(unknown())
-            }
-        };
-        self.leave(Site::GroupsWrite).await;
-        answer
-    }
-}
-
-#[async_trait]
-impl BrokerShelf for LifeStore {
-    async fn register_broker(
-        &self,
-        broker: BrokerRow,
-        lease: Duration,
-    ) -> Result<(), RegisterError> {
-        self.database.truth.register_broker(broker, lease).await
-    }
-    async fn heartbeat(
-        &self,
-        incarnation: Incarnation,
-        lease: Duration,
-    ) -> Result<Beat, HeartbeatError> {
-        self.database.truth.heartbeat(incarnation, lease).await
-    }
-    async fn leave(&self, incarnation: Incarnation) -> Result<(), StoreError> {
-        self.database.truth.leave(incarnation).await
-    }
-    async fn living(&self) -> Result<Living, StoreError> {
-        self.database.truth.living().await
-    }
-    async fn brokers(&self) -> Result<Vec<BrokerRow>, StoreError> {
-        self.database.truth.brokers().await
-    }
 }

@@ -6,8 +6,10 @@
 
 use std::fmt;
 
+use crate::scenario::Scenario;
+
 macro_rules! encounters {
-    ($($variant:ident = $name:literal;)+) => {
+    ($($variant:ident = $name:literal, in $worlds:ident;)+) => {
         /// Something rare that happened, and was noticed as it must be.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "the name says it")]
@@ -18,6 +20,14 @@ macro_rules! encounters {
         impl Encounter {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// In which kind of world it happens.
+            #[must_use]
+            pub const fn scenario(self) -> Scenario {
+                match self {
+                    $(Self::$variant => Scenario::$worlds,)+
+                }
+            }
 
             /// Its name in reports.
             #[must_use]
@@ -31,25 +41,42 @@ macro_rules! encounters {
 }
 
 encounters! {
-    CheckpointReadWrongOnce = "a checkpoint was gone or wrong once, and right when it was read again";
-    ObjectRefused = "a read met a damaged object and was refused";
-    CheckpointDamaged = "a shard stopped for its damaged checkpoint";
-    ManifestDamaged = "a shard stopped for a damaged manifest";
-    SetAside = "a broker started with records in files of their own";
-    CameBack = "a shard came back with records that had been set aside";
-    WalDamaged = "a start was refused for a damaged WAL";
-    OlderDatabase = "a start was refused for an older database";
-    FlushForgotten = "the database forgot a flush";
-    StoppedRunning = "a shard stopped while the broker ran, for the flush that was forgotten";
-    DatabaseAccepted = "it was accepted that the database is older than the objects";
-    LossNamed = "a shard stopped at the start for records that do not follow the database";
-    LossAccepted = "a loss was accepted, and the shard served again";
-    FlushCameBack = "a flush that the database forgot came back from the WAL";
-    ZombieUpload = "a zombie uploaded an object";
-    ZombieCommit = "a zombie's commit was refused";
-    ZombieCheckpoint = "a zombie's checkpoint was refused";
-    ZombieGroups = "a zombie's group write was refused";
-    ZombieSweep = "a zombie looked for garbage";
+    CheckpointReadWrongOnce = "a checkpoint was gone or wrong once, and right when it was read again", in Single;
+    ObjectRefused = "a read met a damaged object and was refused", in Single;
+    CheckpointDamaged = "a shard stopped for its damaged checkpoint", in Single;
+    ManifestDamaged = "a shard stopped for a damaged manifest", in Single;
+    SetAside = "a broker started with records in files of their own", in Single;
+    CameBack = "a shard came back with records that had been set aside", in Single;
+    WalDamaged = "a start was refused for a damaged WAL", in Single;
+    OlderDatabase = "a start was refused for an older database", in Single;
+    FlushForgotten = "the database forgot a flush", in Single;
+    StoppedRunning = "a shard stopped while the broker ran, for the flush that was forgotten", in Single;
+    DatabaseAccepted = "it was accepted that the database is older than the objects", in Single;
+    LossNamed = "a shard stopped at the start for records that do not follow the database", in Single;
+    LossAccepted = "a loss was accepted, and the shard served again", in Single;
+    FlushCameBack = "a flush that the database forgot came back from the WAL", in Single;
+    ZombieUpload = "a zombie uploaded an object", in Single;
+    ZombieCommit = "a zombie's commit was refused", in Single;
+    ZombieCheckpoint = "a zombie's checkpoint was refused", in Single;
+    ZombieGroups = "a zombie's group write was refused", in Single;
+    ZombieSweep = "a zombie looked for garbage", in Single;
+    TakenOver = "a shard of another life was taken over", in Cluster;
+    HandedOver = "a shard was handed over", in Cluster;
+    PausedOverLease = "a leader stood still until its lease was over", in Cluster;
+    FencedCommit = "a commit was refused, whose shard was led by somebody else", in Cluster;
+    HalfCommit = "some shards of a flush were refused, and others were not", in Cluster;
+    UnknownCommitHappened = "a commit without an answer was found to have happened", in Cluster;
+    LateCommitHappened = "a commit without an answer happened late", in Cluster;
+    LateCommitRefused = "a commit without an answer came late, and was refused", in Cluster;
+    SplitBrain = "some brokers went on talking to an old primary", in Cluster;
+    SuffixLost = "a replica took over that lacked commits", in Cluster;
+    Repaired = "commits that were lost were brought back from the objects", in Cluster;
+    RepairDied = "a repair died on its way, and was begun again", in Cluster;
+    FoundInObjects = "a new leader found in the objects what the database lacks", in Cluster;
+    RegressionNoticed = "a broker noticed that commits which it saw are gone", in Cluster;
+    TwinRefused = "a twin was refused", in Cluster;
+    LateGrant = "a shard was led again under a new grant, since the request for the one before had no answer", in Cluster;
+    GroupsMoved = "a group went on at another broker", in Cluster;
 }
 
 impl fmt::Display for Encounter {
@@ -87,10 +114,12 @@ impl EncounterCounts {
         Encounter::ALL.iter().map(counted)
     }
 
-    /// What no history met.
+    /// What no history of this kind met.
     #[must_use]
-    pub fn never_met(&self) -> Vec<Encounter> {
-        let never = self.iter().filter(|(_, count)| *count == 0);
+    pub fn never_met(&self, scenario: Scenario) -> Vec<Encounter> {
+        let never = self
+            .iter()
+            .filter(|(encounter, count)| *count == 0 && encounter.scenario() == scenario);
         never.map(|(encounter, _)| encounter).collect()
     }
 }

@@ -5,7 +5,7 @@
 //! is awake, time jumps to the next timer.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,8 @@ struct Shared {
     awake: Arc<Mutex<Vec<usize>>>,
     tasks: Mutex<Tasks>,
     time: Arc<Mutex<Time>>,
+    /// Processes that are not scheduled, while time goes on.
+    paused: Mutex<BTreeSet<ProcessId>>,
 }
 
 impl fmt::Debug for Shared {
@@ -103,6 +105,7 @@ impl Executor {
                 awake: Arc::default(),
                 tasks: Mutex::default(),
                 time: Arc::default(),
+                paused: Mutex::default(),
             }),
         }
     }
@@ -154,16 +157,57 @@ impl Executor {
         loop {
             let slot = {
                 let mut awake = self.shared.awake.lock();
+                let paused = self.shared.paused.lock();
                 if awake.is_empty() {
                     return None;
                 }
-                let place = self.shared.chance.place(awake.len());
+                let place = if paused.is_empty() {
+                    self.shared.chance.place(awake.len())
+                } else {
+                    self.place_of_unpaused(&awake, &paused)?
+                };
                 awake.remove(place)
             };
             if let Some(polled) = self.poll(slot) {
                 return Some(polled);
             }
         }
+    }
+
+    /// Where one of the tasks that may go on stands among those that are awake.
+    fn place_of_unpaused(&self, awake: &[usize], paused: &BTreeSet<ProcessId>) -> Option<usize> {
+        let tasks = self.shared.tasks.lock();
+        let may_go_on = |slot: &usize| {
+            let task = tasks.slots.get(*slot).and_then(Option::as_ref);
+            task.is_none_or(|task| !paused.contains(&task.process))
+        };
+        let places: Vec<usize> = (0..awake.len())
+            .filter(|place| may_go_on(&awake[*place]))
+            .collect();
+        let drawn = self.shared.chance.place(places.len());
+        places.get(drawn).copied()
+    }
+
+    /// Schedules no task of `process` any more, while time goes on: its timers ring, and nobody hears them.
+    pub fn pause(&self, process: ProcessId) {
+        self.shared.paused.lock().insert(process);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self, process: ProcessId) {
+        self.shared.paused.lock().remove(&process);
+    }
+
+    /// Whether a process is paused.
+    #[must_use]
+    pub fn is_paused(&self, process: ProcessId) -> bool {
+        self.shared.paused.lock().contains(&process)
+    }
+
+    /// Whether any process is paused.
+    #[must_use]
+    pub fn is_any_paused(&self) -> bool {
+        !self.shared.paused.lock().is_empty()
     }
 
     /// Polls one task of `process` that is awake; none says that all of its tasks sleep.
@@ -241,6 +285,7 @@ impl Executor {
 
     /// Drops every task of `process`.
     pub fn kill(&self, process: ProcessId) {
+        self.resume(process);
         let mut dropped = Vec::new();
         let mut tasks = self.shared.tasks.lock();
         for slot in 0..tasks.slots.len() {

@@ -29,6 +29,10 @@ pub enum Invariant {
     Regression,
     /// I15: what waits, what is kept in memory and what is kept in the WAL is bounded.
     Bounded,
+    /// A broker that lives leaves no object behind that nobody knows of.
+    NoLeak,
+    /// Only one broker at a time answers for a shard: the one that leads it, and only while its lease holds.
+    OneLeader,
     /// When the faults are over, the broker starts, and every shard serves.
     Serves,
 }
@@ -50,6 +54,8 @@ impl Invariant {
             Self::Groups => "I13 groups",
             Self::Regression => "I14 regression",
             Self::Bounded => "I15 bounded resources",
+            Self::NoLeak => "no leak",
+            Self::OneLeader => "one leader answers",
             Self::Serves => "the broker serves again",
         }
     }

@@ -27,8 +27,12 @@ pub(crate) struct Ledger {
     is_deaf: Arc<AtomicBool>,
 }
 
+/// What the judge knew when a replica was looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerCopy(BTreeMap<ShardId, Shard>);
+
 /// What is known of a shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Shard {
     grant: Option<(LeaderEpoch, Incarnation)>,
     next_lsn: u64,
@@ -52,6 +56,24 @@ impl Ledger {
 
     fn is_deaf(&self) -> bool {
         self.is_deaf.load(Ordering::Acquire)
+    }
+
+    /// What it knows now.
+    pub(crate) fn copy(&self) -> LedgerCopy {
+        LedgerCopy(self.shards.lock().clone())
+    }
+
+    /// What happened since the copy was made did not happen.
+    pub(crate) fn restore(&self, copy: LedgerCopy) {
+        *self.shards.lock() = copy.0;
+    }
+
+    /// How many writes of groups a shard has seen.
+    pub(crate) fn seq(&self, shard: ShardId) -> u64 {
+        self.shards
+            .lock()
+            .get(&shard)
+            .map_or(0, |shard| shard.next_seq)
     }
 
     pub(crate) fn granted(&self, outcomes: &[GrantOutcome]) {

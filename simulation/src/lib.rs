@@ -14,6 +14,7 @@ pub mod bugs;
 pub mod campaign;
 pub mod plan;
 pub mod run;
+pub mod scenario;
 pub mod shrink;
 
 pub mod encounters;
@@ -29,9 +30,13 @@ mod cluster;
 mod database;
 mod disk;
 pub mod executor;
+mod host;
 mod ledger;
+mod machine;
 mod model;
+mod network;
 mod objects;
 
 pub use campaign::{Campaign, Failure, Report};
-pub use run::{Outcome, run};
+pub use run::Outcome;
+pub use scenario::Scenario;

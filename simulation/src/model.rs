@@ -48,11 +48,15 @@ pub(crate) struct Partition {
     acked_in: Option<ProcessId>,
     seen_end: i64,
     start: i64,
+    /// The newest epoch that anybody was told of.
+    epoch: i32,
     /// The largest log start that anybody asked for; none if retention may trim too.
     trim_asked: i64,
     pub(crate) is_retained: bool,
     /// Deletion of its topic was asked for.
     pub(crate) is_deleted: bool,
+    /// Counts when its log start and its epoch begin to be uncertain, and when they cease to be: odd while they are.
+    setbacks: u64,
     /// How often somebody accepted that its end is gone. What was asked before proves nothing any more.
     losses: u64,
 }
@@ -64,7 +68,9 @@ pub(crate) struct Floor {
     acked_in: Option<ProcessId>,
     seen_end: i64,
     start: i64,
+    epoch: i32,
     losses: u64,
+    setbacks: u64,
 }
 
 /// The corners of a partition in an answer.
@@ -73,6 +79,7 @@ pub(crate) struct Corners {
     pub(crate) log_start: i64,
     pub(crate) high_watermark: i64,
     pub(crate) log_end: i64,
+    pub(crate) epoch: i32,
 }
 
 /// A record as it was read.
@@ -100,6 +107,40 @@ impl Floor {
     pub(crate) fn losses(self) -> u64 {
         self.losses
     }
+}
+
+/// Holds a high watermark against what was acknowledged and seen before.
+fn judge_end(
+    at: TopicPartition,
+    floor: Floor,
+    high_watermark: i64,
+    life: ProcessId,
+) -> Result<(), Violation> {
+    if high_watermark < floor.acked_end {
+        let is_later_life = floor.acked_in.is_some_and(|acked| acked < life);
+        let invariant = if is_later_life {
+            Invariant::Acknowledged
+        } else {
+            Invariant::Visibility
+        };
+        return breach(
+            invariant,
+            format!(
+                "{at} was acknowledged up to {} (broker {:?}), its high watermark is {high_watermark} (broker {life:?})",
+                floor.acked_end, floor.acked_in
+            ),
+        );
+    }
+    if high_watermark < floor.seen_end {
+        return breach(
+            Invariant::Visibility,
+            format!(
+                "the high watermark of {at} went back from {} to {high_watermark}",
+                floor.seen_end
+            ),
+        );
+    }
+    Ok(())
 }
 
 impl Model {
@@ -253,6 +294,7 @@ impl Model {
     pub(crate) fn lost(&mut self, at: TopicPartition, end: i64) {
         let partition = self.partitions.entry(at).or_default();
         partition.losses += 1;
+        partition.epoch = 0;
         partition.acked_end = partition.acked_end.min(end);
         partition.seen_end = partition.seen_end.min(end);
         partition.start = 0;
@@ -264,6 +306,21 @@ impl Model {
         }
     }
 
+    /// The database lost what no record is: the log start and the leader epoch of a partition may go back from now on, or
+    /// (called once more) do so no longer.
+    pub(crate) fn set_back(&mut self, at: TopicPartition) {
+        let partition = self.partitions.entry(at).or_default();
+        partition.setbacks += 1;
+        partition.start = 0;
+        partition.epoch = 0;
+    }
+
+    /// Whether log start and epoch cannot have gone back since `floor` was taken.
+    fn is_certain(&self, at: TopicPartition, floor: Floor) -> bool {
+        let setbacks = self.floor(at).setbacks;
+        setbacks == floor.setbacks && setbacks.is_multiple_of(2)
+    }
+
     /// What is known of a partition now.
     pub(crate) fn floor(&self, at: TopicPartition) -> Floor {
         self.partitions
@@ -273,7 +330,9 @@ impl Model {
                 acked_in: partition.acked_in,
                 seen_end: partition.seen_end,
                 start: partition.start,
+                epoch: partition.epoch,
                 losses: partition.losses,
+                setbacks: partition.setbacks,
             })
     }
 
@@ -292,37 +351,25 @@ impl Model {
             log_start,
             high_watermark,
             log_end,
+            epoch,
         } = corners;
-        if high_watermark < floor.acked_end {
-            let is_later_life = floor.acked_in.is_some_and(|acked| acked < life);
-            let invariant = if is_later_life {
-                Invariant::Acknowledged
-            } else {
-                Invariant::Visibility
-            };
-            return breach(
-                invariant,
-                format!(
-                    "{at} was acknowledged up to {} (broker {:?}), its high watermark is {high_watermark} (broker {life:?})",
-                    floor.acked_end, floor.acked_in
-                ),
-            );
-        }
-        if high_watermark < floor.seen_end {
-            return breach(
-                Invariant::Visibility,
-                format!(
-                    "the high watermark of {at} went back from {} to {high_watermark}",
-                    floor.seen_end
-                ),
-            );
-        }
-        if log_start < floor.start {
+        judge_end(at, floor, high_watermark, life)?;
+        let is_certain = self.is_certain(at, floor);
+        if log_start < floor.start && is_certain {
             return breach(
                 Invariant::Visibility,
                 format!(
                     "the log start of {at} went back from {} to {log_start}",
                     floor.start
+                ),
+            );
+        }
+        if epoch < floor.epoch && is_certain {
+            return breach(
+                Invariant::Fencing,
+                format!(
+                    "the leader epoch of {at} went back from {} to {epoch}",
+                    floor.epoch
                 ),
             );
         }
@@ -343,7 +390,10 @@ impl Model {
             );
         }
         partition.seen_end = partition.seen_end.max(high_watermark);
-        partition.start = partition.start.max(log_start);
+        if is_certain {
+            partition.start = partition.start.max(log_start);
+            partition.epoch = partition.epoch.max(epoch);
+        }
         Ok(())
     }
 
@@ -393,7 +443,7 @@ impl Model {
         to: i64,
         log_start: i64,
     ) -> Result<(), Violation> {
-        if floor.losses != self.floor(at).losses {
+        if floor.losses != self.floor(at).losses || !self.is_certain(at, floor) {
             return Ok(());
         }
         if log_start < to.max(floor.start) {

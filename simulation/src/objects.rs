@@ -100,6 +100,16 @@ impl Bucket {
         got.bytes().now_or_never()?.ok()
     }
 
+    /// The keys of all objects.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let mut listing = self.truth.list(None);
+        let mut keys = Vec::new();
+        while let Some(Some(Ok(meta))) = listing.next().now_or_never() {
+            keys.push(meta.location.to_string());
+        }
+        keys
+    }
+
     /// Damages a bit of an object for good. False if it is not there, or damaged already.
     pub(crate) fn rot(&self, key: &str, chance: &dyn Chance) -> bool {
         let Some(whole) = self.bytes(key).filter(|bytes| !bytes.is_empty()) else {
@@ -161,7 +171,7 @@ impl Bucket {
             life: Arc::clone(life),
             database: database.clone(),
         };
-        Objects::in_parts(Arc::new(store), world.ambient(life.process), PART_BYTES)
+        Objects::in_parts(Arc::new(store), world.ambient_of(life), PART_BYTES)
     }
 }
 
@@ -179,6 +189,13 @@ impl fmt::Display for SiteStore {
     }
 }
 
+fn out_of_reach() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "simulation",
+        source: "out of reach on purpose".into(),
+    }
+}
+
 fn is_checkpoint(location: &Path) -> bool {
     location.as_ref().ends_with(".checkpoint")
 }
@@ -187,21 +204,43 @@ impl SiteStore {
     /// Carries out a request, unless the process dies; a dead process hears no answer.
     async fn at<T>(&self, site: Site, request: impl Future<Output = T>) -> T {
         self.world.dawdle().await;
-        if !self.world.cross(&self.life, site, Moment::Before) {
+        if !self.world.pass(&self.life, site, Moment::Before).await {
             return std::future::pending().await;
         }
         let answer = request.await;
         self.world.dawdle().await;
-        if !self.world.cross(&self.life, site, Moment::After) {
+        if !self.world.pass(&self.life, site, Moment::After).await {
             return std::future::pending().await;
         }
         answer
+    }
+
+    /// Fails if this machine is cut off.
+    async fn reach(&self) -> object_store::Result<()> {
+        if !self.life.machine.is_cut_from_objects() {
+            return Ok(());
+        }
+        let pause = self.world.chance.micros(1_000, 50_000);
+        self.world.clock.sleep(pause).await;
+        Err(out_of_reach())
     }
 
     fn stored(&self, location: &Path) {
         let now = self.world.clock.wall_ms();
         let mut stored = self.bucket.stored_ms.lock();
         stored.insert(location.to_string(), now);
+    }
+
+    /// Whether an object is there. The store may not answer; it never denies what is there.
+    async fn head(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        let is_ill = self.bucket.is_down() || self.world.chance.hits(self.bucket.ill_per_mille());
+        let head = async {
+            if is_ill {
+                return Err(out_of_reach());
+            }
+            self.bucket.truth.get_opts(location, options).await
+        };
+        self.at(Site::Read, head).await
     }
 
     /// A checkpoint can be out of reach, and wrong once; wrong twice would stop the shard, and rightly so.
@@ -213,10 +252,7 @@ impl SiteStore {
         let is_ill = self.bucket.is_down() || self.world.chance.hits(self.bucket.ill_per_mille());
         let get = async {
             if is_ill {
-                return Err(object_store::Error::Generic {
-                    store: "simulation",
-                    source: "out of reach on purpose".into(),
-                });
+                return Err(out_of_reach());
             }
             let spoil = self.bucket.spoil(location, &*self.world.chance);
             if let Some(spoil) = spoil {
@@ -245,6 +281,7 @@ impl ObjectStore for SiteStore {
         } else {
             Site::FlushPut
         };
+        self.reach().await?;
         self.stored(location);
         if self.life.is_zombie() {
             self.world.met(Encounter::ZombieUpload);
@@ -258,6 +295,7 @@ impl ObjectStore for SiteStore {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.reach().await?;
         self.stored(location);
         let begin = self.bucket.faulty.put_multipart_opts(location, opts);
         let upload = self.at(Site::FlushPartsBegin, begin).await?;
@@ -272,8 +310,12 @@ impl ObjectStore for SiteStore {
         location: &Path,
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
+        self.reach().await?;
         if is_checkpoint(location) {
             return self.get_checkpoint(location, options).await;
+        }
+        if options.head {
+            return self.head(location, options).await;
         }
         let get = self.bucket.faulty.get_opts(location, options);
         self.at(Site::Read, get).await
@@ -289,6 +331,7 @@ impl ObjectStore for SiteStore {
                 let store = store.clone();
                 async move {
                     let location = location?;
+                    store.reach().await?;
                     store.database.bytes_deleted(location.as_ref());
                     let one = stream::iter([Ok(location.clone())]).boxed();
                     let mut deleted = store.bucket.faulty.delete_stream(one);
@@ -303,6 +346,9 @@ impl ObjectStore for SiteStore {
         let stored = Arc::clone(&self.bucket.stored_ms);
         let (store, prefix) = (self.clone(), prefix.cloned());
         let listed = async move {
+            if let Err(error) = store.reach().await {
+                return stream::iter([Err(error)]).boxed();
+            }
             let listed = async { store.bucket.faulty.list(prefix.as_ref()) };
             store.at(Site::OrphansList, listed).await
         };

@@ -7,6 +7,8 @@ use streamhouse_runtime::{Chance, SeededChance};
 use streamhouse_storage::wal::crash::CrashStyle;
 
 use crate::clients::PARTITION_NUMBERS;
+use crate::cluster::disruption::Disruption;
+use crate::scenario::Scenario;
 use crate::sites::{Moment, Site};
 use crate::world::Trigger;
 
@@ -36,6 +38,8 @@ pub(crate) enum Action {
     Members(Members),
     Upkeep(Upkeep),
     Disturbance(Disturbance),
+    /// Of a cluster.
+    Disruption(Disruption),
 }
 
 /// What producers, consumers and the administrator do.
@@ -171,12 +175,13 @@ impl Action {
     fn is_of_client(self) -> bool {
         match self {
             Self::Records(_) | Self::Members(_) => true,
-            Self::Upkeep(_) | Self::Disturbance(_) => false,
+            Self::Upkeep(_) | Self::Disturbance(_) | Self::Disruption(_) => false,
         }
     }
 }
 
-struct Draw {
+/// Draws a history.
+pub(crate) struct Draw {
     chance: SeededChance,
     seed: u64,
     crashes: u64,
@@ -185,12 +190,7 @@ struct Draw {
 /// The history of `seed` with that many operations of clients.
 #[must_use]
 pub fn history(seed: u64, operations: usize) -> Vec<Operation> {
-    let chance = SeededChance::new(crate::chance::mix(seed ^ 0x6869_7374));
-    let mut draw = Draw {
-        chance,
-        seed,
-        crashes: 0,
-    };
+    let mut draw = Draw::new(seed);
     let mut history = Vec::with_capacity(operations + operations / 8);
     let mut of_clients = 0;
     while of_clients < operations {
@@ -210,11 +210,27 @@ pub fn history(seed: u64, operations: usize) -> Vec<Operation> {
 }
 
 impl Draw {
-    fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            chance: SeededChance::new(crate::chance::mix(seed ^ 0x6869_7374)),
+            seed,
+            crashes: 0,
+        }
+    }
+
+    /// The next place to die: every site has its turn, whatever the seed.
+    pub(crate) fn next_site(&mut self, scenario: Scenario) -> Site {
+        self.crashes += 1;
+        let turn = self.seed.wrapping_mul(31).wrapping_add(self.crashes * 7);
+        let all = Site::of(scenario);
+        all[usize::try_from(turn % all.len() as u64).unwrap_or(0)]
+    }
+
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         self.chance.below(bound)
     }
 
-    fn small(&self, bound: u64) -> u8 {
+    pub(crate) fn small(&self, bound: u64) -> u8 {
         u8::try_from(self.below(bound)).unwrap_or(0)
     }
 
@@ -222,7 +238,7 @@ impl Draw {
         self.small(PARTITION_NUMBERS)
     }
 
-    fn gap(&self) -> u64 {
+    pub(crate) fn gap(&self) -> u64 {
         match self.below(20) {
             0..8 => self.below(200),
             8..18 => self.below(2_500),
@@ -231,7 +247,7 @@ impl Draw {
         }
     }
 
-    fn of_client(&self) -> Action {
+    pub(crate) fn of_client(&self) -> Action {
         match self.below(100) {
             0..80 => Action::Records(self.records()),
             _ => Action::Members(self.members()),
@@ -391,11 +407,7 @@ impl Draw {
             1 | 2 => PlannedTrigger::Later(Trigger::Poll(1 + self.below(300))),
             3 | 4 => PlannedTrigger::Later(Trigger::Crossing(1 + self.below(120))),
             _ => {
-                // Every site has its turn, whatever the seed.
-                self.crashes += 1;
-                let turn = self.seed.wrapping_mul(31).wrapping_add(self.crashes * 7);
-                let sites = Site::ALL.len() as u64;
-                let site = Site::ALL[usize::try_from(turn % sites).unwrap_or(0)];
+                let site = self.next_site(Scenario::Single);
                 let moment = match self.below(3) {
                     0 => Moment::Before,
                     1 if site.has_half() => Moment::Half,

@@ -1,14 +1,20 @@
 //! Makes a failing history short: operations are left out while what is left still breaks the same invariant.
 
 use crate::plan::Operation;
-use crate::run::{Outcome, run};
+use crate::run::Outcome;
+use crate::scenario::Scenario;
 
 /// How many histories are tried at most.
 const TRIES_MAX: usize = 400;
 
 /// A short history that breaks the invariant that `operations` break, and what comes of it.
 #[must_use]
-pub fn shrink(seed: u64, operations: &[Operation], outcome: Outcome) -> (Vec<Operation>, Outcome) {
+pub fn shrink(
+    scenario: Scenario,
+    seed: u64,
+    operations: &[Operation],
+    outcome: Outcome,
+) -> (Vec<Operation>, Outcome) {
     let Some(breach) = &outcome.breach else {
         return (operations.to_vec(), outcome);
     };
@@ -27,7 +33,7 @@ pub fn shrink(seed: u64, operations: &[Operation], outcome: Outcome) -> (Vec<Ope
             let mut without = kept[..from].to_vec();
             without.extend_from_slice(&kept[to..]);
             tries += 1;
-            let outcome = run(seed, &without, false);
+            let outcome = scenario.run(seed, &without, false);
             let is_same = outcome
                 .breach
                 .as_ref()

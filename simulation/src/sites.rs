@@ -6,8 +6,14 @@
 
 use std::fmt;
 
+use crate::scenario::Scenario;
+
+const SINGLE: &[Scenario] = &[Scenario::Single];
+const CLUSTER: &[Scenario] = &[Scenario::Cluster];
+const BOTH: &[Scenario] = Scenario::ALL;
+
 macro_rules! sites {
-    ($($variant:ident = $name:literal, halves $halves:literal;)+) => {
+    ($($variant:ident = $name:literal, halves $halves:literal, in $worlds:ident;)+) => {
         /// A place where a broker may die.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "the name says it: room, then call")]
@@ -18,6 +24,14 @@ macro_rules! sites {
         impl Site {
             /// Every place.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The places that brokers pass in worlds of a kind.
+            #[must_use]
+            pub fn of(scenario: Scenario) -> Vec<Self> {
+                let all = [$((Self::$variant, $worlds),)+];
+                let passed = all.into_iter().filter(|(_, worlds)| worlds.contains(&scenario));
+                passed.map(|(site, _)| site).collect()
+            }
 
             /// Its name in reports.
             #[must_use]
@@ -39,67 +53,72 @@ macro_rules! sites {
 }
 
 sites! {
-    GroupWrite = "wal/group/write", halves true;
-    GroupSync = "wal/group/sync", halves false;
-    FileHeaderWrite = "wal/file/header-write", halves true;
-    FileHeaderSync = "wal/file/header-sync", halves false;
-    FileRename = "wal/file/rename", halves false;
-    FileSyncFolder = "wal/file/sync-folder", halves false;
-    RecycleRename = "wal/recycle/rename", halves false;
-    RecycleRemove = "wal/recycle/remove", halves false;
-    RecycleSyncFolder = "wal/recycle/sync-folder", halves false;
-    SpareCreate = "wal/spare/create", halves false;
-    SpareReserve = "wal/spare/reserve", halves false;
-    SpareFill = "wal/spare/fill", halves true;
-    SpareSync = "wal/spare/sync", halves false;
-    SpareRename = "wal/spare/rename", halves false;
-    SpareSyncFolder = "wal/spare/sync-folder", halves false;
-    AsideCreate = "wal/aside/create", halves false;
-    AsideReserve = "wal/aside/reserve", halves false;
-    AsideWrite = "wal/aside/write", halves true;
-    AsideSync = "wal/aside/sync", halves false;
-    AsideRename = "wal/aside/rename", halves false;
-    AsideSyncFolder = "wal/aside/sync-folder", halves false;
-    RecoverySync = "recovery/wal/sync-before-read", halves false;
-    RecoveryCreate = "recovery/wal/create", halves false;
-    RecoveryReserve = "recovery/wal/reserve", halves false;
-    RecoveryHeaderWrite = "recovery/wal/header-write", halves true;
-    RecoveryHeaderSync = "recovery/wal/header-sync", halves false;
-    RecoveryRename = "recovery/wal/rename-or-remove", halves false;
-    RecoverySyncFolder = "recovery/wal/sync-folder", halves false;
-    RecoveryTopics = "recovery/metadata/topics", halves false;
-    RecoveryShards = "recovery/metadata/shards", halves false;
-    RecoveryGrant = "recovery/metadata/grant", halves false;
-    RecoveryManifests = "recovery/metadata/manifests", halves false;
-    RecoveryCheckpoint = "recovery/objects/checkpoint", halves false;
-    RecoveryGroups = "recovery/metadata/groups", halves false;
-    FlushPut = "flush/objects/put", halves false;
-    FlushPartsBegin = "flush/objects/begin-parts", halves false;
-    FlushPart = "flush/objects/part", halves false;
-    FlushComplete = "flush/objects/complete", halves false;
-    FlushRevision = "flush/metadata/revision", halves false;
-    FlushSeq = "flush/metadata/coordination-seq", halves false;
-    Commit = "flush/metadata/commit", halves false;
-    ReadBack = "flush/metadata/read-back", halves false;
-    CheckpointPut = "checkpoint/objects/put", halves false;
-    CheckpointSet = "checkpoint/metadata/set", halves false;
-    Read = "read/objects/get", halves false;
-    SweepUnreferenced = "sweep/metadata/unreferenced", halves false;
-    SweepTombstone = "sweep/metadata/tombstone", halves false;
-    SweepDue = "sweep/metadata/tombstones-due", halves false;
-    SweepConfirm = "sweep/metadata/is-tombstone", halves false;
-    SweepDelete = "sweep/objects/delete", halves false;
-    SweepForget = "sweep/metadata/forget", halves false;
-    OrphansGrants = "orphans/metadata/grants", halves false;
-    OrphansKnown = "orphans/metadata/objects", halves false;
-    OrphansList = "orphans/objects/list", halves false;
-    GroupsWrite = "groups/metadata/write", halves false;
-    GroupsReadShard = "groups/metadata/read-shard", halves false;
-    TopicCreate = "topics/metadata/create", halves false;
-    TopicDelete = "topics/metadata/delete", halves false;
-    TopicDropRecorded = "topics/metadata/drop-recorded", halves false;
-    TopicRead = "topics/metadata/read", halves false;
-    Await = "await", halves false;
+    GroupWrite = "wal/group/write", halves true, in SINGLE;
+    GroupSync = "wal/group/sync", halves false, in SINGLE;
+    FileHeaderWrite = "wal/file/header-write", halves true, in SINGLE;
+    FileHeaderSync = "wal/file/header-sync", halves false, in SINGLE;
+    FileRename = "wal/file/rename", halves false, in SINGLE;
+    FileSyncFolder = "wal/file/sync-folder", halves false, in SINGLE;
+    RecycleRename = "wal/recycle/rename", halves false, in SINGLE;
+    RecycleRemove = "wal/recycle/remove", halves false, in SINGLE;
+    RecycleSyncFolder = "wal/recycle/sync-folder", halves false, in SINGLE;
+    SpareCreate = "wal/spare/create", halves false, in SINGLE;
+    SpareReserve = "wal/spare/reserve", halves false, in SINGLE;
+    SpareFill = "wal/spare/fill", halves true, in SINGLE;
+    SpareSync = "wal/spare/sync", halves false, in SINGLE;
+    SpareRename = "wal/spare/rename", halves false, in SINGLE;
+    SpareSyncFolder = "wal/spare/sync-folder", halves false, in SINGLE;
+    AsideCreate = "wal/aside/create", halves false, in SINGLE;
+    AsideReserve = "wal/aside/reserve", halves false, in SINGLE;
+    AsideWrite = "wal/aside/write", halves true, in SINGLE;
+    AsideSync = "wal/aside/sync", halves false, in SINGLE;
+    AsideRename = "wal/aside/rename", halves false, in SINGLE;
+    AsideSyncFolder = "wal/aside/sync-folder", halves false, in SINGLE;
+    RecoverySync = "recovery/wal/sync-before-read", halves false, in SINGLE;
+    RecoveryCreate = "recovery/wal/create", halves false, in SINGLE;
+    RecoveryReserve = "recovery/wal/reserve", halves false, in SINGLE;
+    RecoveryHeaderWrite = "recovery/wal/header-write", halves true, in SINGLE;
+    RecoveryHeaderSync = "recovery/wal/header-sync", halves false, in SINGLE;
+    RecoveryRename = "recovery/wal/rename-or-remove", halves false, in SINGLE;
+    RecoverySyncFolder = "recovery/wal/sync-folder", halves false, in SINGLE;
+    RecoveryTopics = "recovery/metadata/topics", halves false, in SINGLE;
+    RecoveryShards = "recovery/metadata/shards", halves false, in BOTH;
+    RecoveryGrant = "recovery/metadata/grant", halves false, in BOTH;
+    RecoveryManifests = "recovery/metadata/manifests", halves false, in SINGLE;
+    RecoveryCheckpoint = "recovery/objects/checkpoint", halves false, in BOTH;
+    RecoveryGroups = "recovery/metadata/groups", halves false, in BOTH;
+    FlushPut = "flush/objects/put", halves false, in BOTH;
+    FlushPartsBegin = "flush/objects/begin-parts", halves false, in BOTH;
+    FlushPart = "flush/objects/part", halves false, in BOTH;
+    FlushComplete = "flush/objects/complete", halves false, in BOTH;
+    FlushRevision = "flush/metadata/revision", halves false, in BOTH;
+    FlushSeq = "flush/metadata/coordination-seq", halves false, in BOTH;
+    Commit = "flush/metadata/commit", halves false, in BOTH;
+    ReadBack = "flush/metadata/read-back", halves false, in BOTH;
+    CheckpointPut = "checkpoint/objects/put", halves false, in BOTH;
+    CheckpointSet = "checkpoint/metadata/set", halves false, in BOTH;
+    Read = "read/objects/get", halves false, in BOTH;
+    SweepUnreferenced = "sweep/metadata/unreferenced", halves false, in BOTH;
+    SweepTombstone = "sweep/metadata/tombstone", halves false, in BOTH;
+    SweepDue = "sweep/metadata/tombstones-due", halves false, in BOTH;
+    SweepConfirm = "sweep/metadata/is-tombstone", halves false, in BOTH;
+    SweepDelete = "sweep/objects/delete", halves false, in BOTH;
+    SweepForget = "sweep/metadata/forget", halves false, in BOTH;
+    OrphansGrants = "orphans/metadata/grants", halves false, in BOTH;
+    OrphansKnown = "orphans/metadata/objects", halves false, in BOTH;
+    OrphansList = "orphans/objects/list", halves false, in BOTH;
+    GroupsWrite = "groups/metadata/write", halves false, in BOTH;
+    GroupsReadShard = "groups/metadata/read-shard", halves false, in BOTH;
+    TopicCreate = "topics/metadata/create", halves false, in BOTH;
+    TopicDelete = "topics/metadata/delete", halves false, in BOTH;
+    TopicDropRecorded = "topics/metadata/drop-recorded", halves false, in BOTH;
+    TopicRead = "topics/metadata/read", halves false, in BOTH;
+    LifeRegister = "life/metadata/register", halves false, in CLUSTER;
+    LifeBeat = "life/metadata/heartbeat", halves false, in CLUSTER;
+    LifeLeave = "life/metadata/leave", halves false, in CLUSTER;
+    LifeLiving = "life/metadata/living", halves false, in CLUSTER;
+    LifeUndead = "life/metadata/undead", halves false, in CLUSTER;
+    Await = "await", halves false, in BOTH;
 }
 
 impl fmt::Display for Site {
@@ -167,10 +186,11 @@ impl SiteCounts {
         })
     }
 
-    /// Places at which no broker ever died.
+    /// Places at which no broker ever died in worlds of this kind.
     #[must_use]
-    pub fn never_struck(&self) -> Vec<Site> {
-        let never = self.iter().filter(|(_, _, struck)| *struck == 0);
-        never.map(|(site, _, _)| site).collect()
+    pub fn never_struck(&self, scenario: Scenario) -> Vec<Site> {
+        let mut never = Site::of(scenario);
+        never.retain(|site| self.struck[*site as usize] == 0);
+        never
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use streamhouse_runtime::{Ambient, Chance, Clock, Tasks};
@@ -10,8 +11,9 @@ use streamhouse_storage::wal::crash::CrashStyle;
 
 use crate::chance::{WorldChance, mix};
 use crate::encounters::{Encounter, EncounterCounts};
-use crate::executor::{Executor, ProcessId, SimulatedClock};
+use crate::executor::{CLIENTS, Executor, ProcessId, SimulatedClock};
 use crate::invariant::{Invariant, Violation};
+use crate::machine::Machine;
 use crate::sites::{Moment, Site, SiteCounts};
 
 /// One world. Clones share it.
@@ -28,11 +30,15 @@ struct Shared {
     doom: Option<Doom>,
     /// A death at a place that may be rare: it waits as long as the world lasts.
     patient: Option<Doom>,
+    /// When a broker is to stand still, and for how long.
+    pause: Option<(Trigger, Duration)>,
     counts: Counts,
     trace: u64,
     operation: usize,
     breach: Option<Breach>,
     weather: Weather,
+    /// How often a process began to stand still.
+    pauses: u64,
     log: Option<Vec<String>>,
 }
 
@@ -125,10 +131,25 @@ pub(crate) enum Trigger {
     At(Site, Moment),
 }
 
+impl Trigger {
+    /// Whether it is met by passing this site now.
+    fn is_met_at(&mut self, site: Site, moment: Moment) -> bool {
+        match self {
+            Self::Crossing(left) => {
+                *left = left.saturating_sub(1);
+                *left == 0
+            }
+            Self::At(wanted, at) => *wanted == site && *at == moment,
+            Self::Poll(_) => false,
+        }
+    }
+}
+
 /// One life of the broker process.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) process: ProcessId,
+    pub(crate) machine: Machine,
     is_dead: AtomicBool,
     is_opening: AtomicBool,
     is_zombie: AtomicBool,
@@ -137,8 +158,13 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn new(process: ProcessId) -> Self {
+        Self::on(process, Machine::default())
+    }
+
+    pub(crate) fn on(process: ProcessId, machine: Machine) -> Self {
         Self {
             process,
+            machine,
             is_dead: AtomicBool::new(false),
             is_opening: AtomicBool::new(true),
             is_zombie: AtomicBool::new(false),
@@ -206,6 +232,14 @@ impl World {
         }
     }
 
+    /// The ambient world of one life of a broker.
+    pub(crate) fn ambient_of(&self, life: &Life) -> Ambient {
+        Ambient {
+            clock: Arc::new(life.machine.clock(&self.clock)),
+            ..self.ambient(life.process)
+        }
+    }
+
     /// A pause that is mostly short.
     pub(crate) async fn dawdle(&self) {
         let pause = match self.chance.below(100) {
@@ -235,19 +269,62 @@ impl World {
             self.strike(&mut shared, life, site, doom);
             return false;
         }
-        let is_due = |doom: &mut Doom| match &mut doom.trigger {
-            Trigger::Crossing(left) => {
-                *left = left.saturating_sub(1);
-                *left == 0
-            }
-            Trigger::At(wanted, at) => *wanted == site && *at == moment,
-            Trigger::Poll(_) => false,
-        };
+        let pause = shared
+            .pause
+            .take_if(|(trigger, _)| trigger.is_met_at(site, moment));
+        if let Some((_, pause)) = pause {
+            drop(shared);
+            self.tell(|| format!("broker {} stands still at {site}", life.process.0));
+            self.pause(life, pause);
+            return true;
+        }
+        let is_due = |doom: &mut Doom| doom.trigger.is_met_at(site, moment);
         let Some(doom) = shared.doom.take_if(is_due) else {
             return true;
         };
         self.strike(&mut shared, life, site, doom);
         false
+    }
+
+    /// Passes a site, and stands still there if that was planned.
+    pub(crate) async fn pass(&self, life: &Life, site: Site, moment: Moment) -> bool {
+        let is_alive = self.cross(life, site, moment);
+        if self.executor.is_paused(life.process) {
+            let mut was_polled = false;
+            std::future::poll_fn(|context| {
+                if std::mem::replace(&mut was_polled, true) {
+                    return std::task::Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
+        }
+        is_alive
+    }
+
+    /// The process stands still from now on, for a while.
+    pub(crate) fn pause(&self, life: &Life, pause: Duration) {
+        let (executor, clock, process) = (self.executor.clone(), self.clock.clone(), life.process);
+        executor.pause(process);
+        self.shared.lock().pauses += 1;
+        let resume = async move {
+            clock.sleep(pause).await;
+            executor.resume(process);
+        };
+        self.executor
+            .spawn(CLIENTS, "end of a pause", Box::pin(resume));
+    }
+
+    /// How often a process has stood still so far; none while one does.
+    pub(crate) fn pauses(&self) -> Option<u64> {
+        let pauses = self.shared.lock().pauses;
+        (!self.executor.is_any_paused()).then_some(pauses)
+    }
+
+    /// Plans that a broker stands still; a plan that did not come to pass is forgotten.
+    pub(crate) fn plan_pause(&self, trigger: Trigger, pause: Duration) {
+        self.shared.lock().pause = Some((trigger, pause));
     }
 
     /// One of the process's tasks was polled.
@@ -297,6 +374,7 @@ impl World {
         let mut shared = self.shared.lock();
         shared.doom = None;
         shared.patient = None;
+        shared.pause = None;
     }
 
     pub(crate) fn weather(&self) -> Weather {

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use streamhouse_runtime::planted;
 use streamhouse_storage::wal::WalPosition;
 
 use crate::Log;
@@ -86,7 +87,12 @@ impl Log {
         shard: &Shard,
         inner: &mut Inner,
     ) -> Result<Vec<Pending>, ApplyError> {
-        let entries = std::mem::take(&mut inner.in_flush).min(inner.pending.len());
+        let taken = std::mem::take(&mut inner.in_flush);
+        let entries = if planted::bug("flush_takes_what_came_later") {
+            inner.pending.len()
+        } else {
+            taken.min(inner.pending.len())
+        };
         let mut told = Vec::with_capacity(entries);
         for _ in 0..entries {
             let Some(pending) = inner.pending.pop_front() else {

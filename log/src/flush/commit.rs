@@ -160,12 +160,15 @@ impl Log {
             Err(Unresolved::Unknown(error)) => return Settled::InDoubt(error),
             Err(Unresolved::DidNotHappen(error)) => {
                 self.forget_doubt();
-                if let Some(id) = object {
+                if let Some(id) = object
+                    && !planted::bug("not_found_taken_as_did_not_happen")
+                {
                     self.abandon(id).await;
                 }
                 return Settled::Known(Err(error));
             }
         };
+        let outcomes = undo_all_if_planted(outcomes);
         let mut failed = None;
         let mut refused = Vec::new();
         for (part, outcome) in doubt.parts.iter().zip(outcomes) {
@@ -206,6 +209,10 @@ impl Log {
                 if let Some(outcomes) = found {
                     return Ok(outcomes);
                 }
+                if planted::bug("not_found_taken_as_did_not_happen") {
+                    let reason = "it was not found".to_owned();
+                    return Err(Unresolved::DidNotHappen(FlushError::Object(reason)));
+                }
             }
             let error = match self.store().commit(doubt.commit.clone()).await {
                 Ok(outcomes) if is_first || !outcomes.contains(&CommitOutcome::Refused) => {
@@ -224,6 +231,9 @@ impl Log {
                 let found = self.read_back(&doubt.commit).await;
                 let found = found.map_err(|error| Unresolved::Unknown(error.into()))?;
                 return found.ok_or(Unresolved::DidNotHappen(error.into()));
+            }
+            if planted::bug("unknown_commit_taken_as_success") {
+                return Ok(vec![CommitOutcome::Committed; doubt.parts.len()]);
             }
             if error.outcome() == Outcome::DidNotHappen && is_first {
                 return Err(Unresolved::DidNotHappen(error.into()));
@@ -314,7 +324,7 @@ impl Log {
         let grants = self.store().grants(shard).await?;
         let mut later = grants.iter().filter(|grant| grant.epoch > ours);
         let found = later.next().map_or(row.next_lsn, |grant| grant.at_lsn);
-        if found < saw {
+        if found < saw && !planted::bug("regression_unnoticed") {
             return Ok(Refused::Regressed(format!(
                 "metadata_regression: the database ends at manifest {found}, this broker saw {saw} committed"
             )));
@@ -333,6 +343,15 @@ impl Log {
             }
         })
     }
+}
+
+/// What must never happen: one shard that is led elsewhere undoes what the others of its flush did.
+fn undo_all_if_planted(outcomes: Vec<CommitOutcome>) -> Vec<CommitOutcome> {
+    let is_fenced = outcomes.contains(&CommitOutcome::Refused);
+    if is_fenced && planted::bug("fenced_shard_undoes_the_others") {
+        return vec![CommitOutcome::Refused; outcomes.len()];
+    }
+    outcomes
 }
 
 fn name_of(manifest: &ManifestCommit) -> CommitName {

@@ -15,13 +15,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use streamhouse_metadata::store::{Incarnation, Revision, ShardId};
 use streamhouse_protocol::ids::LeaderEpoch;
-use streamhouse_runtime::Monotonic;
+use streamhouse_runtime::{Monotonic, planted};
 use tokio::sync::Notify;
 
 use super::FlushError;
 use super::collect::ShardPart;
 use super::hedge::{HedgeCounts, Hedging};
 use super::pace::{Backlog, Pace, Step};
+use super::write::Sealed;
 use crate::Log;
 
 /// How long what was accepted may still be flushed after the shutdown began.
@@ -254,7 +255,19 @@ impl Log {
         parts: &[ShardPart],
     ) -> Result<(), FlushError> {
         let sealed = self.write_hedged(&flush.hedging, parts).await?;
+        if planted::bug("ack_before_commit") {
+            self.publish_too_early(&sealed);
+        }
         self.commit_shared(sealed).await
+    }
+
+    /// What must never happen: producers are answered when the object is stored.
+    fn publish_too_early(&self, sealed: &Sealed) {
+        for part in &sealed.parts {
+            let shard = self.shard_of(part.manifest.shard);
+            let told = self.publish_flushed(shard, &mut shard.lock());
+            self.tell(told.unwrap_or_default());
+        }
     }
 
     /// What waits in a shard behind a flush that has ended is queued: all of it if the flush did not happen.

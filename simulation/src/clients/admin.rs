@@ -13,6 +13,7 @@ use streamhouse_protocol::names::TopicName;
 use super::Sky;
 use super::producer::produce_plain;
 use crate::broker::{Broker, SHARDS};
+use crate::network::Whom;
 
 /// The administrator, and the short-lived topics that it made.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub(crate) async fn trim(sky: &Sky, at: TopicPartition, per_mille: u64) {
         (floor, to)
     };
     let trim = move |broker: Arc<Broker>| async move { broker.trim(at, to).await }.boxed();
-    if let Ok((Ok(log_start), _)) = sky.cluster.call(trim).await {
+    if let Ok((Ok(log_start), _)) = sky.call(Whom::Leader(at), trim).await {
         sky.world().note(log_start.unsigned_abs());
         let judged = sky.model.lock().trimmed(at, floor, to, log_start);
         sky.world().judge(judged);
@@ -77,7 +78,7 @@ impl Admin {
             }
             .boxed()
         };
-        if let Ok((true, _)) = sky.cluster.call(create).await {
+        if let Ok((true, _)) = sky.call(Whom::Anyone, create).await {
             self.slots.insert(slot, id);
             for index in 0..2 {
                 let at = TopicPartition::new(id, PartitionIndex(index));
@@ -95,5 +96,5 @@ async fn delete(sky: &Sky, topic: TopicId) {
     }
     let delete = move |broker: Arc<Broker>| async move { broker.delete_topic(topic).await }.boxed();
     // If it did not happen, the topic stays: it costs nothing.
-    let _ = sky.cluster.call(delete).await;
+    let _ = sky.call(Whom::Anyone, delete).await;
 }

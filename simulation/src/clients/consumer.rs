@@ -17,6 +17,7 @@ use crate::encounters::Encounter;
 use crate::executor::ProcessId;
 use crate::invariant::{Invariant, Violation};
 use crate::model::{Corners, ReadRecord};
+use crate::network::Whom;
 
 /// A consumer and where it is.
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ fn corners(offsets: Offsets) -> Corners {
         log_start: offsets.log_start,
         high_watermark: offsets.high_watermark,
         log_end: offsets.log_end,
+        epoch: offsets.leader_epoch.0,
     }
 }
 
@@ -78,14 +80,24 @@ impl Consumer {
         }
         let from = place.next;
         let read = move |broker: std::sync::Arc<crate::broker::Broker>| {
-            async move { broker.read(at, from, bytes_max).await }.boxed()
+            async move {
+                match broker.read(at, from, bytes_max).await {
+                    // Where a log ends is for its leader to say.
+                    Err(error @ ReadError::OutOfRange { .. }) => Ok(Err(error)),
+                    other => other.map(Ok),
+                }
+            }
+            .boxed()
         };
-        let Ok((answer, life)) = sky.cluster.call(read).await else {
+        let Ok((answer, life)) = sky.ask(Whom::Leader(at), read).await else {
             return Progress::TryAgain;
         };
-        if sky.model.lock().floor(at).losses() != floor.losses() {
+        let answer = answer.and_then(|answer| answer);
+        let model = sky.model.lock();
+        if model.floor(at).losses() != floor.losses() {
             return Progress::TryAgain;
         }
+        drop(model);
         match answer {
             Ok(fetched) => {
                 let offsets = corners(fetched.offsets);
@@ -96,7 +108,11 @@ impl Consumer {
                 sky.world().judge(taken);
                 self.progress(sky, at, from, high_watermark)
             }
-            Err(error) => self.refused(sky, at, from, error),
+            Err(error) => {
+                let refusal = || format!("broker {} refused a fetch of {at}: {error}", life.0);
+                sky.world().tell(refusal);
+                self.refused(sky, at, from, error)
+            }
         }
     }
 
@@ -136,11 +152,9 @@ impl Consumer {
             | ReadError::Stopped(_)
             | ReadError::Storage(_) => {
                 let is_damage = error.to_string().contains("is damaged");
-                if is_damage && sky.cluster.ground.bucket.has_rot() {
+                if is_damage && sky.net.has_rot() {
                     sky.world().met(Encounter::ObjectRefused);
                 }
-                sky.world()
-                    .tell(|| format!("a fetch of {at} from {from} failed: {error}"));
                 Progress::TryAgain
             }
         }
@@ -248,7 +262,7 @@ pub(crate) async fn look(sky: &Sky, at: TopicPartition) {
     let look = move |broker: std::sync::Arc<crate::broker::Broker>| {
         async move { broker.offsets(at) }.boxed()
     };
-    if let Ok((Ok(offsets), life)) = sky.cluster.call(look).await {
+    if let Ok((Ok(offsets), life)) = sky.ask(Whom::Leader(at), look).await {
         judge_corners(sky, at, floor, offsets, life);
     }
 }
@@ -258,7 +272,7 @@ pub(crate) async fn park(sky: &Sky, at: TopicPartition) {
     let park = move |broker: std::sync::Arc<crate::broker::Broker>| {
         async move { broker.is_woken(at).await }.boxed()
     };
-    if let Ok((Ok(false), _)) = sky.cluster.call(park).await {
+    if let Ok((Ok(false), _)) = sky.ask(Whom::Leader(at), park).await {
         let what = format!("a fetch of {at} waits on, though there is more to read");
         sky.world().breach(Invariant::Serves, what);
     }

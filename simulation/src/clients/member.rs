@@ -14,7 +14,10 @@ use streamhouse_protocol::names::GroupId;
 
 use super::{PARTITION_NUMBERS, Sky, partition};
 use crate::broker::Broker;
+use crate::encounters::Encounter;
+use crate::executor::ProcessId;
 use crate::invariant::Invariant;
+use crate::network::{NoAnswer, Whom};
 
 /// A member of the group of its number, or a simple consumer of it.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Member {
     committed: i64,
     /// The generation that it was in before, and a partition that it had.
     before: Option<(i32, TopicPartition)>,
+    /// Who took its last commit.
+    coordinator: Option<ProcessId>,
 }
 
 pub(crate) fn group_id(number: usize) -> GroupId {
@@ -46,6 +51,7 @@ impl Member {
             owned: Vec::new(),
             committed: 0,
             before: None,
+            coordinator: None,
         }
     }
 
@@ -98,16 +104,20 @@ impl Member {
         };
         let join =
             move |broker: Arc<Broker>| async move { broker.groups.join(request).await }.boxed();
-        match sky.cluster.call(join).await {
-            Ok((Ok(joined), _)) => self.joined(sky, joined).await,
+        let losses = sky.groups.lock().losses();
+        match sky.ask(Whom::Coordinator(self.group), join).await {
+            Ok((Ok(joined), _)) => self.joined(sky, joined, losses).await,
             Ok((Err(JoinError::MemberIdRequired { member }), _)) => self.id = member,
             Ok((Err(JoinError::UnknownMemberId), _)) => self.fall_out(false),
             Ok((Err(_), _)) | Err(_) => {}
         }
     }
 
-    async fn joined(&mut self, sky: &Sky, joined: JoinAnswer) {
+    async fn joined(&mut self, sky: &Sky, joined: JoinAnswer, losses: u64) {
         self.id = joined.member.clone();
+        if sky.groups.lock().has_lost_since(losses) {
+            return;
+        }
         let is_new = sky.groups.lock().generation(self.group, joined.generation);
         if is_new {
             sky.world().count(|counts| counts.generations += 1);
@@ -140,11 +150,14 @@ impl Member {
         };
         let sync =
             move |broker: Arc<Broker>| async move { broker.groups.sync(request).await }.boxed();
-        match sky.cluster.call(sync).await {
+        match sky.ask(Whom::Coordinator(self.group), sync).await {
             Ok((Ok(synced), _)) => {
                 self.generation = joined.generation;
                 self.owned = decode(&synced.assignment);
                 let mut groups = sky.groups.lock();
+                if groups.has_lost_since(losses) {
+                    return;
+                }
                 let judged =
                     groups.owns(self.group, self.generation, self.id.as_str(), &self.owned);
                 drop(groups);
@@ -155,8 +168,14 @@ impl Member {
         }
     }
 
+    /// The newest generation that anybody was told of, and how often writes of groups were lost until then.
+    fn newest(&self, sky: &Sky) -> (i32, u64) {
+        let groups = sky.groups.lock();
+        (groups.newest(self.group), groups.losses())
+    }
+
     async fn heartbeat(&mut self, sky: &Sky) {
-        let newest = sky.groups.lock().newest(self.group);
+        let (newest, losses) = self.newest(sky);
         let request = Heartbeat {
             group: group_id(self.group),
             member: self.id.clone(),
@@ -166,8 +185,10 @@ impl Member {
         let beat = move |broker: Arc<Broker>| {
             async move { broker.groups.heartbeat(request).await }.boxed()
         };
-        match sky.cluster.call(beat).await {
-            Ok((Ok(()), _)) if self.generation < newest => {
+        match sky.ask(Whom::Coordinator(self.group), beat).await {
+            Ok((Ok(()), _))
+                if self.generation < newest && !sky.groups.lock().has_lost_since(losses) =>
+            {
                 let what = format!(
                     "a heartbeat of generation {} was taken, {newest} was seen before",
                     self.generation
@@ -197,7 +218,7 @@ impl Member {
         let leave =
             move |broker: Arc<Broker>| async move { broker.groups.leave(request).await }.boxed();
         // If it did not happen, the session ends it.
-        let _ = sky.cluster.call(leave).await;
+        let _ = sky.call(Whom::Coordinator(self.group), leave).await;
     }
 
     /// Commits one of the partitions that it owns; a simple consumer commits any.
@@ -213,8 +234,11 @@ impl Member {
     async fn commit_in(&mut self, sky: &Sky, at: TopicPartition, generation: i32) {
         self.committed += 1;
         let offset = self.committed;
-        let newest = sky.groups.lock().newest(self.group);
-        let number = sky.groups.lock().commit(self.group, at, offset);
+        let (newest, losses) = self.newest(sky);
+        let number = {
+            let pauses = sky.world().pauses();
+            sky.groups.lock().commit(self.group, at, offset, pauses)
+        };
         let request = CommitOffsets {
             group: group_id(self.group),
             member: self.id.clone(),
@@ -232,14 +256,21 @@ impl Member {
         let commit = move |broker: Arc<Broker>| {
             async move { broker.groups.commit_offsets(request).await }.boxed()
         };
-        let answer = sky.cluster.call(commit).await;
+        let answer = sky.call(Whom::Coordinator(self.group), commit).await;
         let mut groups = sky.groups.lock();
         match answer {
-            Ok((Ok(_), _)) => {
-                groups.acknowledged(self.group, at, number);
+            Ok((Ok(_), process)) => {
+                let before = self.coordinator.replace(process);
+                if before.is_some_and(|before| before != process) {
+                    sky.world().met(Encounter::GroupsMoved);
+                }
+                let is_known = !groups.has_lost_since(losses);
+                if is_known {
+                    groups.acknowledged(self.group, at, number);
+                }
                 drop(groups);
                 sky.world().count(|counts| counts.offsets_committed += 1);
-                if generation >= 0 && generation < newest {
+                if generation >= 0 && generation < newest && is_known {
                     let what = format!(
                         "a commit of generation {generation} was taken, {newest} was seen before"
                     );
@@ -256,14 +287,15 @@ impl Member {
                 drop(groups);
                 self.fall_out(error != CommitError::UnknownMemberId);
             }
-            Err(crate::cluster::NoAnswer::Refused) => groups.refused(self.group, at, number),
-            Err(crate::cluster::NoAnswer::Unknown) => {}
+            Err(NoAnswer::Refused) => groups.refused(self.group, at, number),
+            Err(NoAnswer::Unknown) => {}
         }
     }
 
     /// Asks how far its group has come.
     pub(crate) async fn fetch(&mut self, sky: &Sky, pick: u8) {
         let at = partition(pick);
+        let (_, losses) = self.newest(sky);
         let floor = sky.groups.lock().floor(self.group, at);
         let request = FetchOffsets {
             group: group_id(self.group),
@@ -274,12 +306,17 @@ impl Member {
         let fetch = move |broker: Arc<Broker>| {
             async move { broker.groups.fetch_offsets(request).await }.boxed()
         };
-        if let Ok((Ok(fetched), _)) = sky.cluster.call(fetch).await {
+        if let Ok((Ok(fetched), _)) = sky.ask(Whom::Coordinator(self.group), fetch).await {
             let found = fetched.first().and_then(|line| line.committed.as_ref());
             let found = found.map(|committed| committed.offset);
             sky.world().note(found.unwrap_or(-1).unsigned_abs());
-            let judged = sky.groups.lock().fetched(self.group, at, floor, found);
-            sky.world().judge(judged);
+            let groups = sky.groups.lock();
+            let is_known = !groups.has_lost_since(losses);
+            let judged = groups.fetched(self.group, at, floor, found, sky.world().pauses());
+            drop(groups);
+            if is_known {
+                sky.world().judge(judged);
+            }
         }
     }
 }

@@ -12,9 +12,9 @@ use streamhouse_protocol::record_batch::{RecordBatchBuilder, RecordContent, sequ
 use tokio::sync::oneshot;
 
 use super::Sky;
-use crate::cluster::NoAnswer;
 use crate::executor::ProcessId;
 use crate::invariant::Invariant;
+use crate::network::{NoAnswer, Whom};
 
 /// Batches that a broker must recognise when they come again.
 const REMEMBERED: usize = 5;
@@ -198,6 +198,9 @@ impl Producer {
     ) {
         let mut is_first = true;
         for answer in answers {
+            let id = self.id;
+            sky.world()
+                .tell(|| format!("  producer {id} in {at}: {answer:?}"));
             match answer {
                 Ok((Answer::Done { base_offset }, life)) if is_first => {
                     let line = self.line(sky, at);
@@ -276,14 +279,22 @@ async fn send(
     let (tells, hears): (Vec<_>, Vec<_>) = batches.iter().map(|_| oneshot::channel()).unzip();
     let bytes: Vec<Bytes> = batches.iter().map(|batch| batch.bytes.clone()).collect();
     let world = sky.world().clone();
-    let sent = sky.cluster.send(move |broker| {
+    let sent = sky.send(Whom::Leader(at), move |broker| {
         async move {
             let life = Arc::clone(&broker.life);
             let process = life.process;
-            let staged: Vec<_> = bytes
-                .iter()
-                .map(|batch| broker.stage(at, batch, acks))
-                .collect();
+            let mut refused = None;
+            let stage = |batch| {
+                // A producer that the broker does not know may begin anywhere, as in Kafka: what follows a batch that was
+                // refused must not be its beginning.
+                let staged = match &refused {
+                    None => broker.stage(at, batch, acks),
+                    Some(error) => Err(AppendError::clone(error)),
+                };
+                refused = staged.as_ref().err().cloned();
+                staged
+            };
+            let staged: Vec<_> = bytes.iter().map(stage).collect();
             drop(broker);
             for (staged, tell) in staged.into_iter().zip(tells) {
                 let answer = match staged {
@@ -308,7 +319,7 @@ async fn send(
     }
     let mut answers = Vec::with_capacity(hears.len());
     for heard in hears {
-        answers.push(sky.cluster.hear(heard).await);
+        answers.push(sky.hear(heard).await);
     }
     answers
 }

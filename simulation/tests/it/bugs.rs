@@ -1,8 +1,8 @@
 //! Every planted bug turns its own invariant red.
 
 use streamhouse_runtime::planted;
-use streamhouse_simulation::Campaign;
 use streamhouse_simulation::bugs::BUGS;
+use streamhouse_simulation::{Campaign, Scenario};
 
 use crate::{say, threads};
 
@@ -34,6 +34,7 @@ fn a_failing_history_shrinks_and_says_how_to_repeat_it() {
         .iter()
         .find(|bug| bug.name == "duplicate_appended_again");
     let campaign = Campaign {
+        scenario: Scenario::Single,
         seeds: 0..8,
         operations: 500,
         threads: 1,
@@ -45,7 +46,7 @@ fn a_failing_history_shrinks_and_says_how_to_repeat_it() {
     let told = failure.explain();
     assert!(told.contains("I7 idempotence"), "{told}");
     assert!(
-        told.contains("cargo run -p streamhouse-simulation --features planted-bugs -- --seed"),
+        told.contains("cargo run -p streamhouse-simulation --features planted-bugs -- --scenario single --seed"),
         "{told}"
     );
     let short = told

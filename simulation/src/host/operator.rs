@@ -19,7 +19,7 @@ use streamhouse_storage::objects::ObjectKind;
 use streamhouse_storage::wal::crash::CrashStyle;
 use streamhouse_storage::wal::{WalLoss, WalPosition};
 
-use super::{Cluster, Copy};
+use super::{Copy, Host};
 use crate::audit::{key, now};
 use crate::broker::{AcceptError, Broker, SHARDS, address};
 use crate::encounters::Encounter;
@@ -40,7 +40,7 @@ fn positions_in(reason: &str) -> Option<WalLoss> {
     })
 }
 
-impl Cluster {
+impl Host {
     /// Damages an object that a shard needs, or one of its checkpoints, if there is one.
     pub(crate) fn damage_object(&self) {
         let rows = now(self.ground.database.truth.objects(None, usize::MAX));
