@@ -29,6 +29,9 @@ pub enum FlushError {
     /// The object could not be written.
     #[error("the object could not be written: {0}")]
     Object(String),
+    /// No attempt can write the object, however often it is made.
+    #[error("the flush cannot be written, now or later: {0}")]
+    Unwritable(String),
     /// A batch could not be read back from the WAL.
     #[error("a batch could not be read from the write-ahead log: {0}")]
     Wal(String),
@@ -49,6 +52,20 @@ pub enum FlushError {
         /// Why.
         reason: String,
     },
+}
+
+impl FlushError {
+    /// Whether the same flush would fail in the same way again before anything of it left this process (`shared`).
+    fn is_for_good(&self) -> bool {
+        match self {
+            Self::Unwritable(_) | Self::Wal(_) => true,
+            Self::Object(_)
+            | Self::Commit(_)
+            | Self::Resolve(_)
+            | Self::NotFenced(_)
+            | Self::Stopped { .. } => false,
+        }
+    }
 }
 
 /// What a flush did.

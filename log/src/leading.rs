@@ -352,7 +352,7 @@ impl Log {
     }
 
     /// Gives back the room of what is staged, and tells those who wait.
-    fn let_go(&self, inner: &mut Inner) {
+    pub(crate) fn let_go(&self, inner: &mut Inner) {
         if let Some(flush) = &self.shared {
             flush.unqueued(std::mem::take(&mut inner.queued));
         }

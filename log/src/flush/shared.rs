@@ -7,7 +7,8 @@
 //!
 //! Flushes run side by side, each of other shards (`staged.rs`). One that fails is followed by another one that takes
 //! the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and offsets
-//! may be facts already.
+//! may be facts already. One that cannot be written however often it is tried is cut into its shards, and a shard that
+//! cannot be written alone stops where everybody sees it: its producers would wait for ever, and so would all others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -231,7 +232,7 @@ impl Log {
                 incarnation: part.incarnation,
             })
             .collect();
-        match self.flush_shared(flush, &parts).await {
+        match self.flush_or_stop(flush, &parts).await {
             Ok(()) => flush.pace.lock().succeeded(),
             Err(error) => {
                 tracing::warn!(%error, "a flush failed; what it took is tried again");
@@ -247,6 +248,43 @@ impl Log {
         flush.due.notify_one();
         flush.settled.notify_waiters();
         flush.checkpoint_due.notify_one();
+    }
+
+    /// Flushes; shards that no flush can write stop, and the others are flushed without them.
+    async fn flush_or_stop(
+        &self,
+        flush: &SharedFlush,
+        parts: &[ShardPart],
+    ) -> Result<(), FlushError> {
+        let error = match self.flush_shared(flush, parts).await {
+            Err(error) if error.is_for_good() => error,
+            done => return done,
+        };
+        if let [part] = parts {
+            self.stop_unwritable(part, &error);
+            return Ok(());
+        }
+        tracing::warn!(%error, "a flush is cut into its shards");
+        let mut outcome = Ok(());
+        for part in parts {
+            match self.flush_shared(flush, std::slice::from_ref(part)).await {
+                Err(error) if error.is_for_good() => self.stop_unwritable(part, &error),
+                done => outcome = outcome.and(done),
+            }
+        }
+        outcome
+    }
+
+    /// Stops a shard whose part of a flush cannot be written. What was staged in it did not happen, and is let go.
+    fn stop_unwritable(&self, part: &ShardPart, error: &FlushError) {
+        let reason = format!("{error}; restart the broker, its producers send again");
+        let shard = self.shard_of(part.shard);
+        let mut inner = shard.lock();
+        if inner.is_led_under(part.epoch, part.incarnation) {
+            tracing::error!(shard = part.shard.0, %reason, "the shard stopped; what was staged in it did not happen");
+            inner.stop(reason);
+            self.let_go(&mut inner);
+        }
     }
 
     async fn flush_shared(
@@ -297,3 +335,6 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

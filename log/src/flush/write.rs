@@ -282,16 +282,17 @@ async fn append_all(writer: &mut L0Writer, batches: Vec<StoredBatch>) -> Result<
 
 impl From<L0WriteError> for WriteFailed {
     fn from(error: L0WriteError) -> Self {
-        let may_exist = match &error {
-            L0WriteError::Put(PutError::MayHaveHappened { .. }) => true,
-            L0WriteError::Put(PutError::DidNotHappen { .. })
-            | L0WriteError::TooLarge { .. }
-            | L0WriteError::Sections => false,
+        let reason = error.to_string();
+        let (error, may_exist) = match error {
+            L0WriteError::Put(PutError::MayHaveHappened { .. }) => {
+                (FlushError::Object(reason), true)
+            }
+            L0WriteError::Put(PutError::DidNotHappen { .. }) => (FlushError::Object(reason), false),
+            L0WriteError::TooLarge { .. } | L0WriteError::Sections => {
+                (FlushError::Unwritable(reason), false)
+            }
         };
-        Self {
-            error: FlushError::Object(error.to_string()),
-            may_exist,
-        }
+        Self { error, may_exist }
     }
 }
 
