@@ -23,7 +23,7 @@ section! {
         /// All of them are in memory.
         staging_bytes: ByteSize = ByteSize::mib(64), min ByteSize::mib(4), max ByteSize::gib(16), since "0.1";
 
-        /// Flushes that run side by side, each of other shards.
+        /// Flushes that run side by side. They are committed in the order in which they began.
         uploads: u16 = 2, min 1, max 64, since "0.1";
 
         /// How many flushes a second, on average, may begin before the interval is over, because every producer waits for

@@ -12,6 +12,7 @@ pub mod hedge;
 pub(crate) mod pace;
 pub mod shared;
 pub(crate) mod staged;
+pub(crate) mod turn;
 pub(crate) mod write;
 
 use std::sync::atomic::Ordering;
@@ -44,6 +45,9 @@ pub enum FlushError {
     /// A commit was refused although the shard is granted to this broker: what was flushed is tried again.
     #[error("a commit in shard {0} was refused although this broker leads it; it is tried again")]
     NotFenced(u32),
+    /// A flush before it failed, or its shards are led no more.
+    #[error("a flush that this one follows failed")]
+    Void,
     /// The database holds less than it acknowledged, or another broker leads the shard.
     #[error("shard {shard} stopped: {reason}")]
     Stopped {
@@ -63,6 +67,7 @@ impl FlushError {
             | Self::Commit(_)
             | Self::Resolve(_)
             | Self::NotFenced(_)
+            | Self::Void
             | Self::Stopped { .. } => false,
         }
     }
@@ -148,10 +153,13 @@ impl Log {
             shards: parts.len(),
             ..Flushed::default()
         };
-        let sealed = self.write_object(parts).await?;
+        let mut sealed = self.write_object(parts).await?;
         for part in &sealed.parts {
             flushed.bytes += part.data_bytes;
             flushed.runs += part.runs;
+        }
+        for part in &mut sealed.parts {
+            self.release(part);
         }
         self.commit_flush(sealed).await?;
         Ok(flushed)

@@ -17,7 +17,7 @@ use streamhouse_storage::objects::Objects;
 use tokio::sync::Notify;
 
 use crate::flush::hedge::Hedging;
-use crate::flush::pace::{Backlog, Pace};
+use crate::flush::pace::Pace;
 use crate::flush::shared::{SharedFlush, SharedSettings};
 use crate::garbage::Abandoned;
 use crate::journal::{Journal, Staging};
@@ -231,7 +231,7 @@ impl Log {
                 if inner.stopped.is_some() || !inner.is_led_under(epoch, self.incarnation) {
                     return None;
                 }
-                if inner.pending.is_empty() && !inner.is_flushing {
+                if inner.pending.is_empty() && inner.in_flight.is_empty() {
                     return Some(Drained {
                         shard,
                         epoch,
@@ -361,8 +361,7 @@ impl Log {
                 staging.release(pending.location);
             }
         }
-        inner.in_flush = 0;
-        inner.is_flushing = false;
+        inner.in_flight.clear();
         for partition in inner.partitions.values_mut() {
             partition.wake(usize::MAX);
         }
@@ -383,17 +382,5 @@ impl Inner {
         self.standing != Standing::Elsewhere
             && self.epoch == epoch
             && self.incarnation == incarnation
-    }
-
-    /// All that is pending.
-    pub(crate) fn waiting(&self) -> Backlog {
-        let mut waiting = Backlog::default();
-        for pending in &self.pending {
-            waiting.add(Backlog {
-                entries: 1,
-                bytes: pending.bytes(),
-            });
-        }
-        waiting
     }
 }

@@ -25,7 +25,7 @@ use streamhouse_storage::wal::{AppendClass, WalLocation, WalPosition};
 use tokio::sync::Notify;
 
 use crate::flush::pace::Backlog;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{FlushId, Manifest};
 use crate::state::ShardState;
 use crate::state::recorded::Recorded;
 use partition::PartitionLog;
@@ -71,12 +71,10 @@ pub(crate) struct Inner {
     pub(crate) partitions: BTreeMap<TopicPartition, PartitionLog>,
     /// Staged and not yet durable, in WAL order.
     pub(crate) pending: VecDeque<Pending>,
-    /// How many entries at the front of `pending` a flush is about to record (`shared`); none when they are recorded.
-    pub(crate) in_flush: usize,
-    /// Whether a flush that took entries of the shard has not ended yet: another one takes none meanwhile, also when they are
-    /// recorded already, since the end of a flush says what waits behind it.
-    pub(crate) is_flushing: bool,
-    /// What of `pending` waits for a flush to begin, as it is counted for the pace: nothing while the shard is in one.
+    /// What flushes that are on their way took from the front of `pending`, in order (`shared`); no more than there are
+    /// uploads side by side. They are recorded in this order, from the front.
+    pub(crate) in_flight: VecDeque<InFlight>,
+    /// What of `pending` waits for a flush to begin, as it is counted for the pace: all that no flush took.
     pub(crate) queued: Backlog,
     /// How many wait for the mere write of what is pending (acks=1).
     pub(crate) wait_for_write: usize,
@@ -94,12 +92,30 @@ pub(crate) struct Inner {
     pub(crate) coordination_seq: u64,
 }
 
+/// What one flush took from the front of a shard's queue.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// The flush: later ones have higher tickets.
+    pub(crate) ticket: u64,
+    pub(crate) taken: Backlog,
+    pub(crate) becomes: Becomes,
+}
+
+/// What a flush leaves behind when it is recorded, as far as the next one must know it before.
+#[derive(Debug)]
+pub(crate) enum Becomes {
+    /// A section of an object: what the next one names as its predecessor.
+    Section(FlushId),
+    /// A manifest without an object, which the next section takes along.
+    Bodiless(Bytes),
+}
+
 /// What a shard remembers between flushes.
 #[derive(Debug, Default)]
 pub(crate) struct Flushing {
     /// Where a flush that is behind may stop.
     pub(crate) window: FlushWindow,
-    /// Flushes of this epoch so far.
+    /// The last number that a flush of this epoch got. None gets it again, whatever becomes of its object.
     pub(crate) flush_seq: u64,
     /// Bodies of manifests without an object since the last section, oldest first: the next section takes them along.
     pub(crate) bodiless: Vec<Bytes>,
@@ -113,6 +129,12 @@ pub(crate) struct Flushing {
 }
 
 impl Flushing {
+    /// The number of a flush that begins.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.flush_seq += 1;
+        self.flush_seq
+    }
+
     /// A manifest was committed.
     pub(crate) fn note(&mut self, manifest: &Manifest, body: &Bytes) {
         if manifest.data.is_some() {
@@ -173,8 +195,7 @@ impl Inner {
             recorded,
             partitions: BTreeMap::new(),
             pending: VecDeque::new(),
-            in_flush: 0,
-            is_flushing: false,
+            in_flight: VecDeque::new(),
             queued: Backlog::default(),
             wait_for_write: 0,
             dropped: BTreeSet::new(),

@@ -84,10 +84,11 @@ impl Setup {
             shared: SharedSettings {
                 staging_bytes: (8 * 1024) << chance.below(6),
                 uploads: 1 + usize::try_from(chance.below(3)).unwrap_or(0),
-                early_uploads_per_second: [4.0, 40.0, 400.0]
-                    [usize::try_from(chance.below(3)).unwrap_or(0)],
-                early_uploads_burst: 20.0,
-                early_upload_bytes: 4_096 << chance.below(8),
+                // Without early flushes one flush is of several shards.
+                early_uploads_per_second: [0.0, 0.0, 4.0, 400.0]
+                    [usize::try_from(chance.below(4)).unwrap_or(0)],
+                early_uploads_burst: [1.0, 20.0][usize::try_from(chance.below(2)).unwrap_or(0)],
+                early_upload_bytes: 4_096 << chance.below(12),
                 hedged_share: [0.0, 0.05, 0.5][usize::try_from(chance.below(3)).unwrap_or(0)],
             },
         }

@@ -78,6 +78,11 @@ pub const BUGS: &[Bug] = &[
         "log/src/flush/commit.rs",
     ),
     of_cluster(
+        "void_flush_committed",
+        Invariant::Serves,
+        "log/src/flush/turn.rs",
+    ),
+    of_cluster(
         "ack_before_commit",
         Invariant::Acknowledged,
         "log/src/flush/shared.rs",
@@ -88,9 +93,9 @@ pub const BUGS: &[Bug] = &[
         "log/src/leading.rs",
     ),
     of_cluster(
-        "flush_takes_what_came_later",
-        Invariant::Acknowledged,
-        "log/src/append/publish.rs",
+        "what_is_in_flight_taken_again",
+        Invariant::Serves,
+        "log/src/flush/staged.rs",
     ),
     of_cluster(
         "regression_unnoticed",

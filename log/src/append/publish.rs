@@ -5,7 +5,6 @@
 
 use std::sync::atomic::Ordering;
 
-use streamhouse_runtime::planted;
 use streamhouse_storage::wal::WalPosition;
 
 use crate::Log;
@@ -80,19 +79,17 @@ impl Log {
 }
 
 impl Log {
-    /// Publishes what a flush of the shard took, in the step that records it (`shared`). Those who wait are to be told
-    /// when the shard's lock is free.
+    /// Publishes what the first flush on its way took from the shard, in the step that records it (`shared`). Those who
+    /// wait are to be told when the shard's lock is free.
     pub(crate) fn publish_flushed(
         &self,
         shard: &Shard,
         inner: &mut Inner,
     ) -> Result<Vec<Pending>, ApplyError> {
-        let taken = std::mem::take(&mut inner.in_flush);
-        let entries = if planted::bug("flush_takes_what_came_later") {
-            inner.pending.len()
-        } else {
-            taken.min(inner.pending.len())
-        };
+        // The flush itself leaves its place when it is recorded.
+        let flight = inner.in_flight.front_mut();
+        let taken = flight.map(|flight| std::mem::take(&mut flight.taken));
+        let entries = taken.map_or(0, |taken| taken.entries);
         let mut told = Vec::with_capacity(entries);
         for _ in 0..entries {
             let Some(pending) = inner.pending.pop_front() else {

@@ -160,7 +160,7 @@ impl Log {
     fn push_pending(&self, inner: &mut Inner, staged: PendingEntry, acks: Acks) -> Staged {
         let bytes = staged.batch.as_ref().map_or(0, StoredBatch::len) as u64;
         let staged = inner.push_pending(staged, acks);
-        if let Some(flush) = self.shared.as_ref().filter(|_| !inner.is_flushing) {
+        if let Some(flush) = &self.shared {
             let more = Backlog { entries: 1, bytes };
             inner.queued.add(more);
             flush.staged(more, self.ambient.clock.monotonic());

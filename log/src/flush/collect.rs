@@ -22,6 +22,8 @@ const CHUNK_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct ShardPart {
     pub(crate) shard: ShardId,
+    /// Whose part it is (`shared`).
+    pub(crate) ticket: u64,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) incarnation: Incarnation,
     pub(crate) lsn: Lsn,
@@ -122,11 +124,12 @@ impl Inner {
         }
         (!partitions.is_empty()).then(|| ShardPart {
             shard,
+            ticket: 0,
             epoch: self.epoch,
             incarnation: self.incarnation,
             lsn: self.recorded.next_lsn,
             prev: self.recorded.last_flush,
-            flush_seq: self.flushing.flush_seq + 1,
+            flush_seq: self.flushing.next_seq(),
             stamp,
             earlier: self.flushing.bodiless.clone(),
             wal_end,

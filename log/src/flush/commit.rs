@@ -112,7 +112,7 @@ impl Log {
         }
     }
 
-    /// Commits the manifests of a flush with `shared` durability. It ends when the outcome is known, or with the process:
+    /// Commits the manifests of a flush with `shared` durability, in its turn. It ends when the outcome is known, or with the process:
     /// its numbers and offsets may be facts already, so its shards take part in no other flush until then.
     pub(crate) async fn commit_shared(&self, sealed: Sealed) -> Result<(), FlushError> {
         let Sealed {
@@ -120,10 +120,15 @@ impl Log {
             parts,
             loser,
         } = sealed;
+        let is_void = parts.is_empty();
         let (with_data, without): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .partition(|part| part.manifest.data.is_some());
         let mut outcome = Ok(());
+        let unwanted = object.as_ref().filter(|_| with_data.is_empty());
+        if let Some(object) = unwanted {
+            self.abandon_later(object.id);
+        }
         for (object, parts) in [(object, with_data), (None, without)] {
             if !parts.is_empty() {
                 let done = self.commit_until_known(InDoubt::new(object, parts)).await;
@@ -132,6 +137,9 @@ impl Log {
         }
         if let Some(loser) = loser {
             self.abandon_later(loser);
+        }
+        if is_void {
+            return Err(FlushError::Void);
         }
         outcome
     }
@@ -274,8 +282,15 @@ impl Log {
                 return Ok(());
             }
             if self.shared.is_some() {
+                if inner.place_in_flight(part.ticket) != Some(0) {
+                    let reason = "a commit came out of turn".to_owned();
+                    return Err(stop(shard, &mut inner, reason));
+                }
                 match self.publish_flushed(shard, &mut inner) {
-                    Ok(published) => told = published,
+                    Ok(published) => {
+                        told = published;
+                        inner.in_flight.pop_front();
+                    }
                     Err(error) => return Err(stop(shard, &mut inner, error.to_string())),
                 }
             }
@@ -403,7 +418,7 @@ impl Inner {
         let flushing = &mut self.flushing;
         flushing.note(&part.manifest, &part.commit.body);
         if part.manifest.data.is_some() {
-            flushing.flush_seq = part.manifest.flush_seq;
+            flushing.flush_seq = flushing.flush_seq.max(part.manifest.flush_seq);
         }
         debug_assert_eq!(self.recorded.next_lsn, Lsn(part.manifest.lsn.0 + 1));
         Ok(())

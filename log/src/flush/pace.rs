@@ -12,7 +12,7 @@ const GATHER: Duration = Duration::from_millis(2);
 /// One flush takes this many times the bytes that make one due, at most: what came while all uploads ran goes together.
 const BYTES_PER_FLUSH: u64 = 2;
 
-/// Entries that wait for a flush, in shards that are in none.
+/// Entries that wait for a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
     /// How many.
@@ -27,7 +27,7 @@ impl Backlog {
         self.bytes += more.bytes;
     }
 
-    fn remove(&mut self, gone: Self) {
+    pub(crate) fn remove(&mut self, gone: Self) {
         self.entries = self.entries.saturating_sub(gone.entries);
         self.bytes = self.bytes.saturating_sub(gone.bytes);
     }
@@ -154,6 +154,11 @@ impl Pace {
         }
     }
 
+    /// Nothing was there to be taken: look again a little later, and not all the time.
+    pub(crate) fn found_nothing(&mut self, now: Monotonic) {
+        self.pause(now + GATHER);
+    }
+
     /// A flush succeeded.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
@@ -175,11 +180,10 @@ impl Pace {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// A shard leaves a flush that began at `begun`, and `waiting` waits in it.
+    /// A flush that began at `begun` failed for a shard, and `waiting` waits again.
     pub(crate) fn left(&mut self, waiting: Backlog, begun: Monotonic) {
         if waiting.entries > 0 {
             self.queue(waiting);
-            // It came while the flush ran, and nobody noted when.
             self.since = Some(self.since.map_or(begun, |since| since.min(begun)));
         }
     }

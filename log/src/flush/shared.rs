@@ -5,12 +5,13 @@
 //! an answer. Early flushes are paid from a small budget of uploads per second, so that a trickle of records costs no more
 //! than the interval would, and from the bytes that are staged: a flush that is large enough is worth its request.
 //!
-//! Flushes run side by side, each of other shards (`staged.rs`). One that fails is followed by another one that takes
-//! the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and offsets
-//! may be facts already. One that cannot be written however often it is tried is cut into its shards, and a shard that
-//! cannot be written alone stops where everybody sees it: its producers would wait for ever, and so would all others.
+//! Flushes run side by side (`staged.rs`) and commit in order (`turn.rs`). One that fails is followed by another one that
+//! takes the same entries again; one whose commit has an unknown outcome goes on until it is known, since its numbers and
+//! offsets may be facts already, and those behind it wait. One that cannot be written however often it is tried is cut
+//! into its shards, and a shard that cannot be written alone stops where everybody sees it: its producers would wait for
+//! ever, and so would all others.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ const LAST_FLUSHES: Duration = Duration::from_secs(20);
 pub struct SharedSettings {
     /// Bytes that are staged and not recorded, at most; above it producers wait, and are refused in the end.
     pub staging_bytes: u64,
-    /// Flushes that run side by side.
+    /// Flushes that run side by side, also of one shard.
     pub uploads: usize,
     /// Uploads per second, on average, up to which a flush may begin before its time.
     pub early_uploads_per_second: f64,
@@ -65,6 +66,8 @@ impl Default for SharedSettings {
 pub(crate) struct SharedFlush {
     /// A leaf lock: it may be taken under a shard's lock.
     pace: Mutex<Pace>,
+    /// Flushes are numbered as they begin.
+    next_ticket: AtomicU64,
     /// Requests that may stage something soon.
     arriving: AtomicUsize,
     /// Told when a flush may be due.
@@ -109,6 +112,7 @@ impl SharedFlush {
             hedging,
             seen: Mutex::default(),
             pace: Mutex::new(pace),
+            next_ticket: AtomicU64::new(0),
             arriving: AtomicUsize::new(0),
             due: Notify::new(),
             settled: Notify::new(),
@@ -121,7 +125,7 @@ impl SharedFlush {
         *self.seen.lock()
     }
 
-    /// `more` is staged in shards that are in no flush.
+    /// `more` is staged.
     pub(crate) fn staged(&self, more: Backlog, now: Monotonic) {
         let nobody_comes = self.arriving.load(Ordering::Acquire) == 0;
         if self.pace.lock().staged(more, now) || nobody_comes {
@@ -213,16 +217,20 @@ impl Log {
             let pace = flush.pace.lock();
             (pace.first_shard(), pace.bytes_max())
         };
-        let (parts, next) = self.collect_staged(flush, first, bytes_max);
-        if !parts.is_empty() {
-            flush.pace.lock().begun(next, now);
-            let tasks = &self.ambient.tasks;
-            tasks.spawn("shared-flush", self.clone().run_flush(parts, now));
+        let ticket = flush.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (parts, next) = self.collect_staged(flush, ticket, first, bytes_max);
+        if parts.is_empty() {
+            // What waits came to a shard behind this look, or never will.
+            flush.pace.lock().found_nothing(now);
+            return;
         }
+        flush.pace.lock().begun(next, now);
+        let tasks = &self.ambient.tasks;
+        tasks.spawn("shared-flush", self.clone().run_flush(ticket, parts, now));
     }
 
     /// One flush, from the upload to its end. It runs in a task of its own: nobody drops a commit.
-    async fn run_flush(self, parts: Vec<ShardPart>, begun: Monotonic) {
+    async fn run_flush(self, ticket: u64, parts: Vec<ShardPart>, begun: Monotonic) {
         let Some(flush) = &self.shared else { return };
         let tenures: Vec<Tenure> = parts
             .iter()
@@ -242,7 +250,7 @@ impl Log {
             }
         }
         for tenure in tenures {
-            self.leave_flush(flush, tenure, begun);
+            self.leave_flush(flush, ticket, tenure, begun);
         }
         flush.pace.lock().ended();
         flush.due.notify_one();
@@ -292,7 +300,8 @@ impl Log {
         flush: &SharedFlush,
         parts: &[ShardPart],
     ) -> Result<(), FlushError> {
-        let sealed = self.write_hedged(&flush.hedging, parts).await?;
+        let mut sealed = self.write_hedged(&flush.hedging, parts).await?;
+        self.wait_for_turn(flush, &mut sealed).await;
         if planted::bug("ack_before_commit") {
             self.publish_too_early(&sealed);
         }
@@ -308,16 +317,13 @@ impl Log {
         }
     }
 
-    /// What waits in a shard behind a flush that has ended is queued: all of it if the flush did not happen.
-    fn leave_flush(&self, flush: &SharedFlush, tenure: Tenure, begun: Monotonic) {
+    /// A flush has ended in one of its shards: what it took and did not record is queued again.
+    fn leave_flush(&self, flush: &SharedFlush, ticket: u64, tenure: Tenure, begun: Monotonic) {
         let mut inner = self.shard_of(tenure.shard).lock();
-        if !inner.is_led_under(tenure.epoch, tenure.incarnation) {
-            return;
+        if inner.is_led_under(tenure.epoch, tenure.incarnation) {
+            let waits = inner.leave_flight(ticket);
+            flush.pace.lock().left(waits, begun);
         }
-        inner.in_flush = 0;
-        inner.is_flushing = false;
-        inner.queued = inner.waiting();
-        flush.pace.lock().left(inner.queued, begun);
     }
 
     /// Takes checkpoints as they become due. Ends at shutdown.

@@ -13,7 +13,7 @@ use super::collect::ShardPart;
 use crate::Log;
 use crate::append::stored::StoredBatch;
 use crate::format::entry::Entry;
-use crate::format::manifest::{DataStart, Manifest};
+use crate::format::manifest::{DataStart, FlushId, Manifest};
 use crate::format::section::{LastSeen, Section};
 use crate::read::gather::object_id;
 
@@ -29,6 +29,8 @@ pub(crate) struct Sealed {
 /// One shard's part of it.
 #[derive(Debug)]
 pub(crate) struct SealedPart {
+    /// The flush whose part it is (`shared`).
+    pub(crate) ticket: u64,
     pub(crate) manifest: Manifest,
     pub(crate) commit: ManifestCommit,
     /// What the shard forgets when the manifest is committed.
@@ -61,6 +63,32 @@ impl ShardPart {
     pub(crate) fn needs_object(&self) -> bool {
         let earlier: usize = self.earlier.iter().map(Bytes::len).sum();
         self.has_batches() || earlier >= BODILESS_BYTES_MAX
+    }
+
+    /// Its link in the chain of flushes, if it gets a section.
+    pub(crate) fn flush_id(&self) -> FlushId {
+        FlushId {
+            epoch: self.epoch.0,
+            incarnation: self.incarnation.0,
+            seq: self.flush_seq,
+        }
+    }
+
+    /// What changes in the shard; `data` if it gets a section.
+    pub(crate) fn manifest(&self, data: Option<DataStart>, wal_end: Option<WalEnd>) -> Manifest {
+        let entries = self.partitions.iter().map(|(_, taken)| &taken.entries);
+        Manifest {
+            shard: self.shard,
+            lsn: self.lsn,
+            epoch: self.epoch,
+            incarnation: self.incarnation,
+            flush_seq: if data.is_some() { self.flush_seq } else { 0 },
+            prev: self.prev,
+            stamp: self.stamp,
+            wal_end,
+            data,
+            entries: entries.flatten().cloned().collect(),
+        }
     }
 }
 
@@ -226,28 +254,9 @@ impl Log {
             entries: taken.entries.len(),
             batches: taken.batches,
         });
-        let taken = taken.collect();
-        let partitions = part.partitions.iter();
-        let entries = partitions.flat_map(|(_, taken)| taken.entries.iter().cloned());
-        let entries: Vec<Entry> = entries.collect();
-        let runs = entries
-            .iter()
-            .filter(|entry| matches!(entry, Entry::Run(_)))
-            .count();
-        let manifest = Manifest {
-            shard: part.shard,
-            lsn: part.lsn,
-            epoch: part.epoch,
-            incarnation: part.incarnation,
-            flush_seq: if data.is_some() { part.flush_seq } else { 0 },
-            prev: part.prev,
-            stamp: part.stamp,
-            wal_end,
-            data,
-            entries,
-        };
-        let inner = self.shard_of(part.shard).lock();
-        let locations = &inner.recorded.locations;
+        let manifest = part.manifest(data, wal_end);
+        let entries = manifest.entries.iter();
+        let runs = entries.filter(|entry| matches!(entry, Entry::Run(_)));
         let commit = ManifestCommit {
             shard: part.shard,
             epoch: part.epoch,
@@ -255,16 +264,25 @@ impl Log {
             lsn: part.lsn,
             body: manifest.encode(),
             wal_end,
-            released: locations.released_by(&manifest.entries, manifest.object()),
+            released: Vec::new(),
             clears_wal_dir: false,
         };
         SealedPart {
+            ticket: part.ticket,
+            taken: taken.collect(),
+            runs: runs.count(),
             manifest,
             commit,
-            taken,
             data_bytes,
-            runs,
         }
+    }
+
+    /// Notes which objects the shard needs no more when the part is committed: told by what is recorded just before.
+    pub(crate) fn release(&self, part: &mut SealedPart) {
+        let inner = self.shard_of(part.commit.shard).lock();
+        let locations = &inner.recorded.locations;
+        part.commit.released =
+            locations.released_by(&part.manifest.entries, part.manifest.object());
     }
 }
 

@@ -54,7 +54,8 @@ pub struct Manifest {
     pub incarnation: Incarnation,
     /// Its number among the flushes of this epoch.
     pub flush_seq: u64,
-    /// The last committed flush that it follows.
+    /// The flush that it follows. With `local` durability that was committed before this one began; with `shared`
+    /// durability it may have been on its way, and is committed before this one.
     pub prev: FlushId,
     /// The shard's clock behind the last entry.
     pub stamp: Timestamp,

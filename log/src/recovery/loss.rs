@@ -218,6 +218,7 @@ impl Log {
             clears_wal_dir: false,
         };
         SealedPart {
+            ticket: 0,
             manifest,
             commit,
             taken: Vec::new(),

@@ -14,6 +14,7 @@ mod recovery;
 mod retention;
 mod shared;
 mod shared_world;
+mod side_by_side;
 mod stopped;
 mod times;
 mod world;

@@ -342,6 +342,10 @@ impl Membership {
         if wanted.is_empty() {
             return Ok(());
         }
+        if self.world.chance.below(2) == 0 {
+            // The others at a later beat: whoever led them all and wakes up in between has lost a part of a flush.
+            wanted.truncate(1 + self.world.chance.place(wanted.len()));
+        }
         self.take(broker, &wanted).await
     }
 

@@ -11,11 +11,16 @@ pub(crate) fn history(seed: u64, operations: usize) -> Vec<Operation> {
     let mut draw = Draw::new(seed ^ 0x636c_7573);
     let mut history = Vec::with_capacity(operations + operations / 16);
     let mut of_clients = 0;
+    // In a calm world what stands still is left alone until it wakes up, and others have taken what it led.
+    let is_calm = draw.below(3) == 0;
+    let per_mille = if is_calm { 5 } else { 25 };
     while of_clients < operations {
-        let is_of_client = draw.below(1000) >= 25;
+        let is_of_client = draw.below(1000) >= per_mille;
         let action = if is_of_client {
             of_clients += 1;
             draw.of_client()
+        } else if is_calm && draw.below(2) == 0 {
+            Action::Disruption(pause_at(&mut draw))
         } else {
             Action::Disruption(disruption(&mut draw))
         };

@@ -121,10 +121,10 @@ fn two() -> (PartitionAddress, PartitionAddress) {
 async fn flush(log: &Log, change: impl FnOnce(&mut Vec<ShardPart>)) {
     let flush = log.shared.as_ref().unwrap();
     let now = log.ambient.clock.monotonic();
-    let (mut parts, next) = log.collect_staged(flush, 0, u64::MAX);
+    let (mut parts, next) = log.collect_staged(flush, 0, 0, u64::MAX);
     change(&mut parts);
     flush.pace.lock().begun(next, now);
-    log.clone().run_flush(parts, now).await;
+    log.clone().run_flush(0, parts, now).await;
 }
 
 /// Such a flush was tried again for ever, with nothing but a warning: no producer of any shard in it was answered.
