@@ -134,7 +134,8 @@ class ClusterFigures:
         if load:
             self.tools.topic(brokers, "idle", PARTITIONS)
             self.bench(brokers, "produce", "--topic", f"idle-load-{self.number}", "--partitions", PARTITIONS, "--seconds", 3)
-            time.sleep(3 * REST_SECONDS)
+            # What follows the taking of shards (the objects of dead lives are looked for) is over by then.
+            time.sleep(6 * REST_SECONDS)
         asked = len(brokers.bucket.log())
         with Counted(brokers) as counted:
             time.sleep(self.plan.idle_seconds)
@@ -149,16 +150,16 @@ class ClusterFigures:
                 self.add(f"commits, {partitions} partitions", lambda: self.committed(brokers, topic))
 
     def committed(self, brokers, topic):
-        time.sleep(REST_SECONDS)
-        with Counted(brokers) as idle:
-            time.sleep(2 * REST_SECONDS)
         arguments = (
             "produce", "--topic", topic, "--record-size", 100, "--batch-size", 1, "--connections", 4, "--in-flight", 1_000,
             "--rate", 2_000, "--warm-up", 1,
         )
         # Pages that are written for the first time since the last checkpoint are written whole.
         self.bench(brokers, *arguments, "--seconds", 2)
-        time.sleep(REST_SECONDS)
+        # What followed the making of the topic is over by then.
+        time.sleep(3 * REST_SECONDS)
+        with Counted(brokers) as idle:
+            time.sleep(2 * REST_SECONDS)
         with Counted(brokers) as loaded:
             report = self.bench(brokers, *arguments, "--seconds", self.plan.seconds)
             time.sleep(REST_SECONDS)

@@ -3,7 +3,7 @@
 //!
 //! With `local` durability a broker leads all shards of its data folder from [`Log::open`] on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -117,7 +117,6 @@ impl Log {
             cache: parts.cache,
             store: parts.store,
             object_seq: AtomicU64::new(1),
-            object_sizes: Mutex::new(HashMap::new()),
             abandoned: Abandoned::default(),
             orphans_due: Notify::new(),
             lives: Lives::default(),

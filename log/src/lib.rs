@@ -24,18 +24,17 @@ pub mod shard;
 pub mod state;
 mod tail;
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use streamhouse_metadata::store::{Incarnation, MetadataStore, ObjectId, ShardId};
+use streamhouse_metadata::store::{Incarnation, MetadataStore, ShardId};
 use streamhouse_protocol::ids::TopicPartition;
 use streamhouse_runtime::Ambient;
 use streamhouse_storage::cache::BlockCache;
-use streamhouse_storage::objects::{ObjectClass, ObjectKind, Objects};
+use streamhouse_storage::objects::Objects;
 use streamhouse_storage::wal::{Wal, WalUsage};
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::xxh3_64;
@@ -47,7 +46,6 @@ use flush::commit::InDoubt;
 use flush::shared::SharedFlush;
 use garbage::Abandoned;
 use journal::Journal;
-use read::gather::object_id;
 use read::waiters::Waiter;
 use read::{PartitionAddress, ReadError};
 use recovery::lives::Lives;
@@ -55,9 +53,6 @@ use shard::unrecorded::FlushWindow;
 use shard::{Shard, Standing};
 use streamhouse_runtime::planted;
 use tail::TailBudget;
-
-/// Sizes of objects that are remembered; above it they are asked for again.
-const OBJECT_SIZES_MAX: usize = 100_000;
 
 /// How the log behaves. Every field has a bound that the settings crate checks.
 #[derive(Clone, Debug)]
@@ -140,7 +135,6 @@ pub struct Core {
     store: Arc<dyn MetadataStore>,
     object_seq: AtomicU64,
     /// A leaf lock.
-    object_sizes: Mutex<HashMap<ObjectId, u64>>,
     /// What is to be given up and could not be yet.
     abandoned: Abandoned,
     /// Told when a shard was taken that somebody may have led before.
@@ -339,27 +333,6 @@ impl Log {
     }
 
     /// The size of an object, remembered or asked for.
-    pub(crate) async fn object_bytes(&self, id: ObjectId) -> Result<u64, ReadError> {
-        if let Some(bytes) = self.object_sizes.lock().get(&id) {
-            return Ok(*bytes);
-        }
-        let key = object_id(id).key(ObjectKind::L0);
-        let class = ObjectClass::CatchUpRead;
-        let look = || self.objects.size(&key, class);
-        let size = self.objects.read_twice(&key, class, look).await;
-        let bytes = size.map_err(|error| ReadError::Storage(error.to_string()))?;
-        self.note_object_bytes(id, bytes);
-        Ok(bytes)
-    }
-
-    pub(crate) fn note_object_bytes(&self, id: ObjectId, bytes: u64) {
-        let mut sizes = self.object_sizes.lock();
-        if sizes.len() >= OBJECT_SIZES_MAX {
-            sizes.clear();
-        }
-        sizes.insert(id, bytes);
-    }
-
     pub(crate) fn next_object_seq(&self) -> u64 {
         self.object_seq.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
 //! Opening a log: recovery, then the WAL's thread and the flusher.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -206,7 +206,6 @@ impl Log {
             cache: parts.cache,
             store: parts.store,
             object_seq: AtomicU64::new(1),
-            object_sizes: Mutex::new(HashMap::new()),
             abandoned: Abandoned::default(),
             orphans_due: Notify::new(),
             lives: Lives::default(),

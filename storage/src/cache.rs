@@ -73,7 +73,7 @@ impl Default for BlockCacheSettings {
             capacity_bytes: 64 * 1024 * 1024,
             block_bytes: 1024 * 1024,
             get_bytes_max: 4 * 1024 * 1024,
-            read_aheads_max: 4,
+            read_aheads_max: 16,
         }
     }
 }
@@ -197,19 +197,17 @@ impl BlockCache {
         }
     }
 
-    /// Reads `range` of the data of an object of `object_bytes` bytes, from memory or the store. The slices follow each
-    /// other and are `range` long in all; they share memory with the cache.
+    /// Reads `range` of the data of an object, from memory or the store. The slices follow each other and are `range` long in all; they share memory with the cache.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn read(
         &self,
         key: &ObjectKey,
-        object_bytes: u64,
         range: Range<u64>,
         class: ObjectClass,
     ) -> Result<Vec<Bytes>, ReadError> {
-        let index = self.index(key, object_bytes, class).await?;
+        let index = self.index(key, class, false).await?;
         self.check_range(key, &index, &range)?;
         if range.is_empty() {
             return Ok(Vec::new());
@@ -234,13 +232,7 @@ impl BlockCache {
     /// Loads `range` into the cache in the background, for a reader that will want it next: at most one request's worth.
     /// Does nothing while the first half of that is there, so that requests stay large; if enough read-aheads run
     /// already, or wait for their readers; or if the store fails.
-    pub fn read_ahead(
-        &self,
-        key: &ObjectKey,
-        object_bytes: u64,
-        range: Range<u64>,
-        class: ObjectClass,
-    ) {
+    pub fn read_ahead(&self, key: &ObjectKey, range: Range<u64>, class: ObjectClass) {
         let (block_bytes, most) = (
             self.inner.settings.block_bytes,
             self.inner.settings.get_bytes_max,
@@ -268,11 +260,13 @@ impl BlockCache {
         if numbers.is_empty() {
             return;
         }
+        let bytes = (numbers.end - numbers.start) * block_bytes;
+        let claim = self.inner.ahead.claim(bytes);
         self.inner.counters.read_ahead();
         let (cache, key) = (self.clone(), *key);
         let load = async move {
-            let _permit = permit;
-            if let Err(error) = cache.load_ahead(&key, object_bytes, numbers, class).await {
+            let _until_it_is_there = (permit, claim);
+            if let Err(error) = cache.load_ahead(&key, numbers, class).await {
                 // Whoever wants these bytes asks again and hears the error.
                 tracing::debug!(%key, %error, "a read-ahead failed");
             }
@@ -283,11 +277,10 @@ impl BlockCache {
     async fn load_ahead(
         &self,
         key: &ObjectKey,
-        object_bytes: u64,
         numbers: Range<u64>,
         class: ObjectClass,
     ) -> Result<(), ReadError> {
-        let index = self.index(key, object_bytes, class).await?;
+        let index = self.index(key, class, true).await?;
         let errand = Errand {
             class,
             is_ahead: true,
@@ -357,10 +350,14 @@ impl ReadError {
         }
     }
 
-    fn from_index(error: IndexError, object_bytes: u64) -> Self {
+    fn from_index(error: IndexError) -> Self {
         match error {
             IndexError::Get(error) => Self::from_get(error),
-            IndexError::Damaged { key, what } => Self::Corrupt {
+            IndexError::Damaged {
+                key,
+                object_bytes,
+                what,
+            } => Self::Corrupt {
                 key,
                 position: object_bytes,
                 what,

@@ -108,6 +108,23 @@ pub struct ListedObject {
     pub modified_ms: i64,
 }
 
+/// The last bytes of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectTail {
+    /// How large the object is, in bytes.
+    pub object_bytes: u64,
+    /// The bytes up to its end.
+    pub bytes: Bytes,
+}
+
+impl ObjectTail {
+    /// Where they begin in the object.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.object_bytes.saturating_sub(self.bytes.len() as u64)
+    }
+}
+
 impl Objects {
     /// What was asked of the store for `class` so far.
     #[must_use]
@@ -231,6 +248,52 @@ impl Objects {
                 ..
             }) => Err(GetError::NotFound { key: *key }),
             Err(failure) => Err(self.why_unreadable(key, &range, class, failure).await),
+        }
+    }
+
+    /// Reads the last `wanted` bytes of an object, all of it if it is shorter, and learns its size.
+    ///
+    /// # Errors
+    /// See [`GetError`]; an object without any byte is [`GetError::Short`].
+    pub async fn get_tail(
+        &self,
+        key: &ObjectKey,
+        wanted: u64,
+        class: ObjectClass,
+    ) -> Result<ObjectTail, GetError> {
+        let path = key.path();
+        let get = || async {
+            let options = GetOptions {
+                range: Some(GetRange::Suffix(wanted)),
+                ..GetOptions::default()
+            };
+            let answer = self.inner.store.get_opts(&path, options).await?;
+            let (range, object_bytes) = (answer.range.clone(), answer.meta.size);
+            Ok((range, object_bytes, answer.bytes().await?))
+        };
+        let request = reading(key, class, wanted, Repeat::Always);
+        match self.inner.guard.run(request, get).await {
+            Ok((range, object_bytes, bytes)) => {
+                let wanted = wanted.min(object_bytes);
+                let is_it = range == (object_bytes - wanted..object_bytes);
+                // Stores differ in what they say of one that is empty.
+                if is_it && bytes.len() as u64 == wanted && wanted > 0 {
+                    return Ok(ObjectTail {
+                        object_bytes,
+                        bytes,
+                    });
+                }
+                Err(GetError::Short {
+                    key: *key,
+                    wanted,
+                    got: bytes.len() as u64,
+                })
+            }
+            Err(Failure {
+                cause: Cause::NotFound,
+                ..
+            }) => Err(GetError::NotFound { key: *key }),
+            Err(failure) => Err(self.why_unreadable(key, &(0..1), class, failure).await),
         }
     }
 

@@ -379,7 +379,7 @@ impl S3Server {
                 creates == Creates::Right && asked.creates(),
                 now_ms,
             ),
-            Target::Get { key } => bucket.read(&key, asked.range()),
+            Target::Get { key } => bucket.read(&key, |size| asked.range(size)),
             Target::Head { key } => bucket.head(&key),
             Target::Delete { key } => bucket.delete(&key),
             Target::List(page) => bucket.list(&self.inner.bucket_name, &page),

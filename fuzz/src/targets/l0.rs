@@ -166,9 +166,8 @@ fn check(input: &[u8]) -> Verdict {
         read_aheads_max: 1,
     };
     let cache = BlockCache::new(objects, ambient, settings);
-    let length = u64::try_from(input.len()).unwrap_or(0);
     let range = HEADER_BYTES..index.data_end();
-    let read = block_on(cache.read(&key(), length, range.clone(), ObjectClass::CatchUpRead));
+    let read = block_on(cache.read(&key(), range.clone(), ObjectClass::CatchUpRead));
     match read {
         Ok(slices) => {
             let header = usize::try_from(HEADER_BYTES).unwrap_or(0);

@@ -171,7 +171,6 @@ impl Log {
         }
         let written = writer.finish(sections).await?;
         self.cache().insert_index(&key, &written.index);
-        self.note_object_bytes(id, written.bytes);
         let object = NewObject {
             id,
             key: key.to_string(),

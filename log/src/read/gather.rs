@@ -146,9 +146,7 @@ impl Log {
                     next_offset,
                 })
             }
-            Place::Objects { runs, after } => {
-                self.read_runs(&runs, after.as_ref(), offset, budget).await
-            }
+            Place::Objects { runs, after } => self.read_runs(&runs, &after, offset, budget).await,
         }
     }
 }

@@ -22,8 +22,8 @@ pub(crate) enum Place {
     Objects {
         /// Consecutive runs, as many as the budget may need.
         runs: Vec<RunLocation>,
-        /// The run behind them.
-        after: Option<RunLocation>,
+        /// The runs behind them, as far as a reader that goes on is read ahead for.
+        after: Vec<RunLocation>,
     },
 }
 
@@ -42,6 +42,23 @@ impl Budget {
     /// Whether a batch of `next` bytes may be taken behind `count` batches of `taken` bytes.
     pub(crate) fn takes(&self, taken: usize, next: usize, count: usize) -> bool {
         taken.saturating_add(next) <= self.bytes || (count == 0 && self.at_least_one)
+    }
+}
+
+/// How far a reader is read ahead for; the cache takes less if it must.
+pub(crate) const READ_AHEAD_BYTES: u64 = 4 << 20;
+/// Runs of so many objects at most: each is a request of its own.
+const RUNS_AHEAD_MAX: usize = 16;
+/// Who asks for less looks at single batches and may not go on.
+const READ_AHEAD_BUDGET_MIN: usize = 16 << 10;
+
+impl Budget {
+    /// How many bytes behind it are read ahead.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        if self.bytes < READ_AHEAD_BUDGET_MIN {
+            return 0;
+        }
+        READ_AHEAD_BYTES
     }
 }
 
@@ -97,14 +114,19 @@ impl Inner {
         }
         let mut taken = 0_u64;
         let mut runs = Vec::new();
-        let mut after = None;
+        let mut after = Vec::new();
+        let mut ahead = 0_u64;
         for run in self.recorded.locations.from_offset(at, offset) {
             if run.base_offset >= end {
                 break;
             }
             if taken >= budget.bytes as u64 && !runs.is_empty() {
-                after = Some(run.clone());
-                break;
+                if ahead >= budget.ahead_bytes() || after.len() >= RUNS_AHEAD_MAX {
+                    break;
+                }
+                ahead = ahead.saturating_add(run.bytes);
+                after.push(run.clone());
+                continue;
             }
             // What lies before the wanted batch is not taken.
             let skipped_at_most = if run.base_offset < offset {

@@ -12,11 +12,6 @@ use super::pieces::Window;
 use crate::Log;
 use crate::state::locations::RunLocation;
 
-/// How far a reader is read ahead for; the cache takes less if it must.
-const READ_AHEAD_BYTES: u64 = 4 << 20;
-/// Who asks for less looks at single batches and may not go on.
-const READ_AHEAD_BUDGET_MIN: usize = 16 << 10;
-
 /// Smaller pieces are copied out of their block: a slice keeps all of it in memory, and only the slice is counted as
 /// memory of the answer.
 const SLICE_BYTES_MIN: usize = 128 << 10;
@@ -32,16 +27,22 @@ pub(crate) struct RunPart {
 }
 
 impl Log {
-    /// Whole batches from the one that holds `offset` on, out of consecutive runs. `after` is the run behind them.
+    /// Whole batches from the one that holds `offset` on, out of consecutive runs. `after` are the runs behind them.
+    ///
+    /// Each run lies in another object, and a remote store takes its time for every request: those of all runs are begun
+    /// at once.
     pub(crate) async fn read_runs(
         &self,
         runs: &[RunLocation],
-        after: Option<&RunLocation>,
+        after: &[RunLocation],
         offset: i64,
         budget: Budget,
     ) -> Result<Part, ReadError> {
         if runs.first().is_none_or(|run| run.base_offset > offset) {
             return Err(ReadError::Storage(format!("no run holds offset {offset}")));
+        }
+        for run in runs.iter().skip(1) {
+            self.ask_ahead(run, 0, budget.bytes as u64);
         }
         let mut found = Part::nothing(offset);
         for (number, run) in runs.iter().enumerate() {
@@ -57,12 +58,13 @@ impl Log {
             let goes_on = read.reached_end;
             found.extend(read.part);
             if !goes_on {
-                if budget.bytes >= READ_AHEAD_BUDGET_MIN {
-                    let next = runs.get(number + 1).or(after);
-                    self.read_ahead(run, read.behind, next);
-                }
-                break;
+                let behind = runs[number + 1..].iter().chain(after);
+                self.read_ahead(run, read.behind, behind, budget.ahead_bytes());
+                return Ok(found);
             }
+        }
+        if let Some((next, behind)) = after.split_first() {
+            self.read_ahead(next, 0, behind.iter(), budget.ahead_bytes());
         }
         Ok(found)
     }
@@ -113,33 +115,37 @@ impl Log {
         let to = to.min(run.bytes);
         let range = run.first_byte + from..run.first_byte + to;
         let key = object_id(run.object).key(ObjectKind::L0);
-        let object_bytes = self.object_bytes(run.object).await?;
         self.cache()
-            .read(&key, object_bytes, range, ObjectClass::CatchUpRead)
+            .read(&key, range, ObjectClass::CatchUpRead)
             .await
             .map_err(|error| ReadError::Storage(error.to_string()))
     }
 
-    /// Lets the cache load what the reader wants next: `run` from byte `from` on, and the beginning of the run behind it
-    /// when the end is near.
-    fn read_ahead(&self, run: &RunLocation, from: u64, next: Option<&RunLocation>) {
-        self.ask_ahead(run, from, READ_AHEAD_BYTES);
-        let left = READ_AHEAD_BYTES.saturating_sub(run.bytes - from);
-        if let Some(next) = next.filter(|_| left > 0) {
+    /// Lets the cache load what the reader wants next: `run` from byte `from` on and the runs behind it, `bytes` in all.
+    fn read_ahead<'a>(
+        &self,
+        run: &RunLocation,
+        from: u64,
+        behind: impl Iterator<Item = &'a RunLocation>,
+        bytes: u64,
+    ) {
+        self.ask_ahead(run, from, bytes);
+        let mut left = bytes.saturating_sub(run.bytes - from);
+        for next in behind {
+            if left == 0 {
+                break;
+            }
             self.ask_ahead(next, 0, left);
+            left = left.saturating_sub(next.bytes);
         }
     }
 
     fn ask_ahead(&self, run: &RunLocation, from: u64, bytes: u64) {
         let to = from.saturating_add(bytes).min(run.bytes);
-        // An answer that is complete does not wait for a size that nobody has asked for yet.
-        let Some(object_bytes) = self.object_sizes.lock().get(&run.object).copied() else {
-            return;
-        };
         let key = object_id(run.object).key(ObjectKind::L0);
         let range = run.first_byte + from..run.first_byte + to;
         self.cache()
-            .read_ahead(&key, object_bytes, range, ObjectClass::CatchUpRead);
+            .read_ahead(&key, range, ObjectClass::CatchUpRead);
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Ahead {
     bytes: Arc<AtomicU64>,
+    /// Bytes that are being loaded.
+    claimed: Arc<AtomicU64>,
     bytes_max: u64,
     /// After how many bytes nobody waits any more.
     forget_after: u64,
@@ -36,6 +38,19 @@ struct Line {
     waiting: VecDeque<(u64, Weak<Unread>)>,
 }
 
+/// Room for what one read-ahead loads.
+#[derive(Debug)]
+pub(super) struct Claim {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug)]
 struct Unread {
     all: Arc<AtomicU64>,
@@ -47,16 +62,27 @@ impl Ahead {
     pub(super) fn new(bytes_max: u64, forget_after: u64) -> Self {
         Self {
             bytes: Arc::default(),
+            claimed: Arc::default(),
             bytes_max,
             forget_after,
             line: Mutex::default(),
         }
     }
 
-    /// How many bytes more may be read ahead. Read-aheads that run at once may pass it by what they load.
+    /// How many bytes more may be read ahead.
     pub(super) fn room(&self) -> u64 {
         self.bytes_max
             .saturating_sub(self.bytes.load(Ordering::Relaxed))
+            .saturating_sub(self.claimed.load(Ordering::Relaxed))
+    }
+
+    /// Takes room for a read-ahead that begins, until the claim is dropped. Two that ask at once may pass the bound by one.
+    pub(super) fn claim(&self, bytes: u64) -> Claim {
+        self.claimed.fetch_add(bytes, Ordering::Relaxed);
+        Claim {
+            all: Arc::clone(&self.claimed),
+            bytes,
+        }
     }
 
     pub(super) fn keep(&self, bytes: Bytes, is_ahead: bool) -> Kept {

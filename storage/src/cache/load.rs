@@ -11,7 +11,7 @@ use quick_cache::sync::{DefaultLifecycle, GuardResult, PlaceholderGuard};
 use super::ahead::Kept;
 use super::{BlockCache, BlockKey, FixedHash, ReadError, Weigh};
 use crate::l0::{BadBlock, CRC_BLOCK_BYTES, IndexError, L0Index};
-use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey};
+use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey, ObjectTail};
 use streamhouse_runtime::planted;
 
 /// The right to load one block; others who want it wait until it is dropped or used.
@@ -81,20 +81,23 @@ fn corrupt(key: ObjectKey, bad: BadBlock) -> ReadError {
 }
 
 impl BlockCache {
-    /// The index of an object, from memory or the store.
+    /// The index of an object, from memory or the store. The request that loads it brings a small object whole: one of one
+    /// block.
     pub(super) async fn index(
         &self,
         key: &ObjectKey,
-        object_bytes: u64,
         class: ObjectClass,
+        is_ahead: bool,
     ) -> Result<L0Index, ReadError> {
         let loading = match self.inner.indexes.get_value_or_guard_async(key).await {
             Ok(index) => return Ok(index),
             Err(loading) => loading,
         };
+        let block_bytes = self.inner.settings.block_bytes;
         let load = || async {
             self.inner.counters.index_get();
-            let loaded = L0Index::load(&self.inner.objects, key, object_bytes, class).await;
+            let loaded =
+                L0Index::load_with_tail(&self.inner.objects, key, block_bytes, class).await;
             if let Err(IndexError::Damaged { .. } | IndexError::Get(GetError::Short { .. })) =
                 loaded
             {
@@ -103,13 +106,39 @@ impl BlockCache {
             loaded
         };
         let loaded = self.inner.objects.read_twice(key, class, load);
-        let index = loaded
-            .await
-            .map_err(|error| ReadError::from_index(error, object_bytes))?
-            .without_sections();
+        let (index, tail) = loaded.await.map_err(ReadError::from_index)?;
+        let index = index.without_sections();
+        self.keep_small(key, &index, &tail, is_ahead);
         // If the object was forgotten meanwhile, the entry is gone and the index still serves this read.
         let _ = loading.insert(index.clone());
         Ok(index)
+    }
+
+    /// Keeps the one block of a small object, if it is what was written; a reader tries it once more otherwise. Of a large
+    /// one nothing is kept: its last block would push out what others read now, long before anybody comes so far.
+    fn keep_small(&self, key: &ObjectKey, index: &L0Index, tail: &ObjectTail, is_ahead: bool) {
+        let data_end = usize::try_from(index.data_end()).unwrap_or(usize::MAX);
+        let (true, Some(bytes)) = (tail.start() == 0, tail.bytes.get(..data_end)) else {
+            return;
+        };
+        let is_wrong = index.verify(0, bytes).is_err();
+        if bytes.len() as u64 > self.inner.settings.block_bytes
+            || is_wrong && !planted::bug("block_checksum_not_checked")
+        {
+            return;
+        }
+        let block = BlockKey {
+            object: *key,
+            number: 0,
+        };
+        let blocks = &self.inner.blocks;
+        if let GuardResult::Guard(loading) = blocks.get_value_or_guard(&block, Some(Duration::ZERO))
+        {
+            self.inner.counters.came_along(bytes.len() as u64);
+            // Copied: a slice would keep the footer in memory, too.
+            let bytes = Bytes::copy_from_slice(bytes);
+            let _ = loading.insert(self.inner.ahead.keep(bytes, is_ahead));
+        }
     }
 
     /// The first blocks of `numbers`: one that is in memory or being loaded, or a run of missing ones.

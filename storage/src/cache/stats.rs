@@ -11,7 +11,8 @@ pub struct CacheStats {
     pub misses: u64,
     /// Requests for blocks to the store.
     pub gets: u64,
-    /// Requests for indexes to the store; a long index takes two round trips and counts once.
+    /// Requests for indexes to the store, which bring small objects along; a long index takes two round trips and counts
+    /// once.
     pub index_gets: u64,
     /// Bytes of blocks that were fetched.
     pub bytes_fetched: u64,
@@ -41,6 +42,12 @@ impl Counters {
 
     pub(super) fn missed(&self, blocks: u64) {
         self.misses.fetch_add(blocks, Ordering::Relaxed);
+    }
+
+    /// A block came along with its index.
+    pub(super) fn came_along(&self, bytes: u64) {
+        self.missed(1);
+        self.bytes_fetched.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self, bytes: u64) {

@@ -12,7 +12,7 @@ use super::{
     CRC_BLOCK_BYTES, DATA_BYTES_MAX, FOOTER_BYTES_MAX, FORMAT_VERSION, HEADER_BYTES, HEADER_MAGIC,
     L0Header, TRAILER_BYTES, TRAILER_MAGIC,
 };
-use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey, Objects};
+use crate::objects::{BlamesObject, GetError, ObjectClass, ObjectKey, ObjectTail, Objects};
 
 /// How many sections an object may have: one per shard of the cluster.
 pub const L0_SECTIONS_MAX: usize = 65_536;
@@ -50,6 +50,8 @@ pub enum IndexError {
     Damaged {
         /// The key.
         key: ObjectKey,
+        /// How large the object is.
+        object_bytes: u64,
         /// What does not fit.
         what: &'static str,
     },
@@ -98,9 +100,13 @@ impl From<&'static str> for Refusal {
 }
 
 impl Refusal {
-    fn of(self, key: ObjectKey) -> IndexError {
+    fn of(self, key: ObjectKey, object_bytes: u64) -> IndexError {
         match self {
-            Self::Damaged(what) => IndexError::Damaged { key, what },
+            Self::Damaged(what) => IndexError::Damaged {
+                key,
+                object_bytes,
+                what,
+            },
             Self::TooNew(min_reader) => IndexError::TooNew { key, min_reader },
         }
     }
@@ -132,25 +138,56 @@ impl L0Index {
         class: ObjectClass,
     ) -> Result<Self, IndexError> {
         let tail_start = object_bytes.saturating_sub(TAIL_BYTES);
-        let tail = objects
+        let bytes = objects
             .get_range(key, tail_start..object_bytes, class)
             .await?;
-        let footer_bytes = footer_bytes(&tail, object_bytes).map_err(|refusal| refusal.of(*key))?;
+        let tail = ObjectTail {
+            object_bytes,
+            bytes,
+        };
+        Self::from_tail(objects, key, &tail, class).await
+    }
+
+    /// Reads the index of an object of unknown size, and with it the last `data_bytes` of its data or more, in one request
+    /// or two.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub async fn load_with_tail(
+        objects: &Objects,
+        key: &ObjectKey,
+        data_bytes: u64,
+        class: ObjectClass,
+    ) -> Result<(Self, ObjectTail), IndexError> {
+        let wanted = data_bytes.saturating_add(TAIL_BYTES);
+        let tail = objects.get_tail(key, wanted, class).await?;
+        let index = Self::from_tail(objects, key, &tail, class).await?;
+        Ok((index, tail))
+    }
+
+    async fn from_tail(
+        objects: &Objects,
+        key: &ObjectKey,
+        tail: &ObjectTail,
+        class: ObjectClass,
+    ) -> Result<Self, IndexError> {
+        let (object_bytes, tail_start) = (tail.object_bytes, tail.start());
+        let refused = |refusal: Refusal| refusal.of(*key, object_bytes);
+        let footer_bytes = footer_bytes(&tail.bytes, object_bytes).map_err(refused)?;
         let start = object_bytes - TRAILER_BYTES - footer_bytes;
         let end = if start >= tail_start {
             let skipped = usize::try_from(start - tail_start).expect("the tail is in memory");
-            tail.slice(skipped..)
+            tail.bytes.slice(skipped..)
         } else {
             let before = objects.get_range(key, start..tail_start, class).await?;
-            let mut whole = BytesMut::with_capacity(before.len() + tail.len());
+            let mut whole = BytesMut::with_capacity(before.len() + tail.bytes.len());
             whole.extend_from_slice(&before);
-            whole.extend_from_slice(&tail);
+            whole.extend_from_slice(&tail.bytes);
             whole.freeze()
         };
-        let index = Self::parse(&end, object_bytes).map_err(|refusal| refusal.of(*key))?;
+        let index = Self::parse(&end, object_bytes).map_err(refused)?;
         if !index.header.is_of(key.id()) {
-            let what = "its header names another object";
-            return Err(IndexError::Damaged { key: *key, what });
+            return Err(refused("its header names another object".into()));
         }
         Ok(index)
     }

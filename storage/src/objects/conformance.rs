@@ -20,6 +20,7 @@ macro_rules! conformance {
             an_empty_object_is_an_object
             every_range_is_exact
             a_range_behind_the_end_is_short
+            the_end_of_an_object_is_read_with_its_size
             a_missing_object_is_not_found
             a_streamed_object_is_whole_at_every_size
             an_unfinished_object_is_invisible
@@ -63,6 +64,32 @@ pub(super) async fn a_stored_object_is_read_and_listed_at_once(objects: Objects)
         "{}",
         found[0].modified_ms
     );
+}
+
+pub(super) async fn the_end_of_an_object_is_read_with_its_size(objects: Objects) {
+    let body = pattern(100_000, 3);
+    let stored = objects.put(&key(1), CLASS, vec![body.clone()]).await;
+    stored.expect("stored");
+    for wanted in [1, 99_999, 100_000, 100_001, 10_000_000] {
+        let tail = objects
+            .get_tail(&key(1), wanted, CLASS)
+            .await
+            .expect("read");
+        let start = 100_000_u64.saturating_sub(wanted);
+        assert_eq!((tail.object_bytes, tail.start()), (100_000, start));
+        assert_eq!(
+            tail.bytes,
+            body.slice(usize::try_from(start).expect("small")..)
+        );
+    }
+    let missing = objects.get_tail(&key(2), 10, CLASS).await;
+    assert!(
+        matches!(missing, Err(GetError::NotFound { .. })),
+        "{missing:?}"
+    );
+    objects.put(&key(3), CLASS, vec![]).await.expect("stored");
+    let empty = objects.get_tail(&key(3), 10, CLASS).await;
+    assert!(matches!(empty, Err(GetError::Short { .. })), "{empty:?}");
 }
 
 pub(super) async fn an_object_of_pieces_is_their_sum(objects: Objects) {

@@ -22,14 +22,14 @@ impl Bucket {
         reply(200, vec![("etag", etag)], "")
     }
 
-    pub(super) fn read(&self, key: &str, range: Option<Range<u64>>) -> Reply {
+    pub(super) fn read(&self, key: &str, range: impl FnOnce(u64) -> Option<Range<u64>>) -> Reply {
         let Some(object) = self.get(key) else {
             return error(404, "NoSuchKey");
         };
-        let Some(range) = range else {
+        let size = object.body.len() as u64;
+        let Some(range) = range(size) else {
             return reply(200, headers(object), object.body.clone());
         };
-        let size = object.body.len() as u64;
         let end = range.end.min(size);
         let within = (usize::try_from(range.start), usize::try_from(end));
         let (Ok(first), Ok(behind)) = within else {

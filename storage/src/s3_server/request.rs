@@ -75,12 +75,15 @@ impl Asked {
         self.header("if-none-match") == Some("*")
     }
 
-    /// The range of bytes that is asked for. The end may lie behind that of the object.
-    pub(super) fn range(&self) -> Option<Range<u64>> {
+    /// The range of bytes that is asked for, of an object of `size` bytes. The end may lie behind that of the object.
+    pub(super) fn range(&self, size: u64) -> Option<Range<u64>> {
         let (first, last) = self
             .header("range")?
             .strip_prefix("bytes=")?
             .split_once('-')?;
+        if first.is_empty() {
+            return Some(size.saturating_sub(last.parse().ok()?)..size);
+        }
         let end = match last {
             "" => u64::MAX,
             last => last.parse::<u64>().ok()?.checked_add(1)?,
