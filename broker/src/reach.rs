@@ -50,6 +50,7 @@ impl Broker {
             partitions,
         } = parts;
         let access = cluster.access.clone();
+        groups.follow_topics(&catalogue);
         Self {
             administration: Administration {
                 topics: topics.clone(),

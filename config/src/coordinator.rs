@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::consumer_group::ConsumerAssignor;
+use crate::consumer_group::{ConsumerAssignor, MigrationPolicy};
 use crate::section::section;
 use crate::size::ByteSize;
 
@@ -57,6 +57,9 @@ section! {
         /// The assignors that members of the consumer protocol may ask for, the default first.
         group_consumer_assignors: Vec<ConsumerAssignor> =
             vec![ConsumerAssignor::Uniform, ConsumerAssignor::Range], since "0.1";
+
+        /// In which direction a group may change between the classic and the consumer protocol while it has members.
+        group_consumer_migration_policy: MigrationPolicy = MigrationPolicy::Bidirectional, since "0.1";
 
         /// How long the topics that a subscribed regex matched are taken for granted while no topic changes: what a
         /// consumer may see can change without one.

@@ -47,7 +47,7 @@ pub mod value;
 pub mod wal;
 
 pub use check::SMALL_PRODUCE_BYTES_MAX;
-pub use consumer_group::ConsumerAssignor;
+pub use consumer_group::{ConsumerAssignor, MigrationPolicy};
 pub use endpoint::{BindHost, HostPort, Listener, ListenerProtocol};
 pub use load::provenance::{Explanation, Provenance};
 pub use load::source::{Assignment, Note, NoteLevel, Origin, Problem, Problems};

@@ -27,7 +27,9 @@ use crate::security::{Operation, Resource, ResourceKind};
 use super::consumer_group_heartbeat::by_topic;
 use super::words::{text, topic_name, uuid};
 
-/// What version 1 calls a member that sends ConsumerGroupHeartbeat.
+/// What version 1 calls a member that sends JoinGroup.
+const CLASSIC_MEMBER: i8 = 0;
+/// What it calls one that sends ConsumerGroupHeartbeat.
 const CONSUMER_MEMBER: i8 = 1;
 
 /// The handler.
@@ -123,6 +125,11 @@ impl Shower<'_> {
         let names = member.names.iter().map(|name| topic_name(&**name));
         // As in Kafka, empty where there is none.
         let regex = member.regex.as_deref().unwrap_or_default();
+        let member_type = if member.is_classic {
+            CLASSIC_MEMBER
+        } else {
+            CONSUMER_MEMBER
+        };
         let shown = Member::default()
             .with_member_id(text(member.member.as_str()))
             .with_instance_id(member.instance.map(|instance| text(&*instance)))
@@ -135,7 +142,7 @@ impl Shower<'_> {
             .with_assignment(self.assignment(&member.assigned))
             .with_target_assignment(self.assignment(&member.target));
         if self.version >= 1 {
-            shown.with_member_type(CONSUMER_MEMBER)
+            shown.with_member_type(member_type)
         } else {
             shown
         }

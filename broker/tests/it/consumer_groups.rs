@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use streamhouse_protocol::StrBytes;
 use streamhouse_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use streamhouse_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
@@ -195,4 +197,88 @@ async fn who_may_do_nothing_hears_so() {
     let mut client = bench.connect();
     assert_eq!(client.call(1, &join_with("m", &["t"])).await.error_code, 30);
     assert_eq!(describe(&mut client, 1).await.error_code, 30);
+}
+
+/// A subscription to topic `t`, as consumers of the classic protocol write it.
+fn classic_join(member: &StrBytes) -> JoinGroupRequest {
+    let mut request = join(member);
+    request.protocols[0].metadata =
+        Bytes::from_static(b"\0\x01\0\0\0\x01\0\x01t\xff\xff\xff\xff\0\0\0\0");
+    request
+}
+
+/// SyncGroup; `assigned` is what a leader gives itself.
+async fn classic_sync(
+    client: &mut Client,
+    joined: &JoinGroupResponse,
+    assigned: &'static [u8],
+) -> Bytes {
+    let line = sync_group_request::SyncGroupRequestAssignment::default()
+        .with_member_id(joined.member_id.clone())
+        .with_assignment(Bytes::from_static(assigned));
+    let request = SyncGroupRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id.clone())
+        .with_protocol_type(Some(text("consumer")))
+        .with_protocol_name(Some(text("range")))
+        .with_assignments(vec![line]);
+    let response = client.call(5, &request).await;
+    assert_eq!(response.error_code, 0);
+    response.assignment
+}
+
+async fn classic_beat(client: &mut Client, joined: &JoinGroupResponse) -> i16 {
+    let request = HeartbeatRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id.clone());
+    client.call(4, &request).await.error_code
+}
+
+async fn type_of_group(client: &mut Client) -> StrBytes {
+    let listed = client.call(5, &ListGroupsRequest::default()).await.groups;
+    listed[0].group_type.clone()
+}
+
+#[tokio::test]
+async fn a_group_changes_its_protocol_while_members_are_in_it() {
+    let bench = Bench::new().await;
+    let mut client = bench.connect();
+    create(&mut client, "t", 2).await;
+    let both = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x01\xff\xff\xff\xff";
+    let one = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
+    let id = client.call(9, &classic_join(&text(""))).await.member_id;
+    let joined = client.call(9, &classic_join(&id)).await;
+    // Until everybody has an assignment nobody knows who reads what.
+    let early = client.call(1, &join_with("m", &["t"])).await;
+    assert_eq!(early.error_code, 15);
+    assert_eq!(classic_sync(&mut client, &joined, both).await, &both[..]);
+
+    let newcomer = client.call(1, &join_with("m", &["t"])).await;
+    assert_eq!((newcomer.error_code, newcomer.member_epoch), (0, 2));
+    assert_eq!(assigned(&newcomer), Vec::<i32>::new());
+    assert_eq!(type_of_group(&mut client).await, text("consumer"));
+    assert_eq!(classic_beat(&mut client, &joined).await, 27);
+    let joined = client.call(9, &classic_join(&id)).await;
+    assert_eq!((joined.error_code, joined.generation_id), (0, 2));
+    assert_eq!(joined.leader, text(""));
+    assert_eq!(classic_sync(&mut client, &joined, b"").await, &one[..]);
+    assert_eq!(classic_beat(&mut client, &joined).await, 0);
+    assert_eq!(assigned(&client.call(1, &beat("m", 2)).await), [1]);
+    let described = describe(&mut client, 1).await;
+    let kinds = described.members.iter();
+    let mut kinds: Vec<i8> = kinds.map(|member| member.member_type).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [0, 1]);
+    let commit = commit(&id, 2, &[("t", 0)]);
+    let committed = client.call(8, &commit).await;
+    assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+
+    client.call(1, &beat("m", -1)).await;
+    assert_eq!(type_of_group(&mut client).await, text("classic"));
+    let joined = client.call(9, &classic_join(&id)).await;
+    assert_eq!((joined.error_code, joined.generation_id), (0, 4));
+    assert_eq!(joined.leader, id);
+    assert_eq!(classic_sync(&mut client, &joined, both).await, &both[..]);
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::groups::{assigned, both_assigned, spread, take};
+use super::groups::{self, assigned, both_assigned, spread, take};
 use crate::broker::Broker;
 use crate::clients::Session;
 use crate::matrix::HEARTBEATS;
@@ -47,6 +47,45 @@ pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
         "committed records came again: {taken:?} and {rest:?}"
     );
     third.perform(&Request::Commit)?;
+    third.perform(&Request::Leave)?;
+    Ok(())
+}
+
+/// An application is restarted process by process into the new protocol, and back.
+pub(super) fn changed(stage: &Stage<'_>) -> Result<()> {
+    let topic = stage.topic(i32::try_from(PARTITIONS)?, &[])?;
+    let group = stage.name("group");
+    let mut producer = stage.open()?;
+    let mut first = stage.open()?;
+    groups::join(first.as_mut(), &group, &topic)?;
+    assigned(first.as_mut(), PARTITIONS)?;
+    let mut second = stage.open()?;
+    join(second.as_mut(), &group, &topic)?;
+    both_assigned(first.as_mut(), second.as_mut(), PARTITIONS / 2)?;
+    let sent = spread(producer.as_mut(), &topic, 0..20)?;
+    let mut taken = take(first.as_mut(), sent / 2)?;
+    taken.append(&mut take(second.as_mut(), sent / 2)?);
+    first.perform(&Request::Commit)?;
+    second.perform(&Request::Commit)?;
+    first.perform(&Request::Leave)?;
+    assigned(second.as_mut(), PARTITIONS)?;
+
+    let mut third = stage.open()?;
+    groups::join(third.as_mut(), &group, &topic)?;
+    both_assigned(second.as_mut(), third.as_mut(), PARTITIONS / 2)?;
+    let sent = spread(producer.as_mut(), &topic, 20..40)?;
+    let mut rest = take(second.as_mut(), sent / 2)?;
+    rest.append(&mut take(third.as_mut(), sent / 2)?);
+    second.perform(&Request::Commit)?;
+    third.perform(&Request::Commit)?;
+    second.perform(&Request::Leave)?;
+    assigned(third.as_mut(), PARTITIONS)?;
+    let sent = spread(producer.as_mut(), &topic, 40..60)?;
+    rest.append(&mut take(third.as_mut(), sent)?);
+    ensure!(
+        taken.is_disjoint(&rest) && taken.len() + rest.len() == 60,
+        "records came again, or not: {taken:?} and {rest:?}"
+    );
     third.perform(&Request::Leave)?;
     Ok(())
 }

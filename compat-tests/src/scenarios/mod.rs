@@ -72,6 +72,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         consumer_protocol::group,
     ),
     scenario(
+        "consumer-protocol-change",
+        "a group changes from the classic to the consumer protocol and back while members are in it",
+        consumer_protocol::changed,
+    ),
+    scenario(
         "group",
         "two members share a topic, leave, and resume at the committed offsets",
         groups::group,

@@ -317,6 +317,12 @@ const SETTING_KEYS: &[(&str, ConfigType, &str, Unit)] = &[
         Unit::Same,
     ),
     (
+        "group.consumer.migration.policy",
+        Text,
+        "coordinator.group_consumer_migration_policy",
+        Unit::Same,
+    ),
+    (
         "group.consumer.regex.refresh.interval.ms",
         Int,
         "coordinator.group_consumer_regex_refresh_interval",

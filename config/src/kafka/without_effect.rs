@@ -184,14 +184,6 @@ pub(crate) const WITHOUT_EFFECT: &[Group] = &[
         ],
     },
     Group {
-        why: "a group changes between the classic and the consumer protocol only while it has no members",
-        keys: &[some(
-            "group.consumer.migration.policy",
-            Text,
-            "bidirectional",
-        )],
-    },
-    Group {
         why: "groups and offsets are rows of the metadata database, not records of an internal topic",
         keys: &[
             some("group.coordinator.append.linger.ms", Int, "-1"),

@@ -224,6 +224,7 @@ fn every_key_that_sets_a_setting_arrives_there() {
             (_, "broker.rack") => "r",
             (_, "auto.create.topics.enable" | "delete.topic.enable") => "false",
             (_, "group.consumer.assignors") => "range",
+            (_, "group.consumer.migration.policy") => "upgrade",
             (_, "group.consumer.session.timeout.ms") => "50000",
             (_, "group.consumer.min.session.timeout.ms") => "44000",
             (_, "group.consumer.max.session.timeout.ms") => "61000",

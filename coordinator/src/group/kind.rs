@@ -1,7 +1,7 @@
 //! A group of either protocol, as the driver sees it: stored, woken, removed and asked in the same way.
 //!
-//! A group id belongs to one protocol at a time. Once nobody is in the group the other one may take it over; its number goes
-//! on, so that no generation and no epoch comes twice.
+//! A group id belongs to one protocol at a time. Once nobody is in the group the other one may take it over; with members in it
+//! a group changes by the rules of [`super::consumer`]. Its number goes on, so that no generation and no epoch comes twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,12 @@ use streamhouse_protocol::ids::Timestamp;
 use streamhouse_runtime::Monotonic;
 
 use super::classic::{self, Group, Now, StoredGroupError, Subscriptions};
-use super::consumer::{ConsumerGroup, is_consumer_group};
-use super::error::{CommitError, FetchError};
+use super::consumer::{self, ConsumerGroup, is_consumer_group};
+use super::error::{CommitError, FetchError, LeaveError};
 use super::request::{
-    CommitOffsets, CommittedOffset, FetchOffsets, GroupState, GroupType, JoinRequest,
+    CommitOffsets, CommittedOffset, FetchOffsets, GroupState, GroupType, JoinRequest, LeavingMember,
 };
+use super::settings::GroupSettings;
 
 /// A group of either protocol.
 #[derive(Clone, Debug)]
@@ -57,10 +58,48 @@ impl AnyGroup {
     pub fn tick(&mut self, context: classic::Context<'_>) -> classic::Effects {
         match self {
             Self::Classic(group) => group.tick(context),
-            Self::Consumer(group) => classic::Effects {
-                store: group.tick(context.now).store,
-                ..classic::Effects::default()
-            },
+            Self::Consumer(group) => {
+                let mut effects = classic::Effects {
+                    store: group.tick(context.now).store,
+                    ..classic::Effects::default()
+                };
+                self.downgrade(context, &mut effects);
+                effects
+            }
+        }
+    }
+
+    /// A group of the consumer protocol whose last member of that protocol is gone becomes a classic one.
+    pub fn downgrade(&mut self, context: classic::Context<'_>, effects: &mut classic::Effects) {
+        if let Self::Consumer(group) = self
+            && let Some(group) = group.downgraded(context, effects)
+        {
+            *self = Self::Classic(Box::new(group));
+        }
+    }
+
+    /// Whether the members of this classic group may be joined by one of the consumer protocol.
+    #[must_use]
+    pub fn is_open_to_consumers(&self, settings: &GroupSettings) -> bool {
+        match self {
+            Self::Classic(group) => {
+                settings.consumer.migration.upgrades()
+                    && group.is_group_of_consumers()
+                    && group.member_count() < settings.consumer.size_max
+            }
+            Self::Consumer(_) => false,
+        }
+    }
+
+    /// The group of the consumer protocol that this classic one becomes when it is Stable; `None` while it is not, or if what
+    /// its members say cannot be read.
+    #[must_use]
+    pub fn upgraded(&self, context: consumer::Context<'_>) -> Option<ConsumerGroup> {
+        match self {
+            Self::Classic(group) if group.is_stable_group_of_consumers() => {
+                ConsumerGroup::upgraded(group, context)
+            }
+            Self::Classic(_) | Self::Consumer(_) => None,
         }
     }
 
@@ -180,24 +219,12 @@ impl AnyGroup {
         }
     }
 
-    /// The classic group that this is.
-    pub fn classic(&mut self) -> Option<&mut Group> {
-        match self {
-            Self::Classic(group) => Some(group),
-            Self::Consumer(_) => None,
-        }
-    }
-
-    /// The group as a classic one. A consumer group that nobody is in becomes one.
-    pub fn as_classic(&mut self, now: Now) -> Option<&mut Group> {
+    /// Somebody joins by the classic protocol: a consumer group that nobody is in becomes a classic one.
+    pub fn open_to_classic(&mut self, now: Now) {
         if let Self::Consumer(group) = self
             && group.is_vacant()
         {
             *self = Self::Classic(Box::new(Group::succeeding(group.epoch(), now)));
-        }
-        match self {
-            Self::Classic(group) => Some(group),
-            Self::Consumer(_) => None,
         }
     }
 
@@ -212,6 +239,29 @@ impl AnyGroup {
         match self {
             Self::Consumer(group) => Some(group),
             Self::Classic(_) => None,
+        }
+    }
+
+    /// LeaveGroup. The results line up with `leaving`.
+    pub fn leave(
+        &mut self,
+        leaving: &[LeavingMember],
+        context: classic::Context<'_>,
+    ) -> (
+        Result<Vec<Result<(), LeaveError>>, LeaveError>,
+        classic::Effects,
+    ) {
+        match self {
+            Self::Classic(group) => group.leave(leaving, context),
+            Self::Consumer(group) => {
+                let (result, left) = group.leave_classic(leaving, context.now);
+                let mut effects = classic::Effects {
+                    store: left.store,
+                    ..classic::Effects::default()
+                };
+                self.downgrade(context, &mut effects);
+                (result, effects)
+            }
         }
     }
 

@@ -50,20 +50,24 @@ impl Groups {
             if slot.group.is_dead() {
                 return Err(CoordinatorError::NotAvailable.into());
             }
-            let group = slot.group.as_classic(context.now);
-            let group = group.ok_or(JoinError::InconsistentGroupProtocol)?;
+            slot.group.open_to_classic(context.now);
             // As in Kafka, the id of a static member begins with its instance id.
             let named_after = request.instance.as_ref().unwrap_or(&request.client_id);
             let fresh_member = inner.fresh_member(named_after);
+            let join = Join {
+                request,
+                ticket,
+                fresh_member,
+            };
+            let effects = match &mut slot.group {
+                AnyGroup::Classic(group) => group.join(join, context),
+                AnyGroup::Consumer(group) => {
+                    let topics = inner.topics()?;
+                    let left = inner.settings.bytes_max.saturating_sub(bytes);
+                    group.join_classic(&join, inner.consumer_context(&topics, left))
+                }
+            };
             slot.joins.insert(ticket, waiter);
-            let effects = group.join(
-                Join {
-                    request,
-                    ticket,
-                    fresh_member,
-                },
-                context,
-            );
             shard.settle(&id, effects);
             let shard = shard.grant.shard;
             inner.wake(&served, shard);
@@ -97,9 +101,15 @@ impl Groups {
             if !inner.has_room_for(bytes, assigned) {
                 return Err(CoordinatorError::Overloaded.into());
             }
-            let group = slot.group.classic().ok_or(SyncError::UnknownMemberId)?;
+            let sync = Sync { request, ticket };
+            let effects = match &mut slot.group {
+                AnyGroup::Classic(group) => group.sync(sync, inner.context()),
+                AnyGroup::Consumer(group) => {
+                    let topics = inner.topics()?;
+                    group.sync_classic(&sync, inner.consumer_context(&topics, usize::MAX))
+                }
+            };
             slot.syncs.insert(ticket, waiter);
-            let effects = group.sync(Sync { request, ticket }, inner.context());
             shard.settle(&id, effects);
             let shard = shard.grant.shard;
             inner.wake(&served, shard);
@@ -122,9 +132,10 @@ impl Groups {
             .groups
             .get_mut(&request.group)
             .ok_or(HeartbeatError::UnknownMemberId)?;
-        let group = slot.group.classic();
-        let group = group.ok_or(HeartbeatError::UnknownMemberId)?;
-        let result = group.heartbeat(&request, inner.context());
+        let result = match &mut slot.group {
+            AnyGroup::Classic(group) => group.heartbeat(&request, inner.context()),
+            AnyGroup::Consumer(group) => group.heartbeat_classic(&request, inner.context()),
+        };
         shard.settle(&request.group, Effects::default());
         let shard = shard.grant.shard;
         inner.wake(&served, shard);
@@ -143,14 +154,13 @@ impl Groups {
         let (result, gate) = {
             let mut served = inner.served.lock();
             let shard = inner.shard_for(&mut served, &request.group)?;
-            let slot = shard.groups.get_mut(&request.group);
-            let Some(group) = slot.and_then(|slot| slot.group.classic()) else {
+            let Some(slot) = shard.groups.get_mut(&request.group) else {
                 return Ok(vec![
                     Err(LeaveError::UnknownMemberId);
                     request.members.len()
                 ]);
             };
-            let (result, effects) = group.leave(&request.members, inner.context());
+            let (result, effects) = slot.group.leave(&request.members, inner.context());
             let must_wait = effects.store;
             shard.settle(&request.group, effects);
             let gate = shard

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use streamhouse_metadata::Catalogue;
 use streamhouse_protocol::names::{GroupId, TopicName};
+use tracing::info;
 
 use super::shard::{SLOT_OVERHEAD_BYTES, Slot};
 use super::{Groups, Inner};
-use crate::group::classic::Effects;
+use crate::group::classic::{Effects, State};
 use crate::group::consumer::{
     ConsumerHeartbeat, ConsumerHeartbeatAnswer, ConsumerHeartbeatError, Context,
     DescribedConsumerGroup, JOINING_EPOCH, Pattern, Resolution, check_heartbeat,
 };
-use crate::group::{AnyGroup, CoordinatorError, FetchError};
+use crate::group::{AnyGroup, CoordinatorError, FetchError, GroupState};
 
 impl Groups {
     /// ConsumerGroupHeartbeat. What the answer reveals is written first; a heartbeat that changes nothing waits for nothing.
@@ -62,13 +63,66 @@ impl Groups {
     }
 }
 
+impl Slot {
+    /// Brings a heartbeat to the group; says whether that must be stored. Only a join changes the protocol of a group, and
+    /// only if it succeeds where members are in it.
+    fn beat(
+        &mut self,
+        beat: &ConsumerHeartbeat,
+        resolution: Option<Resolution>,
+        context: Context<'_>,
+    ) -> Result<(Answered, bool), ConsumerHeartbeatError> {
+        let is_joining = beat.epoch == JOINING_EPOCH;
+        if is_joining
+            && !self.group.is_vacant()
+            && self.group.is_open_to_consumers(context.settings)
+        {
+            let Some(mut upgraded) = self.group.upgraded(context) else {
+                let is_unreadable = self.group.state() == GroupState::Classic(State::Stable);
+                return Err(if is_unreadable {
+                    ConsumerHeartbeatError::GroupIdNotFound
+                } else {
+                    CoordinatorError::NotAvailable.into()
+                });
+            };
+            let (result, effects) = upgraded.heartbeat(beat, resolution, context);
+            if result.is_ok() {
+                info!(group = %beat.group, "the group changes to the consumer protocol");
+                self.group = AnyGroup::Consumer(Box::new(upgraded));
+            }
+            return Ok((result, effects.store));
+        }
+        let group = match &mut self.group {
+            AnyGroup::Consumer(group) => Some(&mut **group),
+            classic if is_joining => classic.as_consumer(context.now),
+            AnyGroup::Classic(_) => None,
+        };
+        let group = group.ok_or(ConsumerHeartbeatError::GroupIdNotFound)?;
+        let (result, effects) = group.heartbeat(beat, resolution, context);
+        Ok((result, effects.store))
+    }
+}
+
+type Answered = Result<ConsumerHeartbeatAnswer, ConsumerHeartbeatError>;
 type Beaten = (
     Result<ConsumerHeartbeatAnswer, ConsumerHeartbeatError>,
     Option<super::shard::Gate>,
 );
 
 impl Inner {
-    fn consumer_context<'a>(&'a self, topics: &'a Catalogue, bytes_left: usize) -> Context<'a> {
+    /// The topics of the cluster, once somebody said where they are.
+    pub(super) fn topics(&self) -> Result<Arc<Catalogue>, CoordinatorError> {
+        let topics = self.topics.get();
+        topics
+            .map(|topics| topics.current())
+            .ok_or(CoordinatorError::NotAvailable)
+    }
+
+    pub(super) fn consumer_context<'a>(
+        &'a self,
+        topics: &'a Catalogue,
+        bytes_left: usize,
+    ) -> Context<'a> {
         Context {
             now: self.now(),
             settings: &self.settings,
@@ -143,18 +197,12 @@ impl Inner {
         if slot.group.is_dead() {
             return Err(CoordinatorError::NotAvailable.into());
         }
-        let joined = match &mut slot.group {
-            AnyGroup::Consumer(group) => Some(&mut **group),
-            // Only a join takes a classic group over.
-            classic if beat.epoch == JOINING_EPOCH => classic.as_consumer(context.now),
-            AnyGroup::Classic(_) => None,
-        };
-        let group = joined.ok_or(ConsumerHeartbeatError::GroupIdNotFound)?;
-        let (result, effects) = group.heartbeat(beat, resolution, context);
-        let effects = Effects {
-            store: effects.store,
+        let (result, stores) = slot.beat(beat, resolution, context)?;
+        let mut effects = Effects {
+            store: stores,
             ..Effects::default()
         };
+        slot.group.downgrade(self.context(), &mut effects);
         shard.settle(id, effects);
         let gate = shard.groups.get(id).and_then(Slot::gate);
         let shard = shard.grant.shard;

@@ -22,10 +22,10 @@ mod writer;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use streamhouse_metadata::{GroupShelf, Incarnation, ShardId};
+use streamhouse_metadata::{GroupShelf, Incarnation, ShardId, TopicCatalogue};
 use streamhouse_protocol::ids::{LeaderEpoch, Timestamp};
 use streamhouse_protocol::names::GroupId;
 use streamhouse_runtime::{Ambient, Monotonic};
@@ -89,6 +89,8 @@ struct Inner {
     ambient: Ambient,
     settings: GroupSettings,
     shard_count: u32,
+    /// Where topics are looked up for members that speak the classic protocol in groups of the other one.
+    topics: OnceLock<Arc<TopicCatalogue>>,
     /// Guards every group of this broker. Held for one transition at a time, never across an await; nothing else is
     /// locked under it.
     served: Mutex<Served>,
@@ -140,6 +142,7 @@ impl Groups {
             ambient,
             settings,
             shard_count: shard_count.max(1),
+            topics: OnceLock::new(),
             served: Mutex::new(Served::default()),
             unwritten: Notify::new(),
             earlier: Notify::new(),
@@ -149,6 +152,12 @@ impl Groups {
         tasks.spawn("group-timers", timers::run(Arc::clone(&inner)));
         tasks.spawn("group-writer", writer::run(Arc::clone(&inner)));
         Self { inner }
+    }
+
+    /// Says where topics are looked up; the first word counts. Before, a member of the classic protocol in a group of the consumer
+    /// protocol is told to try again.
+    pub fn follow_topics(&self, topics: &Arc<TopicCatalogue>) {
+        self.inner.topics.get_or_init(|| Arc::clone(topics));
     }
 
     /// Where `group` is coordinated. A group that does not exist has a shard too.

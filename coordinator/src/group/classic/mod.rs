@@ -28,6 +28,7 @@ mod instances;
 mod join;
 mod leave;
 mod member;
+mod migration;
 mod rebalance;
 mod stored;
 mod subscriptions;
@@ -47,6 +48,7 @@ use streamhouse_protocol::ids::Timestamp;
 use streamhouse_runtime::Monotonic;
 
 pub use join::{Join, check_join, join_bytes};
+pub(in crate::group) use migration::Migrant;
 pub use stored::StoredGroupError;
 pub(in crate::group) use subscriptions::CONSUMER;
 pub use subscriptions::Subscriptions;

@@ -23,6 +23,7 @@ impl ConsumerGroup {
             regex: member.said.regex.clone(),
             assigned: member.assigned.clone(),
             target: member.target.clone(),
+            is_classic: member.said.classic.is_some(),
         });
         DescribedConsumerGroup {
             state: self.state(),

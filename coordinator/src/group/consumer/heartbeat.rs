@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use streamhouse_config::ConsumerAssignor;
 
+use super::super::classic::Now;
 use super::super::error::CoordinatorError;
 use super::super::request::{GROUP_ID_BYTES_MAX, MemberId};
+use super::super::settings::GroupSettings;
 use super::member::{Member, Said};
 use super::{
     ConsumerGroup, ConsumerHeartbeat, ConsumerHeartbeatAnswer, ConsumerHeartbeatError, Context,
-    Effects, JOINING_EPOCH, LEAVING_EPOCH, Resolution, STATIC_LEAVING_EPOCH,
+    Effects, JOINING_EPOCH, LEAVING_EPOCH, Resolution, STATIC_LEAVING_EPOCH, Word,
 };
 
 /// What can be refused without looking at the group (Kafka: `throwIfConsumerGroupHeartbeatRequestIsInvalid`).
@@ -96,14 +98,18 @@ impl ConsumerGroup {
         Effects,
     ) {
         let mut effects = Effects::default();
-        let result = self.try_heartbeat(beat, resolution, context, &mut effects);
+        let word = Word {
+            classic: None,
+            resolution,
+        };
+        let result = self.try_heartbeat(beat, word, context, &mut effects);
         (result, effects)
     }
 
-    fn try_heartbeat(
+    pub(super) fn try_heartbeat(
         &mut self,
         beat: &ConsumerHeartbeat,
-        resolution: Option<Resolution>,
+        word: Word,
         context: Context<'_>,
         effects: &mut Effects,
     ) -> Result<ConsumerHeartbeatAnswer, ConsumerHeartbeatError> {
@@ -121,7 +127,15 @@ impl ConsumerGroup {
             Admission::New => None,
         };
         let before = known.map(|member| member.said.clone());
-        let said = hear(before.clone(), beat, &context.settings.consumer.assignors);
+        let Word {
+            classic,
+            resolution,
+        } = word;
+        let assignors = &context.settings.consumer.assignors;
+        let said = Said {
+            classic,
+            ..hear(before.clone(), beat, assignors)
+        };
         self.check_room(beat, before.as_ref(), &said, resolution.as_ref(), context)?;
         // From here on nothing is refused.
         let id = &beat.member;
@@ -138,7 +152,7 @@ impl ConsumerGroup {
         let has_moved = self.follow_subscriptions(is_subscribing || is_resolved, context);
         let has_target = self.retarget(context);
         let progress = self.reconcile(id, beat.owned.as_ref(), context);
-        self.touch(id, context);
+        self.touch(id, context.now, context.settings);
         effects.store = is_new_word || has_moved || has_target || progress.has_moved;
         let is_told = beat.is_full() || is_behind || progress.has_new_assignment;
         Ok(self.answer(id, is_told, context))
@@ -239,6 +253,7 @@ impl ConsumerGroup {
             && member.said == said
             && !member.is_away()
         {
+            member.act_until = None;
             member.shown_epoch = beat.epoch;
             return member.epoch != beat.epoch;
         }
@@ -253,6 +268,7 @@ impl ConsumerGroup {
         .unwrap_or_else(|| Member::joining(said.clone(), context.now.monotonic));
         let is_behind = member.epoch != beat.epoch;
         member.said = said;
+        member.act_until = None;
         member.shown_epoch = beat.epoch;
         self.put_in(id, member);
         is_behind
@@ -281,12 +297,13 @@ impl ConsumerGroup {
         self.members.insert(id.clone(), member);
     }
 
-    fn touch(&mut self, id: &MemberId, context: Context<'_>) {
-        let until = context.now.monotonic + context.settings.consumer.session_timeout;
+    /// Restarts the session of a member.
+    pub(super) fn touch(&mut self, id: &MemberId, now: Now, settings: &GroupSettings) {
         if let Some(member) = self.members.get_mut(id) {
+            let until = now.monotonic + member.session_timeout(&settings.consumer);
             member.session_until = until;
+            self.wake_by(until);
         }
-        self.wake_by(until);
     }
 }
 

@@ -44,7 +44,7 @@ impl ConsumerGroup {
 
     /// A static member is away and comes back before its session ends, or never. What it was to give up is free; the rest
     /// waits for it.
-    fn send_away(
+    pub(super) fn send_away(
         &mut self,
         id: &MemberId,
         effects: &mut Effects,
@@ -53,7 +53,7 @@ impl ConsumerGroup {
             .members
             .get(id)
             .ok_or(ConsumerHeartbeatError::UnknownMemberId)?;
-        effects.store = !member.is_away();
+        effects.store |= !member.is_away();
         let assigned = member.assigned.clone();
         self.hand_over(id, assigned, Partitions::new());
         if let Some(member) = self.members.get_mut(id) {

@@ -8,7 +8,8 @@ use streamhouse_config::ConsumerAssignor;
 use streamhouse_runtime::Monotonic;
 
 use super::super::request::MemberId;
-use super::{Partitions, STATIC_LEAVING_EPOCH};
+use super::classic::Classic;
+use super::{ConsumerGroupSettings, Partitions, STATIC_LEAVING_EPOCH};
 
 /// What a member costs beside its texts: maps, timers, a few partitions.
 const MEMBER_OVERHEAD_BYTES: usize = 512;
@@ -39,6 +40,8 @@ pub(super) struct Said {
     /// Never empty.
     pub(super) regex: Option<Arc<str>>,
     pub(super) assignor: Option<ConsumerAssignor>,
+    /// What it says by the classic protocol, if it speaks that. Shared: most heartbeats leave it as it is.
+    pub(super) classic: Option<Arc<Classic>>,
 }
 
 impl Said {
@@ -53,6 +56,7 @@ impl Said {
             names: Arc::default(),
             regex: None,
             assignor: None,
+            classic: None,
         }
     }
 
@@ -69,6 +73,7 @@ impl Said {
             + self.client_id.len()
             + self.client_host.len()
             + names.sum::<usize>()
+            + self.classic.as_ref().map_or(0, |classic| classic.bytes())
     }
 }
 
@@ -90,6 +95,8 @@ pub(super) struct Member {
     pub(super) session_until: Monotonic,
     /// When it is out if it has not given up `revoking` by then.
     pub(super) revoke_until: Option<Monotonic>,
+    /// When a member of the classic protocol is out if it has not joined, or synced, by then.
+    pub(super) act_until: Option<Monotonic>,
 }
 
 impl Member {
@@ -105,7 +112,14 @@ impl Member {
             target: Partitions::new(),
             session_until,
             revoke_until: None,
+            act_until: None,
         }
+    }
+
+    /// How long it may be silent: members of the classic protocol choose that themselves.
+    pub(super) fn session_timeout(&self, settings: &ConsumerGroupSettings) -> Duration {
+        let classic = self.said.classic.as_ref();
+        classic.map_or(settings.session_timeout, |classic| classic.session_timeout)
     }
 
     /// Whether it has reached the target assignment of `assignment_epoch`.
@@ -130,9 +144,7 @@ impl Member {
 
     /// The first time at which silence has a consequence.
     pub(super) fn due(&self) -> Monotonic {
-        match self.revoke_until {
-            Some(revoke) => revoke.min(self.session_until),
-            None => self.session_until,
-        }
+        let others = [self.revoke_until, self.act_until].into_iter().flatten();
+        others.fold(self.session_until, Monotonic::min)
     }
 }

@@ -22,11 +22,14 @@
 //! answers in a row do not cost it its partitions.
 
 mod assignor;
+mod classic;
 mod describe;
+mod embedded;
 mod error;
 mod heartbeat;
 mod leave;
 mod member;
+mod migration;
 mod offsets;
 mod reconcile;
 mod regex;
@@ -129,6 +132,15 @@ pub struct Context<'a> {
 pub struct Effects {
     /// Whether [`ConsumerGroup::encode`] must be stored.
     pub store: bool,
+}
+
+/// What comes with a heartbeat and is not in it.
+#[derive(Debug, Default)]
+struct Word {
+    /// What the member says by the classic protocol, if it speaks that.
+    classic: Option<Arc<classic::Classic>>,
+    /// What the regex means that [`ConsumerGroup::unresolved_regex`] asked for.
+    resolution: Option<Resolution>,
 }
 
 /// A consumer group.

@@ -22,6 +22,13 @@ impl ConsumerGroup {
             .members
             .get(&request.member)
             .ok_or(CommitError::UnknownMemberId)?;
+        if member.said.classic.is_some() {
+            return if member.epoch == request.generation {
+                Ok(())
+            } else {
+                Err(CommitError::IllegalGeneration)
+            };
+        }
         if !request.knows_member_epochs {
             return Err(CommitError::MemberEpochRequired);
         }

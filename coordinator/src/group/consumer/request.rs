@@ -87,6 +87,8 @@ pub struct DescribedConsumer {
     pub assigned: Partitions,
     /// What it is to have.
     pub target: Partitions,
+    /// Whether it speaks the classic protocol, in a group that changes from one to the other.
+    pub is_classic: bool,
 }
 
 /// A group as ConsumerGroupDescribe shows it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use streamhouse_config::ConsumerAssignor;
 use streamhouse_config::coordinator::CoordinatorSettings;
+use streamhouse_config::{ConsumerAssignor, MigrationPolicy};
 
 /// How consumer groups behave. Durations are exact; counts and bytes are upper bounds, inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct ConsumerGroupSettings {
     pub size_max: usize,
     /// The assignors that members may ask for, the default first (`group.consumer.assignors`).
     pub assignors: Vec<ConsumerAssignor>,
+    /// In which direction a group with members may change its protocol (`group.consumer.migration.policy`).
+    pub migration: MigrationPolicy,
     /// How long the topics that a regex matched are taken for granted while topics do not change
     /// (`group.consumer.regex.refresh.interval.ms`): what a principal may see can change without them.
     pub regex_refresh_interval: Duration,
@@ -39,6 +41,7 @@ impl From<&CoordinatorSettings> for ConsumerGroupSettings {
             heartbeat_interval: section.group_consumer_heartbeat_interval,
             size_max: usize::try_from(section.group_consumer_max_size).unwrap_or(usize::MAX),
             assignors: section.group_consumer_assignors.clone(),
+            migration: section.group_consumer_migration_policy,
             regex_refresh_interval: section.group_consumer_regex_refresh_interval,
         }
     }

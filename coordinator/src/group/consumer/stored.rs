@@ -1,7 +1,7 @@
 //! The bytes of a consumer group in the metadata store. *On disk: never renumber.*
 //!
 //! ```text
-//! version u8 = 129 | group epoch i32 | assignment epoch i32 | topics hash u64 | empty since i64
+//! version u8 = 129, or 130 where members speak the classic protocol | group epoch i32 | assignment epoch i32 | topics hash u64 | empty since i64
 //! topic ids u32: id u128
 //! texts u32: text
 //! resolutions u32: regex (text number), revision u64, topics u32: text number
@@ -10,6 +10,7 @@
 //!   names u32: text number | regex text number? | assignor u8 (0 none, 1 uniform, 2 range)
 //!   epoch i32 | shown epoch i32 | state u8 (0 stable, 1 unrevoked, 2 unreleased)
 //!   assigned, revoking, target: topics u32: topic number u32, partitions u32: i32
+//!   in version 130: protocols u32: name text, metadata bytes; where there are any, session timeout ms u32
 //! ```
 //! Integers are big endian; a text has a u32 length in front, and the number or length 0xffffffff means none (`?`). What many
 //! members have in common, topic ids and subscribed names, is written once. A version from 128 on says that the group is no
@@ -30,13 +31,16 @@ use streamhouse_protocol::names::TopicName;
 use streamhouse_runtime::planted;
 
 use super::super::classic::{Now, StoredGroupError};
-use super::super::request::MemberId;
+use super::super::request::{MemberId, Protocol};
+use super::classic::Classic;
 use super::member::{Member, MemberState, Said};
 use super::{ConsumerGroup, ConsumerGroupSettings, Partitions, Resolution, STATIC_LEAVING_EPOCH};
 
 use input::Input;
 
 const VERSION: u8 = 129;
+/// Some members speak the classic protocol.
+const VERSION_WITH_CLASSIC: u8 = 130;
 const NONE: u32 = u32::MAX;
 
 /// Whether the stored bytes of a group are those of a consumer group, of this release or of a later one.
@@ -51,7 +55,13 @@ impl ConsumerGroup {
     pub fn encode(&self) -> Bytes {
         let tables = Tables::of(self);
         let mut out = BytesMut::with_capacity(64 + self.bytes + 12 * self.owners.len());
-        out.put_u8(VERSION);
+        let mut members = self.members.values();
+        let is_mixed = members.any(|member| member.said.classic.is_some());
+        out.put_u8(if is_mixed {
+            VERSION_WITH_CLASSIC
+        } else {
+            VERSION
+        });
         out.put_i32(self.epoch);
         out.put_i32(self.assignment_epoch);
         out.put_u64(self.topics_hash);
@@ -69,6 +79,9 @@ impl ConsumerGroup {
         out.put_u32(count(self.members.len()));
         for (id, member) in &self.members {
             put_member(&mut out, &tables, id, member);
+            if is_mixed {
+                put_classic(&mut out, member.said.classic.as_deref());
+            }
         }
         out.freeze()
     }
@@ -81,7 +94,7 @@ impl ConsumerGroup {
     ) -> Result<Self, StoredGroupError> {
         let mut input = Input(stored);
         let version = input.u8()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITH_CLASSIC {
             return Err(StoredGroupError::UnknownVersion(version));
         }
         let mut group = Self::new(now);
@@ -103,7 +116,10 @@ impl ConsumerGroup {
         for _ in 0..input.count(56)? {
             let id = MemberId(input.text()?);
             let mut member = read.member(&mut input)?;
-            member.session_until = now.monotonic + settings.session_timeout;
+            if version == VERSION_WITH_CLASSIC {
+                member.said.classic = read_classic(&mut input)?.map(Arc::new);
+            }
+            member.session_until = now.monotonic + member.session_timeout(settings);
             member.revoke_until = (member.state == MemberState::UnrevokedPartitions)
                 .then(|| now.monotonic + member.said.rebalance_timeout);
             group.adopt(id, member)?;
@@ -235,6 +251,37 @@ fn put_member(out: &mut BytesMut, tables: &Tables<'_>, id: &MemberId, member: &M
     for partitions in [&member.assigned, &member.revoking, &member.target] {
         tables.put_partitions(out, partitions);
     }
+}
+
+fn put_classic(out: &mut BytesMut, classic: Option<&Classic>) {
+    let Some(classic) = classic else {
+        return out.put_u32(0);
+    };
+    out.put_u32(count(classic.protocols.len()));
+    for protocol in &classic.protocols {
+        put_text(out, &protocol.name);
+        out.put_u32(count(protocol.metadata.len()));
+        out.put_slice(&protocol.metadata);
+    }
+    // It came from an i32 of milliseconds.
+    out.put_u32(u32::try_from(classic.session_timeout.as_millis()).unwrap_or(u32::MAX));
+}
+
+fn read_classic(input: &mut Input<'_>) -> Result<Option<Classic>, StoredGroupError> {
+    let mut protocols = Vec::new();
+    for _ in 0..input.count(8)? {
+        protocols.push(Protocol {
+            name: input.text()?,
+            metadata: input.bytes()?,
+        });
+    }
+    if protocols.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Classic {
+        protocols,
+        session_timeout: Duration::from_millis(u64::from(input.u32()?)),
+    }))
 }
 
 fn count(length: usize) -> u32 {

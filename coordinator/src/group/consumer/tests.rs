@@ -1,5 +1,6 @@
 //! Consumer groups: rules one by one, and random lives.
 
+mod classics;
 mod following;
 mod joining;
 mod properties;

@@ -23,7 +23,7 @@ use streamhouse_metadata::sqlite::SqliteStore;
 use streamhouse_metadata::{
     Coordination, CoordinationOutcome, CoordinationWrite, Durability, GrantOutcome, GrantRequest,
     GroupShelf, Incarnation, MemoryStore, MetadataStore, NewCluster, Outcome, ShardGroups, ShardId,
-    StoreError,
+    StoreError, TopicCatalogue,
 };
 use streamhouse_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
 use streamhouse_protocol::names::GroupId;
@@ -194,6 +194,8 @@ impl World {
 
     /// Grants every shard to a life of this broker that starts now, and loads them.
     async fn take_all(&mut self) {
+        let topics = TopicCatalogue::load(&*self.store).await.unwrap();
+        self.groups.follow_topics(&Arc::new(topics));
         let grants = self.grant_all(Incarnation(self.lives)).await;
         for grant in grants {
             self.groups.load(grant).await.unwrap();

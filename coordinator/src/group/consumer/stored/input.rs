@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::super::classic::StoredGroupError;
 use super::NONE;
 
@@ -50,6 +52,13 @@ impl Input<'_> {
         } else {
             Ok(count)
         }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Bytes, StoredGroupError> {
+        let length = self.count(1)?;
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Ok(Bytes::copy_from_slice(taken))
     }
 
     pub(super) fn text(&mut self) -> Result<Arc<str>, StoredGroupError> {

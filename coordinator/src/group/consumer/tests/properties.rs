@@ -1,8 +1,11 @@
-//! Random lives of a group with clients that follow the protocol, restarts and lost answers, against what must hold
-//! whatever happens.
+//! Random lives of a group with clients of both protocols that follow them, restarts and lost answers, against what must
+//! hold whatever happens.
+
+mod classic;
 
 use proptest::prelude::*;
 
+use self::classic::{Kind, Next};
 use super::*;
 use crate::scale::cases;
 
@@ -27,9 +30,10 @@ enum Event {
     Leave {
         client: usize,
     },
-    /// The client stops and starts again as another member.
+    /// The client stops and starts again as another member, perhaps by the other protocol.
     Replace {
         client: usize,
+        kind: Kind,
     },
     /// The topics change.
     Topics {
@@ -51,7 +55,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (client(), 0..SUBSCRIPTIONS.len())
             .prop_map(|(client, choice)| Event::Subscribe { client, choice }),
         1 => client().prop_map(|client| Event::Leave { client }),
-        1 => client().prop_map(|client| Event::Replace { client }),
+        1 => (client(), 0..KINDS.len())
+            .prop_map(|(client, kind)| Event::Replace { client, kind: KINDS[kind] }),
         1 => (0..CATALOGUES.len()).prop_map(|choice| Event::Topics { choice }),
         2 => prop_oneof![0..5_000_u64, 0..50_000_u64].prop_map(|ms| Event::Pass { ms }),
         1 => Just(Event::Restart),
@@ -67,6 +72,8 @@ const SUBSCRIPTIONS: [(&[&str], &str); 5] = [
     (&[], ""),
 ];
 
+const KINDS: [Kind; 3] = [Kind::Consumer, Kind::Eager, Kind::Cooperative];
+
 const CATALOGUES: [&[(&str, u128, usize)]; 4] = [
     &[("a", 1, 4), ("b", 2, 3)],
     &[("a", 1, 5), ("b", 2, 3), ("x1", 3, 2)],
@@ -77,7 +84,11 @@ const CATALOGUES: [&[(&str, u128, usize)]; 4] = [
 /// A client as it sees itself.
 #[derive(Debug)]
 struct Client {
+    kind: Kind,
+    /// The coordinator names members of the classic protocol: until then this is empty.
     member: String,
+    /// Of the classic protocol only.
+    next: Next,
     /// Odd ones are static.
     instance: Option<Arc<str>>,
     epoch: i32,
@@ -92,9 +103,15 @@ struct Client {
 }
 
 impl Client {
-    fn new(index: usize, life: usize, subscription: usize) -> Self {
+    fn new(index: usize, life: usize, subscription: usize, kind: Kind) -> Self {
+        let member = match kind {
+            Kind::Consumer => format!("{index}-{life}"),
+            Kind::Eager | Kind::Cooperative => String::new(),
+        };
         Self {
-            member: format!("{index}-{life}"),
+            kind,
+            member,
+            next: Next::Join,
             instance: (index % 2 == 1).then(|| format!("i{index}").into()),
             epoch: 0,
             owned: Partitions::new(),
@@ -111,6 +128,14 @@ impl Client {
         self.told.clear();
         self.said = None;
         self.must_say_all = true;
+        self.next = Next::Join;
+        if self.is_classic() {
+            self.member.clear();
+        }
+    }
+
+    fn is_classic(&self) -> bool {
+        self.kind != Kind::Consumer
     }
 
     fn request(&mut self) -> ConsumerHeartbeat {
@@ -146,7 +171,7 @@ impl World {
         Self {
             bench: Bench::with(CATALOGUES[0]),
             clients: (0..CLIENTS)
-                .map(|index| Client::new(index, 0, index % 2))
+                .map(|index| Client::new(index, 0, index % 2, KINDS[index % KINDS.len()]))
                 .collect(),
             lives: 0,
             revision: 1,
@@ -159,28 +184,22 @@ impl World {
             Event::Beat { client, is_lost } => self.beat(client, is_lost),
             Event::Follow { client } => {
                 let client = &mut self.clients[client];
-                client.owned.clone_from(&client.told);
+                if !client.is_classic() {
+                    client.owned.clone_from(&client.told);
+                }
             }
             Event::Subscribe { client, choice } => {
-                self.clients[client].subscription = choice;
-                self.clients[client].must_say_all = true;
+                let client = &mut self.clients[client];
+                client.subscription = choice;
+                client.must_say_all = true;
+                client.next = Next::Join;
             }
             Event::Leave { client } => self.leave(client, LEAVING_EPOCH),
-            Event::Replace { client } => {
-                let is_static = self.clients[client].instance.is_some();
-                let epoch = if is_static {
-                    STATIC_LEAVING_EPOCH
-                } else {
-                    LEAVING_EPOCH
-                };
-                self.leave(client, epoch);
-                self.lives += 1;
-                let subscription = self.clients[client].subscription;
-                self.clients[client] = Client::new(client, self.lives, subscription);
-            }
+            Event::Replace { client, kind } => self.replace(client, kind),
             Event::Topics { choice } => {
                 self.revision += 1;
                 self.bench.topics = catalogue(self.revision, CATALOGUES[choice]);
+                self.forget_topics_that_are_gone();
             }
             Event::Pass { ms } => self.bench.pass(Duration::from_millis(ms)),
             Event::Restart => self.bench.restart(),
@@ -188,7 +207,23 @@ impl World {
         self.check();
     }
 
+    fn replace(&mut self, index: usize, kind: Kind) {
+        let client = &self.clients[index];
+        match (client.is_classic(), client.instance.is_some()) {
+            // Nobody hears that a static member of the classic protocol stops.
+            (true, true) => {}
+            (_, false) => self.leave(index, LEAVING_EPOCH),
+            (false, true) => self.leave(index, STATIC_LEAVING_EPOCH),
+        }
+        self.lives += 1;
+        let subscription = self.clients[index].subscription;
+        self.clients[index] = Client::new(index, self.lives, subscription, kind);
+    }
+
     fn beat(&mut self, client: usize, is_lost: bool) {
+        if self.clients[client].is_classic() {
+            return self.step(client, is_lost);
+        }
         let client = &mut self.clients[client];
         let request = client.request();
         let result = self.bench.beat(&request);
@@ -222,6 +257,9 @@ impl World {
     }
 
     fn leave(&mut self, client: usize, epoch: i32) {
+        if self.clients[client].is_classic() {
+            return self.leave_group(client);
+        }
         let client = &mut self.clients[client];
         let request = ConsumerHeartbeat {
             instance: client.instance.clone(),
@@ -258,7 +296,10 @@ impl World {
     fn settle(&mut self) {
         for round in 0..60 {
             for client in 0..CLIENTS {
-                self.beat(client, false);
+                // Heartbeat, JoinGroup, SyncGroup.
+                for _ in 0..3 {
+                    self.beat(client, false);
+                }
                 self.play(Event::Follow { client });
             }
             if round < 45 {

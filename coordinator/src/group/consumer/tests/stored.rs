@@ -83,9 +83,9 @@ fn classic_groups_and_later_formats_are_told_apart() {
     assert!(!is_consumer_group(&[]));
     let (bench, bytes) = stored();
     let mut later = bytes.to_vec();
-    later[0] = 130;
+    later[0] = 131;
     let read = ConsumerGroup::decode(&later, bench.now, &bench.settings.consumer);
-    assert_eq!(read.unwrap_err(), StoredGroupError::UnknownVersion(130));
+    assert_eq!(read.unwrap_err(), StoredGroupError::UnknownVersion(131));
 }
 
 #[test]
