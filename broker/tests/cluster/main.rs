@@ -22,6 +22,7 @@ mod bucket;
 mod database;
 mod deaths;
 mod failover;
+mod outages;
 mod page;
 mod refusals;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::brokers::{Member, World};
-use crate::members::{PARTITIONS, append, cluster, records, secs};
+use crate::members::{PARTITIONS, append, cluster, cluster_with_topic, records, secs};
 use crate::records::{batch, produced};
 use crate::topics::create;
 
@@ -46,11 +46,7 @@ async fn a_database_that_forgot_a_topic_stops_every_broker_that_saw_it() {
 
 #[tokio::test]
 async fn a_database_that_forgot_manifests_stops_the_brokers_that_wrote_them() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, _client) = cluster_with_topic(2).await;
     let replica = world.store.copy();
     let all: Vec<&Member> = members.iter().collect();
     for index in 0..PARTITIONS {
@@ -70,11 +66,7 @@ async fn a_database_that_forgot_manifests_stops_the_brokers_that_wrote_them() {
 
 #[tokio::test]
 async fn a_server_that_took_over_without_a_loss_changes_nothing() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, _client) = cluster_with_topic(2).await;
     let all: Vec<&Member> = members.iter().collect();
     append(&world, &all, 0, "before").await;
     let before = world.holders().await;

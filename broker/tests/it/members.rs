@@ -66,6 +66,16 @@ pub(crate) async fn cluster(world: &mut World, count: i32) -> Vec<Member> {
     members
 }
 
+/// The same, with topic `t` on every shard, which all of them have seen; and a client of the first.
+pub(crate) async fn cluster_with_topic(count: i32) -> (World, Vec<Member>, Client) {
+    let mut world = World::new().await;
+    let members = cluster(&mut world, count).await;
+    let mut client = members[0].connect();
+    world.turning(create(&mut client, "t", PARTITIONS)).await;
+    world.pass(secs(2)).await;
+    (world, members, client)
+}
+
 /// A member with its share, which shows the shares of all.
 fn is_settled(member: &Member, members: &[Member], share: usize) -> bool {
     member.led().len() == share
@@ -198,11 +208,7 @@ async fn clients_of_another_listener_are_told_its_addresses() {
 
 #[tokio::test]
 async fn the_shards_of_a_dead_broker_are_led_by_others_within_ten_seconds() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 3).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, mut client) = cluster_with_topic(3).await;
     let all: Vec<&Member> = members.iter().collect();
     for index in 0..PARTITIONS {
         append(&world, &all, index, "before").await;
@@ -234,11 +240,7 @@ async fn the_shards_of_a_dead_broker_are_led_by_others_within_ten_seconds() {
 
 #[tokio::test]
 async fn a_zombie_never_answers_as_leader() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, mut client) = cluster_with_topic(2).await;
     let led = told_leaders(&world, &mut client).await;
     let (index, _) = led.iter().find(|(_, (leader, _))| *leader == 2).unwrap();
     let zombie = &members[1];
@@ -271,11 +273,7 @@ async fn settle_connections(world: &World) {
 
 #[tokio::test]
 async fn a_zombie_acknowledges_nothing() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, mut client) = cluster_with_topic(2).await;
     let led = told_leaders(&world, &mut client).await;
     let (index, _) = led.iter().find(|(_, (leader, _))| *leader == 2).unwrap();
     let mut client = members[1].connect();
@@ -331,11 +329,7 @@ async fn shards_with_records_are_handed_over_without_an_error_that_ends_a_produc
 
 #[tokio::test]
 async fn what_was_taken_over_stays_for_a_while_when_the_dead_broker_comes_back() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (mut world, members, _client) = cluster_with_topic(2).await;
     let all: Vec<&Member> = members.iter().collect();
     for index in 0..PARTITIONS {
         append(&world, &all, index, "before").await;
@@ -431,11 +425,7 @@ async fn answers_wait_while_the_lease_is_over_and_go_out_when_it_is_renewed() {
 
 #[tokio::test]
 async fn a_broker_that_leaves_records_everything_and_others_take_over_at_once() {
-    let mut world = World::new().await;
-    let members = cluster(&mut world, 2).await;
-    let mut client = members[0].connect();
-    world.turning(create(&mut client, "t", PARTITIONS)).await;
-    world.pass(secs(2)).await;
+    let (world, members, _client) = cluster_with_topic(2).await;
     let all: Vec<&Member> = members.iter().collect();
     for index in 0..PARTITIONS {
         append(&world, &all, index, "before").await;

@@ -11,44 +11,8 @@ use crate::stage::Stage;
 
 const PARTITIONS: usize = 4;
 
-/// Three members come and go; each record is taken once, and a later member resumes where they committed.
 pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
-    let topic = stage.topic(i32::try_from(PARTITIONS)?, &[])?;
-    let group = stage.name("group");
-    let mut producer = stage.open()?;
-
-    let mut first = stage.open()?;
-    join(first.as_mut(), &group, &topic)?;
-    assigned(first.as_mut(), PARTITIONS)?;
-    let mut second = stage.open()?;
-    join(second.as_mut(), &group, &topic)?;
-    both_assigned(first.as_mut(), second.as_mut(), PARTITIONS / 2)?;
-
-    let sent = spread(producer.as_mut(), &topic, 0..40)?;
-    let mut taken = take(first.as_mut(), sent / 2)?;
-    taken.append(&mut take(second.as_mut(), sent / 2)?);
-    ensure!(
-        taken.len() == sent,
-        "{} different records instead of {sent}",
-        taken.len()
-    );
-    first.perform(&Request::Commit)?;
-    second.perform(&Request::Commit)?;
-    second.perform(&Request::Leave)?;
-    assigned(first.as_mut(), PARTITIONS)?;
-    first.perform(&Request::Leave)?;
-
-    let more = spread(producer.as_mut(), &topic, 40..60)?;
-    let mut third = stage.open()?;
-    join(third.as_mut(), &group, &topic)?;
-    let rest = take(third.as_mut(), more)?;
-    ensure!(
-        taken.is_disjoint(&rest),
-        "committed records came again: {taken:?} and {rest:?}"
-    );
-    third.perform(&Request::Commit)?;
-    third.perform(&Request::Leave)?;
-    Ok(())
+    groups::come_and_go(stage, join)
 }
 
 /// An application is restarted process by process into the new protocol, and back.

@@ -18,7 +18,15 @@ pub(super) const KEYS: [&str; PARTITIONS] = ["alpha", "epsilon", "gamma", "nu"];
 /// Which record of a topic: partition and offset.
 type Place = (i32, i64);
 
+/// How a session becomes a member: by one protocol or the other.
+pub(super) type Join = fn(&mut dyn Session, group: &str, topic: &str) -> Result<()>;
+
 pub(super) fn group(stage: &Stage<'_>) -> Result<()> {
+    come_and_go(stage, join)
+}
+
+/// Three members come and go; each record is taken once, and a later member resumes where they committed.
+pub(super) fn come_and_go(stage: &Stage<'_>, join: Join) -> Result<()> {
     let topic = stage.topic(i32::try_from(PARTITIONS)?, &[])?;
     let group = stage.name("group");
     let mut producer = stage.open()?;

@@ -4,17 +4,15 @@
 //! a group changes by the rules of [`super::consumer`]. Its number goes on, so that no generation and no epoch comes twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use streamhouse_protocol::ids::Timestamp;
 use streamhouse_runtime::Monotonic;
 
 use super::classic::{self, Group, Now, StoredGroupError, Subscriptions};
 use super::consumer::{self, ConsumerGroup, is_consumer_group};
 use super::error::{CommitError, FetchError, LeaveError};
 use super::request::{
-    CommitOffsets, CommittedOffset, FetchOffsets, GroupState, GroupType, JoinRequest, LeavingMember,
+    CommitOffsets, FetchOffsets, GroupState, GroupType, JoinRequest, LeavingMember,
 };
 use super::settings::GroupSettings;
 
@@ -282,20 +280,6 @@ impl AnyGroup {
         match self {
             Self::Classic(_) => Ok(()),
             Self::Consumer(group) => group.check_fetch(request.member.as_ref(), request.epoch),
-        }
-    }
-
-    /// Whether an offset of this group may go (KIP-211).
-    #[must_use]
-    pub fn is_expired(
-        &self,
-        offset: &CommittedOffset,
-        retention: Duration,
-        wall: Timestamp,
-    ) -> bool {
-        match self {
-            Self::Classic(group) => group.is_expired(offset, retention, wall),
-            Self::Consumer(group) => group.is_expired(offset, retention, wall),
         }
     }
 }

@@ -9,6 +9,7 @@ use streamhouse_protocol::ids::Timestamp;
 
 use super::classic::{Context, Group, State};
 use super::error::{CommitError, CoordinatorError};
+use super::kind::AnyGroup;
 use super::request::{CommitOffsets, CommittedOffset};
 use streamhouse_runtime::planted;
 
@@ -46,7 +47,9 @@ impl Group {
             }
         }
     }
+}
 
+impl AnyGroup {
     /// Whether an offset of this group may go (KIP-211): nobody is in the group, and the retention has passed since
     /// the group became empty, or since the commit if that came later or there never were members. An offset that was
     /// committed with a lifetime of its own (OffsetCommit before version 5) goes when that is over.
@@ -63,11 +66,19 @@ impl Group {
         if let Some(expires_at) = offset.expires_at {
             return expires_at <= wall;
         }
-        let since = match self.protocol_type() {
-            Some(_) => self.empty_since().0.max(offset.committed_at.0),
+        let since = match self.empty_since() {
+            Some(empty) => empty.0.max(offset.committed_at.0),
             None => offset.committed_at.0,
         };
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         since.saturating_add(retention) <= wall.0
+    }
+
+    /// Since when nobody is in the group, if anybody ever was.
+    fn empty_since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Classic(group) => group.protocol_type().map(|_| group.empty_since()),
+            Self::Consumer(group) => Some(group.empty_since()),
+        }
     }
 }

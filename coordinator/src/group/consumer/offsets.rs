@@ -1,11 +1,7 @@
-//! Who may commit and fetch offsets of a consumer group, and when they expire.
-
-use std::time::Duration;
-
-use streamhouse_protocol::ids::Timestamp;
+//! Who may commit and fetch offsets of a consumer group.
 
 use super::super::error::{CommitError, CoordinatorError, FetchError};
-use super::super::request::{CommitOffsets, CommittedOffset, MemberId};
+use super::super::request::{CommitOffsets, MemberId};
 use super::ConsumerGroup;
 
 impl ConsumerGroup {
@@ -48,25 +44,5 @@ impl ConsumerGroup {
             Some(member) if member.epoch != epoch => Err(FetchError::StaleMemberEpoch),
             Some(_) => Ok(()),
         }
-    }
-
-    /// Whether an offset of this group may go: nobody is in the group, and the retention has passed since it became empty,
-    /// or since the commit if that came later.
-    #[must_use]
-    pub fn is_expired(
-        &self,
-        offset: &CommittedOffset,
-        retention: Duration,
-        wall: Timestamp,
-    ) -> bool {
-        if !self.is_vacant() {
-            return false;
-        }
-        if let Some(expires_at) = offset.expires_at {
-            return expires_at <= wall;
-        }
-        let since = self.empty_since.0.max(offset.committed_at.0);
-        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        since.saturating_add(retention) <= wall.0
     }
 }
