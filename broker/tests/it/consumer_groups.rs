@@ -15,7 +15,7 @@ use crate::groups::{commit, group, join, text};
 use crate::metadata::name;
 use crate::topics::create;
 
-fn join_with(member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn join_with(member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
     let names = topics.iter().map(|topic| name(topic)).collect();
     beat(member, 0)
         .with_rebalance_timeout_ms(60_000)
@@ -23,7 +23,7 @@ fn join_with(member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
         .with_topic_partitions(Some(Vec::new()))
 }
 
-fn beat(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn beat(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(group("g"))
         .with_member_id(text(member))
@@ -31,7 +31,7 @@ fn beat(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
 }
 
 /// The partitions of the only topic in an answer.
-fn assigned(response: &ConsumerGroupHeartbeatResponse) -> Vec<i32> {
+pub(crate) fn assigned(response: &ConsumerGroupHeartbeatResponse) -> Vec<i32> {
     let assignment = response.assignment.as_ref().unwrap();
     let topics = assignment.topic_partitions.iter();
     topics.flat_map(|topic| topic.partitions.clone()).collect()

@@ -16,6 +16,7 @@ mod forgetting;
 mod garbage;
 mod group_admin;
 mod groups;
+mod hostile_groups;
 mod list_offsets;
 mod log_admin;
 mod members;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A world whose groups may hold this many bytes together.
-async fn small(bytes_max: usize) -> World {
+pub(super) async fn small(bytes_max: usize) -> World {
     World::with(GroupSettings {
         initial_rebalance_delay: Duration::ZERO,
         bytes_max,
@@ -12,11 +12,12 @@ async fn small(bytes_max: usize) -> World {
     .await
 }
 
-fn overloaded<T, E: From<CoordinatorError>>() -> Result<T, E> {
+pub(super) fn overloaded<T, E: From<CoordinatorError>>() -> Result<T, E> {
     Err(CoordinatorError::Overloaded.into())
 }
 
-fn bytes(world: &World) -> usize {
+/// What all groups hold.
+pub(super) fn bytes(world: &World) -> usize {
     world.groups.inner.served.lock().bytes()
 }
 

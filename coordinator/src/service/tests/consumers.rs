@@ -3,6 +3,7 @@
 use streamhouse_metadata::{Catalogue, Configs, Revision, TopicRow, Topics};
 use streamhouse_protocol::names::TopicName;
 
+use super::bounds::{bytes, overloaded, small};
 use super::*;
 use crate::group::consumer::{
     ConsumerGroupState, ConsumerHeartbeat, ConsumerHeartbeatAnswer, ConsumerHeartbeatError,
@@ -217,6 +218,33 @@ async fn an_empty_group_may_change_its_type_and_its_number_goes_on() {
     beat(&world, heartbeat("g", "m", -1)).await.unwrap();
     let again = world.alone("g").await;
     assert!(again.generation > answer.epoch);
+}
+
+#[tokio::test]
+async fn a_member_of_a_thousand_groups_costs_what_it_may_and_harms_no_other() {
+    let world = small(300_000).await;
+    beat(&world, heartbeat("mine", "m", 0)).await.unwrap();
+    let mut taken = 0;
+    for number in 0..1_000 {
+        match beat(&world, heartbeat(&format!("theirs-{number}"), "m", 0)).await {
+            Ok(_) => taken += 1,
+            refused => assert_eq!(refused, overloaded()),
+        }
+    }
+    assert!((100..400).contains(&taken), "{taken}");
+    assert!(bytes(&world) <= 300_000);
+    let mine = beat(&world, heartbeat("mine", "m", 1)).await.unwrap();
+    assert_eq!((mine.epoch, mine.assigned), (1, None));
+    // A member of the classic protocol has no more room than one of the other.
+    let subscription = b"\0\x01\0\0\0\x01\0\x01t\xff\xff\xff\xff\0\0\0\0";
+    let mut late = asks("mine", "");
+    late.protocols[0].metadata = Bytes::from_static(subscription);
+    late.client_id = "c".repeat(bytes(&world)).into();
+    assert_eq!(world.groups.join(late).await, overloaded());
+    world.pass_slowly(Duration::from_secs(46)).await;
+    world.groups.inner.expire_offsets();
+    settle().await;
+    assert!(bytes(&world) < 10_000, "{}", bytes(&world));
 }
 
 #[tokio::test]
