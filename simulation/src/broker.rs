@@ -189,6 +189,7 @@ pub(crate) fn group_settings() -> GroupSettings {
         // A group that is removed for good begins again with generation 1: the model could not tell it from a mistake.
         offsets_retention_check_interval: Duration::from_secs(1000 * 24 * 3600),
         queued_offsets_max: 1000,
+        busy_write_interval: Duration::ZERO,
         ..GroupSettings::default()
     }
 }

@@ -330,6 +330,7 @@ async fn lead_all(
     };
     let settings = GroupSettings {
         initial_rebalance_delay: Duration::ZERO,
+        busy_write_interval: Duration::ZERO,
         ..GroupSettings::default()
     };
     let groups = Groups::start(shelves, ambient.clone(), settings, SHARDS);

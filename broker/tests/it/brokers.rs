@@ -225,6 +225,7 @@ impl World {
         };
         let group_settings = GroupSettings {
             initial_rebalance_delay: Duration::ZERO,
+            busy_write_interval: Duration::ZERO,
             ..GroupSettings::default()
         };
         let groups = Groups::start(shelves, ambient.clone(), group_settings, SHARDS);

@@ -41,6 +41,9 @@ pub struct GroupSettings {
     pub offset_metadata_bytes_max: usize,
     /// How long an answer may wait for what it reveals to be written (`offsets.commit.timeout.ms`).
     pub offset_commit_timeout: Duration,
+    /// How far apart writes begin that carry many changes each, so that ten thousand commits a second on three brokers cost the
+    /// database a hundred transactions. Whoever commits alone waits for nobody.
+    pub busy_write_interval: Duration,
     /// How many offsets may wait to be written per shard; more are refused, and nothing of them happens.
     pub queued_offsets_max: usize,
 }
@@ -61,6 +64,7 @@ impl From<&CoordinatorSettings> for GroupSettings {
             offsets_retention_check_interval: section.offsets_retention_check_interval,
             offset_metadata_bytes_max: section.offset_metadata_max_bytes.as_usize(),
             offset_commit_timeout: section.offset_commit_timeout,
+            busy_write_interval: Duration::from_millis(30),
             queued_offsets_max: 100_000,
         }
     }

@@ -26,6 +26,8 @@ use crate::group::{CommittedOffset, CoordinatorError};
 const CHANGES_MAX: usize = 2_000;
 /// How many bytes of groups of one shard go into one write; the last group may exceed it.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A write with so many changes is one of a busy broker: the next one waits for more.
+const BUSY_CHANGES: usize = 4;
 /// The first wait after a failure; it doubles up to [`RETRY_WAIT_MAX`].
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -34,7 +36,17 @@ pub(super) async fn run(inner: Arc<Inner>) {
     let clock = Arc::clone(&inner.ambient.clock);
     while !inner.ambient.tasks.is_shutting_down() {
         inner.resolve_unknown().await;
-        if inner.write_once().await {
+        let began = clock.monotonic();
+        let changes = inner.write_once().await;
+        if changes >= BUSY_CHANGES {
+            let next = began + inner.settings.busy_write_interval;
+            tokio::select! {
+                biased;
+                () = clock.sleep_until(next) => {}
+                () = inner.ambient.tasks.shutdown_requested() => {}
+            }
+        }
+        if changes > 0 {
             continue;
         }
         let retry = inner.next_retry();
@@ -54,7 +66,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         }
     }
     // What was accepted before the shutdown is written if the store lets us; then nobody is served any more.
-    while inner.write_once().await {}
+    while inner.write_once().await > 0 {}
     inner.served.lock().shards.clear();
 }
 
@@ -71,12 +83,13 @@ enum Verdict {
 }
 
 impl Inner {
-    /// Writes what waits, once; says whether there was anything.
-    async fn write_once(&self) -> bool {
+    /// Writes what waits, once; says how many changes that were.
+    async fn write_once(&self) -> usize {
         let batch = self.take_batch();
         if batch.is_empty() {
-            return false;
+            return 0;
         }
+        let changes: usize = batch.iter().map(|write| write.changes.len()).sum();
         let result = self.shelves.groups.write_groups(batch.clone()).await;
         let did_not_happen = result
             .as_ref()
@@ -90,7 +103,8 @@ impl Inner {
         } else {
             self.conclude(&batch, result);
         }
-        true
+        // A write without changes is one, too.
+        changes.max(1)
     }
 
     /// One write per shard that has something to write and is not waiting for anything.

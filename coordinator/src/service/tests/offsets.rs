@@ -197,6 +197,29 @@ async fn commits_to_many_shards_are_written_together() {
 }
 
 #[tokio::test]
+async fn a_busy_broker_gathers_commits_and_one_that_commits_alone_waits_for_nobody() {
+    let mut world = World::new().await;
+    world.settings.busy_write_interval = Duration::from_millis(30);
+    world.restart().await;
+    for offset in 1..4 {
+        let alone = world.begin_commit(commits("alone", &[(0, offset)]));
+        settle().await;
+        assert_eq!(alone.await.unwrap(), Ok(vec![Ok(())]));
+    }
+    let many: Vec<(i32, i64)> = (0..8).map(|index| (index, 1)).collect();
+    let first = world.begin_commit(commits("many", &many));
+    settle().await;
+    assert!(first.await.unwrap().is_ok());
+    let mut second = world.begin_commit(commits("many", &[(0, 2)]));
+    let mut third = world.begin_commit(commits("other", &[(0, 1)]));
+    settle().await;
+    assert!(second.try_recv().is_err(), "it waits for others");
+    world.pass(Duration::from_millis(30)).await;
+    assert_eq!(second.try_recv().unwrap(), Ok(vec![Ok(())]));
+    assert_eq!(third.try_recv().unwrap(), Ok(vec![Ok(())]));
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_and_does_nothing() {
     let settings = GroupSettings {
         queued_offsets_max: 2,

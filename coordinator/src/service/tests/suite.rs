@@ -168,6 +168,11 @@ impl World {
     }
 
     async fn with(settings: GroupSettings) -> Self {
+        // Time moves only when a test moves it.
+        let settings = GroupSettings {
+            busy_write_interval: Duration::ZERO,
+            ..settings
+        };
         let clock = ManualClock::new(WALL_MS);
         let (store, folder) = store(ambient(&clock, 0));
         let cluster = NewCluster {
