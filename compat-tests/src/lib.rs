@@ -11,8 +11,8 @@
 //! The walk: `matrix` runs the cells and tells what happened, `broker` starts and kills the process, `clients` and
 //! `scenarios` are the two sides of the matrix, `proxy` loses answers on purpose, `wire` is the harness's own hand at the port,
 //! `page` writes `docs/reference/compatibility.md`. Beside the matrix stands `versions`: every version of every API, compared with the
-//! answers of Apache Kafka by a program in Python; `tools`: what Kafka's command line tools say; and `history`: several clients at once across
-//! kills and stops, and a checker for what they saw.
+//! answers of Apache Kafka by a program in Python; `tools`: what Kafka's command line tools say; `history`: several clients at once
+//! across kills and stops, and a checker for what they saw; and `members`: groups of many members while members and coordinators die.
 
 mod broker;
 mod clients;
@@ -20,6 +20,7 @@ mod clock;
 mod data_set;
 pub mod history;
 mod matrix;
+pub mod members;
 mod operation;
 mod page;
 mod process;

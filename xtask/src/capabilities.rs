@@ -33,7 +33,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "Apache Kafka's Java clients and console tools",
-        used_by: "compat-tests: java, console tools, versions",
+        used_by: "compat-tests: java, console tools, versions, members",
         remedy: "with a JDK (17 or later) and Maven: bash .ci/install-clients",
         probe: || is_installed("java") && run::exists("javac", &["-version"]),
     },
@@ -63,7 +63,7 @@ pub(crate) const CAPABILITIES: &[Capability] = &[
     },
     Capability {
         name: "PostgreSQL (13 or later)",
-        used_by: "metadata: the laws and faults of PostgreSQL; broker/tests/cluster: three brokers; broker/tests/docker: the compose file",
+        used_by: "metadata: the laws and faults of PostgreSQL; broker/tests/cluster: three brokers; compat-tests: members; broker/tests/docker: the compose file",
         remedy: "apt-get install postgresql",
         probe: || run::exists("sh", &["-c", FIND_POSTGRES]),
     },
