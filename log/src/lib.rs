@@ -134,7 +134,6 @@ pub struct Core {
     cache: BlockCache,
     store: Arc<dyn MetadataStore>,
     object_seq: AtomicU64,
-    /// A leaf lock.
     /// What is to be given up and could not be yet.
     abandoned: Abandoned,
     /// Told when a shard was taken that somebody may have led before.
@@ -332,7 +331,6 @@ impl Log {
         }
     }
 
-    /// The size of an object, remembered or asked for.
     pub(crate) fn next_object_seq(&self) -> u64 {
         self.object_seq.fetch_add(1, Ordering::Relaxed)
     }

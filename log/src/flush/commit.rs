@@ -112,8 +112,8 @@ impl Log {
         }
     }
 
-    /// Commits the manifests of a flush with `shared` durability, in its turn. It ends when the outcome is known, or with the process:
-    /// its numbers and offsets may be facts already, so its shards take part in no other flush until then.
+    /// Commits the manifests of a flush with `shared` durability, in its turn. It ends when the outcome is known, or with the
+    /// process: its numbers and offsets may be facts already, so nothing behind it in its shards is committed until then.
     pub(crate) async fn commit_shared(&self, sealed: Sealed) -> Result<(), FlushError> {
         let Sealed {
             object,
